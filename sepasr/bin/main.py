@@ -1,0 +1,61 @@
+"""The command line: ``sepasr SUBCOMMAND``; one thin module per subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from sepasr.errors import UserError
+
+SUBCOMMANDS = {
+    "simulate": "make the speech, rooms, noise and mixtures of the embedded corpus",
+    "prepare": "write Kaldi-style data directories from a corpus",
+    "train": "pretrain or fine-tune a separator",
+    "train_ctc": "train a small Wav2Vec2 recogniser",
+    "tune": "choose the fine-tuning of every system on the development set",
+    "separate": "separate recordings, or the mixtures of a data directory",
+    "recognise": "decode the streams of a system with a recogniser",
+    "transcribe": "separate a recording and write down what each speaker says",
+    "score": "score separated and recognised mixtures into tables",
+}
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; only the module of the named subcommand is imported."""
+    parser = argparse.ArgumentParser(
+        prog="sepasr",
+        description="Speech separation that is fine-tuned for recognisers, without transcripts.",
+    )
+    subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for name, text in SUBCOMMANDS.items():
+        subparser = subparsers.add_parser(name, help=text, description=text.capitalize() + ".")
+        if given[:1] == [name]:
+            module = importlib.import_module(f"sepasr.bin.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser.parse_args(given)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Returns:
+        0; 2 for a mistake of the user's, told in one line; 130 when interrupted.
+    """
+    options = parse(arguments)
+    try:
+        options.run(options)
+    except UserError as error:
+        print(f"sepasr {options.subcommand}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"sepasr {options.subcommand}: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""``sepasr train``: pretrain or fine-tune a separator."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        required=True,
+        help="how to train; a later file is laid over the earlier ones",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides"
+    )
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument("--separator", type=Path, help="YAML of a new separator")
+    start.add_argument("--init", type=Path, help="directory of a trained separator to start from")
+    parser.add_argument("--encoder", help="encoder of the loss: a name in conf/encoder or a YAML")
+    parser.add_argument("--utterances", type=Path, help="data directory to mix dynamically from")
+    parser.add_argument("--noise", type=Path, help="data directory of noise")
+    parser.add_argument("--rooms", type=Path, help="data directory of room impulse responses")
+    parser.add_argument("--valid", type=Path, required=True, help="data directory of mixtures")
+    parser.add_argument("--out", type=Path, required=True, help="where checkpoints and logs go")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, resuming what was begun in ``--out``."""
+    from sepasr.train.recipe import Sources, train_separator
+
+    train_separator(
+        config_files=options.config,
+        overrides=options.overrides,
+        separator_file=options.separator,
+        init=options.init,
+        encoder_name=options.encoder,
+        sources=Sources(options.utterances, options.noise, options.rooms),
+        valid=options.valid,
+        out=options.out,
+    )

@@ -1,0 +1,95 @@
+"""Reading, writing and resampling audio: the only module that does."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from sepasr.errors import UserError
+from sepasr.files import atomic_path
+
+
+def read_audio(
+    path: str | Path, fs: int | None = None, *, start: int = 0, stop: int | None = None
+) -> tuple[np.ndarray, int]:
+    """Read samples ``start`` to ``stop`` of a file.
+
+    Args:
+        path: any file that libsndfile reads (WAV, FLAC, MP3, OGG, ...).
+        fs: the sampling rate the file must have, in Hz; any is taken without it.
+
+    Returns:
+        Samples of shape (samples, channels), float32, full scale 1.0; the sampling rate in Hz.
+
+    Raises:
+        UserError: the file is missing, unreadable, truncated, empty, of another rate, or holds
+            samples that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("no such audio file", where=path, remedy="check path or scp entry")
+    try:
+        samples, rate = soundfile.read(
+            path, start=start, stop=stop, dtype="float32", always_2d=True
+        )
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UserError(
+            f"cannot be read as audio: {error}", where=path, remedy="replace the file"
+        ) from None
+    if fs is not None and rate != fs:
+        raise UserError(
+            f"sampling rate is {rate} Hz where {fs} Hz is expected",
+            where=path,
+            remedy="use the corpus of that rate, or resample",
+        )
+    if len(samples) == 0:
+        raise UserError("no samples", where=path, remedy="the file is empty or truncated")
+    if not np.isfinite(samples).all():
+        first = int(np.flatnonzero(~np.isfinite(samples).all(axis=1))[0])
+        raise UserError(
+            f"sample {start + first} is not finite", where=path, remedy="repair the file"
+        )
+    return samples, rate
+
+
+def read_mono(
+    path: str | Path, fs: int | None = None, *, start: int = 0, stop: int | None = None
+) -> np.ndarray:
+    """Read a one-channel file as float32 samples of shape (samples,); see :func:`read_audio`."""
+    samples, _ = read_audio(path, fs, start=start, stop=stop)
+    if samples.shape[1] != 1:
+        raise UserError(
+            f"{samples.shape[1]} channels where one is expected",
+            where=path,
+            remedy="extract one channel",
+        )
+    return samples[:, 0]
+
+
+def write_audio(path: str | Path, samples: np.ndarray, fs: int, subtype: str = "FLOAT") -> None:
+    """Write (samples,) or (samples, channels) at ``fs`` Hz; the file appears only when complete."""
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, samples, fs, subtype=subtype)
+
+
+@lru_cache(maxsize=64)
+def _resampler(source: int, target: int) -> torch.nn.Module:
+    import torchaudio  # imported late: it costs half a second that most commands need not pay
+
+    return torchaudio.transforms.Resample(source, target)
+
+
+def resample(waveform: torch.Tensor, source: int, target: int) -> torch.Tensor:
+    """Resample (..., samples) from ``source`` to ``target`` Hz with torchaudio's windowed sinc."""
+    if source == target:
+        return waveform
+    return _resampler(source, target)(waveform)
+
+
+def change_speed(waveform: torch.Tensor, percent: int) -> torch.Tensor:
+    """Play (..., samples) at ``percent`` of its speed: tempo, pitch and formants move together."""
+    return resample(waveform, percent, 100)

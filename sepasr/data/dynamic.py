@@ -1,0 +1,215 @@
+"""Dynamic mixing: every training item drawn anew, as a pure function of a seed and its number.
+
+Item ``i`` of a seed is the same whatever the number of workers, the order in which items are asked
+for, or whether training was interrupted: there is no state to save.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.signal import fftconvolve
+from torch.utils.data import Dataset
+
+from sepasr.data.audio import change_speed, read_audio, read_mono
+from sepasr.data.datadir import NoiseDir, RoomDir, Utterance, UtteranceDir
+from sepasr.errors import UserError
+
+
+@dataclass(frozen=True)
+class MixingConfig:
+    """What is drawn for each item, uniformly from each range.
+
+    Attributes:
+        num_speakers: speakers in a mixture.
+        segment_s: length of an item in seconds.
+        gain_db: gain of each source, relative to the level of its file.
+        snr_db: level of the loudest reverberant source over the noise.
+        speed_percent: speed of each source; tempo and pitch move together.
+        reference: ``anechoic`` or ``reverb``: what the references are.
+    """
+
+    num_speakers: int = 2
+    segment_s: float = 4.0
+    gain_db: tuple[float, float] = (-2.5, 2.5)
+    snr_db: tuple[float, float] = (-6.0, 3.0)
+    speed_percent: tuple[int, int] = (95, 105)
+    reference: str = "anechoic"
+
+
+def _from_db(level: float) -> np.float32:
+    return np.float32(10 ** (level / 20))
+
+
+def _power(signal: np.ndarray) -> float:
+    return float(np.mean(np.square(signal, dtype=np.float64)))
+
+
+def _draw_noise(noise: NoiseDir, samples: int, fs: int, rng: np.random.Generator) -> np.ndarray:
+    """A random excerpt of (samples,); a file that is too short is repeated."""
+    drawn = noise.noises[int(rng.integers(len(noise.noises)))]
+    spare = max(int(drawn.duration_s * fs) - samples, 0)
+    start = int(rng.integers(spare + 1))
+    return np.resize(read_mono(drawn.path, fs, start=start, stop=start + samples), samples)
+
+
+def _scaled_noise(noise: np.ndarray, speech_power: float, snr_db: float) -> np.ndarray:
+    """Noise at ``snr_db`` below speech; silence stays silence."""
+    power = _power(noise)
+    if power == 0 or speech_power == 0:
+        return noise
+    return noise * np.float32(np.sqrt(speech_power / power) * 10 ** (-snr_db / 20))
+
+
+def _read_source(
+    utterance: Utterance, fs: int, speed_percent: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
+    low, high = speed_percent
+    waveform = read_mono(utterance.path, fs)
+    percent = int(rng.integers(low, high + 1))
+    return change_speed(torch.from_numpy(waveform), percent).numpy()
+
+
+@dataclass(frozen=True)
+class MixtureItem:
+    """A training mixture (samples,) and its references (speakers, samples), float32."""
+
+    mixture: np.ndarray
+    references: np.ndarray
+
+
+class DynamicMixtures(Dataset):
+    """Mixtures of random speakers, rooms, gains and noise.
+
+    Args:
+        utterances: where the sources come from.
+        noise: where the noise comes from.
+        rooms: where the impulse responses come from.
+        config: the ranges.
+        seed: items of another seed are other items.
+
+    Raises:
+        UserError: there are fewer speakers than a mixture needs.
+    """
+
+    def __init__(
+        self,
+        utterances: UtteranceDir,
+        noise: NoiseDir,
+        rooms: RoomDir,
+        config: MixingConfig,
+        seed: int,
+    ) -> None:
+        self.fs = utterances.info.fs
+        self.noise, self.rooms, self.config, self.seed = noise, rooms, config, seed
+        self.samples = round(config.segment_s * self.fs)
+        self.by_speaker: dict[str, list[Utterance]] = {}
+        for utterance in utterances.utterances:
+            self.by_speaker.setdefault(utterance.speaker, []).append(utterance)
+        self.speakers = sorted(self.by_speaker)
+        if len(self.speakers) < config.num_speakers:
+            raise UserError(
+                f"{len(self.speakers)} speakers, too few for mixtures of {config.num_speakers}",
+                where=utterances.path,
+            )
+        self.similar = utterances.similar
+
+    def __getitem__(self, index: int) -> MixtureItem:
+        rng = np.random.default_rng([self.seed, index])
+        config = self.config
+        room = self.rooms.rooms[int(rng.integers(len(self.rooms.rooms)))]
+        reverb, _ = read_audio(room.reverb, self.fs)
+        anechoic, _ = read_audio(room.anechoic, self.fs)
+        positions = rng.choice(reverb.shape[1], config.num_speakers, replace=False)
+        images, references = [], []
+        for speaker, position in zip(self._draw_speakers(rng), positions, strict=True):
+            choices = self.by_speaker[speaker]
+            utterance = choices[int(rng.integers(len(choices)))]
+            dry = _read_source(utterance, self.fs, config.speed_percent, rng)
+            dry = self._place(dry, rng) * _from_db(rng.uniform(*config.gain_db))
+            images.append(fftconvolve(dry, reverb[:, position])[: self.samples])
+            references.append(
+                images[-1]
+                if config.reference == "reverb"
+                else fftconvolve(dry, anechoic[:, position])[: self.samples]
+            )
+        noise = _draw_noise(self.noise, self.samples, self.fs, rng)
+        loudest = max(_power(image) for image in images)
+        noise = _scaled_noise(noise, loudest, rng.uniform(*config.snr_db))
+        mixture = (np.sum(images, axis=0) + noise).astype(np.float32)
+        return MixtureItem(mixture, np.stack(references).astype(np.float32))
+
+    def _draw_speakers(self, rng: np.random.Generator) -> list[str]:
+        """Different speakers, none marked as too similar to another (``spk2similar``)."""
+        while True:
+            drawn = [str(s) for s in rng.choice(self.speakers, self.config.num_speakers, False)]
+            if not any(b in self.similar.get(a, ()) for a in drawn for b in drawn):
+                return drawn
+
+    def _place(self, dry: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Cut a random segment of a long source, or set a short one at a random offset."""
+        spare = len(dry) - self.samples
+        start = int(rng.integers(abs(spare) + 1))
+        if spare >= 0:
+            return dry[start : start + self.samples]
+        return np.pad(dry, (start, -spare - start))
+
+
+@dataclass(frozen=True)
+class UtteranceItem:
+    """A single speaker's waveform (samples,), float32, and its text."""
+
+    waveform: np.ndarray
+    text: str
+
+
+class DynamicUtterances(Dataset):
+    """Single utterances, each clean, noisy or reverberant by chance, for training a recogniser.
+
+    Args:
+        utterances: where the speech and its text come from.
+        noise: where the noise comes from.
+        rooms: where the impulse responses come from.
+        seed: items of another seed are other items.
+        room_share: share of the items that are heard in a room.
+        noise_share: share of the items with noise.
+        snr_db: level of the speech over the noise.
+        speed_percent: speed of the speech.
+    """
+
+    def __init__(
+        self,
+        utterances: UtteranceDir,
+        noise: NoiseDir,
+        rooms: RoomDir,
+        seed: int,
+        *,
+        room_share: float = 0.5,
+        noise_share: float = 0.5,
+        snr_db: tuple[float, float] = (5.0, 25.0),
+        speed_percent: tuple[int, int] = (95, 105),
+    ) -> None:
+        self.fs = utterances.info.fs
+        self.utterances = utterances.utterances
+        self.noise, self.rooms, self.seed = noise, rooms, seed
+        self.room_share, self.noise_share = room_share, noise_share
+        self.snr_db, self.speed_percent = snr_db, speed_percent
+
+    def __getitem__(self, index: int) -> UtteranceItem:
+        rng = np.random.default_rng([self.seed, index])
+        # Every utterance once per pass, in an order of its own for each pass.
+        epoch, position = divmod(index, len(self.utterances))
+        order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.utterances))
+        utterance = self.utterances[int(order[position])]
+        speech = _read_source(utterance, self.fs, self.speed_percent, rng)
+        if rng.random() < self.room_share:
+            room = self.rooms.rooms[int(rng.integers(len(self.rooms.rooms)))]
+            reverb, _ = read_audio(room.reverb, self.fs)
+            response = reverb[:, int(rng.integers(reverb.shape[1]))]
+            speech = fftconvolve(speech, response)[: len(speech)]
+        if rng.random() < self.noise_share:
+            noise = _draw_noise(self.noise, len(speech), self.fs, rng)
+            speech = speech + _scaled_noise(noise, _power(speech), rng.uniform(*self.snr_db))
+        return UtteranceItem(speech.astype(np.float32), utterance.text)

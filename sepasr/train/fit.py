@@ -1,0 +1,313 @@
+"""Training, of whatever module, with Lightning: steps, checkpoints, resuming, logs."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks.progress import TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sepasr.errors import UserError
+
+LAST = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser and its learning rate over the steps.
+
+    Attributes:
+        lr: peak learning rate.
+        weight_decay: decoupled weight decay; 0 is plain Adam.
+        warmup_steps: linear rise from 0.
+        schedule: ``constant``; ``cosine`` (down to ``final_lr`` at the last step); or ``plateau``
+            (halved when the validation loss has not fallen for ``patience`` validations, once
+            ``plateau_after`` steps have passed).
+        final_lr: where ``cosine`` ends.
+        patience: for ``plateau``, in validations.
+        plateau_after: for ``plateau``, in steps.
+        gradient_norm: gradients are clipped to this norm.
+    """
+
+    lr: float = 5e-5
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    schedule: str = "constant"
+    final_lr: float = 0.0
+    patience: int = 3
+    plateau_after: int = 0
+    gradient_norm: float = 5.0
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long and on what to train.
+
+    Attributes:
+        steps: optimiser steps in all.
+        batch: items of one forward pass on one device.
+        accumulation: forward passes per optimiser step.
+        precision: as Lightning names it (``32-true``, ``bf16-mixed``, ...); losses are float32.
+        seed: of the weights, the dropout and the data.
+        workers: processes that prepare data.
+        valid_every: steps between validations.
+        save_every: steps between checkpoints to resume from.
+        snapshots: steps at which the model is exported besides the last one.
+        devices: as Lightning takes it.
+        num_nodes: machines.
+        accelerator: ``auto``, ``cpu``, ``gpu``, ``mps``.
+        strategy: as Lightning names it.
+        optimizer: see :class:`OptimizerConfig`.
+    """
+
+    steps: int = 1000
+    batch: int = 4
+    accumulation: int = 1
+    precision: str = "32-true"
+    seed: int = 0
+    workers: int = 1
+    valid_every: int = 500
+    save_every: int = 200
+    snapshots: list[int] = field(default_factory=list)
+    devices: int = 1
+    num_nodes: int = 1
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+class EndlessBatches(Sampler[list[int]]):
+    """Numbers of items, batch after batch, from where training stands.
+
+    Items are pure functions of their number, so this is all there is to resume. It has no length:
+    the number of steps ends the training. Of several processes each takes its own batches.
+    """
+
+    def __init__(self, batch: int, done: int, rank: int = 0, world: int = 1) -> None:
+        self.batch, self.done, self.rank, self.world = batch, done, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        number = self.done * self.world + self.rank
+        while True:
+            yield list(range(number * self.batch, (number + 1) * self.batch))
+            number += self.world
+
+
+class TrainingModule(lightning.LightningModule):
+    """What :func:`fit` trains: a Lightning module that can export itself.
+
+    A subclass gives ``training_step``, ``validation_step`` (logging ``valid/loss``) and
+    :meth:`export`.
+    """
+
+    def __init__(self, config: FitConfig) -> None:
+        super().__init__()
+        self.fit_config = config
+        self.batches_done = 0
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed what this batch draws (dropout), so that it is the same after an interruption."""
+        number = self.batches_done * self.trainer.world_size + self.trainer.global_rank
+        torch.manual_seed(
+            np.random.SeedSequence([self.fit_config.seed, number]).generate_state(1)[0]
+        )
+        self.batches_done += 1
+
+    def export(self, directory: Path) -> None:
+        """Write the trained model, without what only training needs."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> Any:
+        """Adam or AdamW over what is trainable, and the schedule."""
+        config = self.fit_config.optimizer
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        optimizer: Optimizer = (
+            AdamW(trainable, config.lr, weight_decay=config.weight_decay)
+            if config.weight_decay
+            else Adam(trainable, config.lr)
+        )
+        if config.schedule == "plateau":
+            plateau = LatePlateau(optimizer, config.patience, self._may_decay)
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {
+                    "scheduler": plateau,
+                    "monitor": "valid/loss",
+                    "interval": "step",
+                    "frequency": self.fit_config.valid_every,
+                },
+            }
+        schedule = LambdaLR(optimizer, lr_factor(config, self.fit_config.steps))
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _may_decay(self) -> bool:
+        return self.global_step >= self.fit_config.optimizer.plateau_after
+
+
+class LatePlateau(ReduceLROnPlateau):
+    """Halves the rate on a plateau, but only once ``may_decay`` says so."""
+
+    def __init__(self, optimizer: Optimizer, patience: int, may_decay: Callable[[], bool]) -> None:
+        super().__init__(optimizer, factor=0.5, patience=patience)
+        self.may_decay = may_decay
+
+    def step(self, metrics: Any, epoch: int | None = None) -> None:
+        """Take the validation loss into account."""
+        if self.may_decay():
+            super().step(metrics, epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State without the callable, which belongs to the module."""
+        return {k: v for k, v in super().state_dict().items() if k != "may_decay"}
+
+
+def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
+    """The learning rate of each step as a share of the peak.
+
+    Raises:
+        UserError: the schedule is unknown.
+    """
+    if config.schedule not in ("constant", "cosine"):
+        raise UserError(
+            f"unknown learning-rate schedule '{config.schedule}'",
+            remedy="constant, cosine or plateau",
+        )
+    floor = config.final_lr / config.lr
+
+    def factor(step: int) -> float:
+        rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+        if config.schedule == "constant":
+            return rise
+        span = max(1, steps - config.warmup_steps)
+        progress = min(1.0, max(0, step - config.warmup_steps) / span)
+        cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item())
+        return rise * (floor + (1 - floor) * cosine)
+
+    return factor
+
+
+class Snapshots(Callback):
+    """Exports the model at chosen steps and at the last one."""
+
+    def __init__(self, config: FitConfig, out: Path) -> None:
+        self.config, self.out = config, out
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: Any
+    ) -> None:
+        """Export after the step, once for all its accumulated batches."""
+        step = trainer.global_step
+        due = (
+            step in self.config.snapshots
+            and (trainer.fit_loop.batch_idx + 1) % (self.config.accumulation) == 0
+        )
+        if due and trainer.is_global_zero:
+            module.export(self.out / f"step{step}")  # type: ignore[operator]
+
+
+def steps_done(out: str | Path) -> int:
+    """Optimiser steps in the checkpoint that a training in ``out`` would resume from."""
+    last = Path(out) / LAST
+    if not last.is_file():
+        return 0
+    try:
+        return int(torch.load(last, map_location="cpu", weights_only=True)["global_step"])
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a broken file
+        raise UserError(
+            f"the checkpoint cannot be read: {error}",
+            where=last,
+            remedy="remove it to start again",
+        ) from None
+
+
+def fit(
+    module: TrainingModule,
+    dataset: Dataset,
+    collate: Callable[[list[Any]], Any],
+    valid: DataLoader,
+    out: str | Path,
+) -> None:
+    """Train until ``steps`` are done, resuming from ``out/last.ckpt`` where there is one.
+
+    The result is exported to ``out/final`` when the last step is done.
+
+    Args:
+        module: what to train; its ``fit_config`` says how.
+        dataset: map-style, endless: item ``i`` is a function of ``i`` alone.
+        collate: makes a batch of items.
+        valid: the validation batches.
+        out: directory of checkpoints, logs and the exported model.
+    """
+    config = module.fit_config
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    done = steps_done(out)
+    trainer = lightning.Trainer(
+        max_steps=config.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=config.accumulation,
+        precision=config.precision,  # type: ignore[arg-type]
+        gradient_clip_val=config.optimizer.gradient_norm,
+        accelerator=config.accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=config.strategy,
+        val_check_interval=config.valid_every * config.accumulation,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=out,
+        logger=[
+            # A directory per (re)start: the logger would delete the file it resumes from.
+            CSVLogger(out, name="csv", version=f"from_step_{done}"),
+            TensorBoardLogger(out, name="", version="tensorboard"),
+        ],
+        callbacks=[
+            ModelCheckpoint(
+                out,
+                filename="last",
+                every_n_train_steps=config.save_every,
+                enable_version_counter=False,
+                save_on_train_epoch_end=False,
+            ),
+            Snapshots(config, out),
+            LearningRateMonitor("step"),
+            TQDMProgressBar(refresh_rate=10),
+        ],
+    )
+    module.batches_done = done * config.accumulation
+    batches = EndlessBatches(
+        config.batch, module.batches_done, trainer.global_rank, trainer.world_size
+    )
+    loader = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=config.workers,
+        persistent_workers=config.workers > 0,
+    )
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Lightning asks for more workers than there are cores to spare.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*checkpoint directory.*not empty.*")
+        trainer.fit(module, loader, valid, ckpt_path=out / LAST if done else None)
+    if trainer.interrupted or trainer.global_step < config.steps:
+        raise KeyboardInterrupt
+    trainer.save_checkpoint(out / LAST)
+    if trainer.is_global_zero:
+        module.export(out / "final")

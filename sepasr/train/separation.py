@@ -1,0 +1,118 @@
+"""Training of a separator: pretraining and fine-tuning are the same module with another loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sepasr.data.audio import read_mono
+from sepasr.data.datadir import MixtureDir
+from sepasr.data.dynamic import MixtureItem
+from sepasr.loss.loss import SeparationLoss, mean_above
+from sepasr.loss.si_sdr import si_sdr
+from sepasr.loss.signal import SignalLoss
+from sepasr.separator.model import Separator
+from sepasr.train.fit import FitConfig, TrainingModule
+
+
+@dataclass(frozen=True)
+class MixtureBatch:
+    """Mixtures (batch, samples) and references (batch, speakers, samples), all equally long."""
+
+    mixture: Tensor
+    references: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> MixtureBatch:
+        """Move to a device."""
+        return MixtureBatch(
+            self.mixture.to(device, non_blocking=non_blocking),
+            self.references.to(device, non_blocking=non_blocking),
+        )
+
+
+def collate(items: list[MixtureItem]) -> MixtureBatch:
+    """Stack items of equal length."""
+    return MixtureBatch(
+        torch.from_numpy(np.stack([item.mixture for item in items])),
+        torch.from_numpy(np.stack([item.references for item in items])),
+    )
+
+
+class WholeMixtures(Dataset):
+    """The mixtures of a data directory at their full length, for validation."""
+
+    def __init__(self, directory: MixtureDir) -> None:
+        self.directory = directory
+
+    def __len__(self) -> int:
+        return len(self.directory.mixtures)
+
+    def __getitem__(self, index: int) -> MixtureItem:
+        entry, fs = self.directory.mixtures[index], self.directory.info.fs
+        references = [read_mono(path, fs) for path in entry.references]
+        return MixtureItem(read_mono(entry.mixture, fs), np.stack(references))
+
+
+class SeparationModule(TrainingModule):
+    """Trains a separator.
+
+    Args:
+        separator: starts from the weights it has.
+        loss: see :class:`sepasr.loss.loss.SeparationLoss`.
+        config: how to train.
+        threshold_db: items whose loss is below are left out of the mean; None keeps all.
+    """
+
+    def __init__(
+        self,
+        separator: Separator,
+        loss: SeparationLoss,
+        config: FitConfig,
+        threshold_db: float | None = None,
+    ) -> None:
+        super().__init__(config)
+        self.separator = separator
+        # Not a module, so that the frozen encoder in it is neither trained nor saved nor switched
+        # to training mode with the rest.
+        self.loss = loss
+        self.threshold_db = threshold_db
+        self.signal_loss = SignalLoss()
+
+    def on_fit_start(self) -> None:
+        """Move the loss, which Lightning does not know of, to the device."""
+        self.loss.to(self.device)
+
+    def training_step(self, batch: MixtureBatch, _: int) -> Tensor:
+        """The mean loss of a batch."""
+        result = self.loss(self.separator(batch.mixture), batch.references)
+        value = mean_above(result.value, self.threshold_db)
+        self.log("train/loss", value, prog_bar=True)
+        for name, part in result.parts.items():
+            self.log(f"train/{name}", part.mean(), prog_bar=name == "si_sdr")
+        return value
+
+    def validation_step(self, batch: MixtureBatch, _: int) -> None:
+        """SI-SDR and its improvement over the mixture; the signal loss is the one monitored."""
+        loss = self.signal_loss(self.separator(batch.mixture), batch.references)
+        before = si_sdr(batch.mixture[:, None], batch.references).mean(-1)
+        size = len(batch.mixture)
+        self.log("valid/loss", loss.value.mean(), batch_size=size, sync_dist=True)
+        self.log(
+            "valid/si_sdri",
+            (loss.parts["si_sdr"] - before).mean(),
+            prog_bar=True,
+            batch_size=size,
+            sync_dist=True,
+        )
+
+    def export(self, directory: Path) -> None:
+        """Write the separator as a directory of its own."""
+        start = self.separator.provenance
+        steps = start.notes.get("steps", 0) + self.global_step
+        provenance = replace(start, notes={**start.notes, "steps": steps})
+        self.separator.save_pretrained(directory, provenance=provenance)

@@ -1,0 +1,119 @@
+"""The separator from waveform to waveforms, and its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sepasr.errors import UserError
+from sepasr.separator.model import Provenance, Separator, SeparatorConfig, match_level
+
+TINY = SeparatorConfig(channels=16, width=8, hidden=8, heads=2, layers=1, depthwise_kernel=3)
+
+
+def tiny(**changes) -> Separator:
+    torch.manual_seed(0)
+    return Separator(SeparatorConfig(**{**TINY.__dict__, **changes})).eval()
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(16, 8), (32, 16), (256, 64), (10, 4)])
+@pytest.mark.parametrize("samples", [1, 2, 15, 16, 17, 1003])
+def test_any_length_in_same_length_out(kernel: int, stride: int, samples: int) -> None:
+    separator = tiny(kernel=kernel, stride=stride, num_speakers=3)
+    assert separator(torch.randn(2, samples)).shape == (2, 3, samples)
+    assert separator(torch.randn(samples)).shape == (3, samples)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(16, 8), (256, 64), (10, 4)])
+def test_every_sample_is_seen_and_reached(kernel: int, stride: int) -> None:
+    """Also the first and last samples carry gradient from the output to the input."""
+    separator = tiny(kernel=kernel, stride=stride)
+    mixture = torch.randn(1, 777, requires_grad=True)
+    for end in (0, -1):
+        (gradient,) = torch.autograd.grad(separator(mixture)[0, :, end].sum(), mixture)
+        assert gradient[0, end] != 0
+
+
+def test_level_is_the_least_squares_fit_of_the_sum() -> None:
+    mixture, estimates = torch.randn(3, 500), torch.randn(3, 2, 500)
+    estimates = estimates + mixture[:, None]
+    matched = match_level(estimates, mixture)
+    best = (matched.sum(1) - mixture).square().sum(-1)
+    for factor in (0.99, 1.01):
+        assert ((factor * matched.sum(1) - mixture).square().sum(-1) > best).all()
+    torch.testing.assert_close(match_level(7 * estimates, mixture), matched)
+    ratio = matched / estimates
+    torch.testing.assert_close(ratio, ratio[:, :1, :1].expand_as(ratio))
+
+
+def test_level_of_silence_and_of_opposite_sign_is_left_alone() -> None:
+    mixture = torch.randn(1, 100).requires_grad_()
+    for estimates in (torch.zeros(1, 2, 100), -mixture.detach()[:, None].expand(1, 2, 100)):
+        estimates = estimates.clone().requires_grad_()
+        matched = match_level(estimates, mixture)
+        assert torch.equal(matched, estimates)
+        matched.sum().backward()
+        assert torch.isfinite(estimates.grad).all()
+    silence = torch.zeros(1, 100)
+    assert torch.isfinite(tiny()(silence)).all()
+
+
+def test_output_follows_the_level_of_the_mixture() -> None:
+    separator, mixture = tiny(), torch.randn(1, 4000) / 10
+    for factor in (1e-4, 10):
+        scaled = separator(mixture * factor) / factor
+        torch.testing.assert_close(scaled, separator(mixture), atol=1e-4, rtol=0)
+
+
+def test_other_rates_are_resampled_both_ways() -> None:
+    separator = tiny()
+    assert separator(torch.randn(44100), 44100).shape == (2, 44100)
+    assert separator(torch.randn(3, 801), 8000).shape == (3, 2, 801)
+    mixture = torch.randn(1, 100)
+    assert torch.equal(separator(mixture, 16000), separator(mixture))
+
+
+def test_round_trip_through_files(tmp_path: Path) -> None:
+    separator = tiny()
+    separator.provenance = Provenance("anechoic", {"seed": 3})
+    separator.save_pretrained(tmp_path)
+    loaded = Separator.from_pretrained(tmp_path)
+    mixture = torch.randn(1, 500)
+    assert torch.equal(loaded(mixture), separator(mixture))
+    assert loaded.config == separator.config
+    assert loaded.provenance == separator.provenance
+    assert not loaded.training
+
+
+def test_float16_storage_loads_as_float32(tmp_path: Path) -> None:
+    separator = tiny()
+    separator.save_pretrained(tmp_path, torch.float16)
+    loaded = Separator.from_pretrained(tmp_path)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    mixture = torch.randn(1, 500)
+    torch.testing.assert_close(loaded(mixture), separator(mixture), atol=0.02, rtol=0.02)
+    assert not torch.equal(loaded(mixture), separator(mixture))
+
+
+def test_what_is_not_a_separator_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no config.json"):
+        Separator.from_pretrained(tmp_path)
+    tiny().save_pretrained(tmp_path)
+    tiny(layers=2).save_pretrained(tmp_path / "other")
+    (tmp_path / "model.safetensors").write_bytes(
+        (tmp_path / "other" / "model.safetensors").read_bytes()
+    )
+    with pytest.raises(UserError, match=r"another network.*layers\.1"):
+        Separator.from_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="not a safetensors file"):
+        Separator.from_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no weights"):
+        Separator.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"depth": 3}}))
+    with pytest.raises(UserError, match="does not describe a separator"):
+        Separator.from_pretrained(tmp_path)
