@@ -1,0 +1,240 @@
+"""Tables of results, in Markdown and on the terminal: two views of the same sections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sepasr.score.result import Comparison, Gain, Results, SystemResult, WordErrors
+from sepasr.score.statistics import Interval
+
+MISSING = "–"
+PLAIN_WIDTH = 180
+"""Columns of text that isn't shown on a terminal: wide enough for five recognisers."""
+MEASURES = {  # heading and decimals
+    "si_sdr": ("SI-SDR (dB)", 2),
+    "si_sdri": ("SI-SDRi (dB)", 2),
+    "pesq": ("PESQ (wb)", 2),
+    "stoi": ("STOI", 3),
+    "estoi": ("ESTOI", 3),
+    "srmr": ("SRMR", 2),
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with its heading.
+
+    Attributes:
+        title: the heading.
+        header: names of the columns.
+        rows: as many cells as columns each.
+        labels: how many columns, from the left, are text; the others are figures.
+        note: a sentence on the cells; empty for none.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    labels: int = 1
+    note: str = ""
+
+
+def markdown(results: Results) -> str:
+    """The whole report, for ``RESULTS.md``."""
+    text = [f"# Results: {results.run.recipe}", provenance(results)]
+    for section in sections(results):
+        text += [f"## {section.title}", section.note] if section.note else [f"## {section.title}"]
+        rule = "|---" * section.labels + "|---:" * (len(section.header) - section.labels) + "|"
+        rows = [f"| {' | '.join(row)} |" for row in section.rows]
+        text.append("\n".join([f"| {' | '.join(section.header)} |", rule, *rows]))
+    text += ["## How to read this", "\n".join(f"- {sentence}" for sentence in notes(results))]
+    return "\n\n".join(text) + "\n"
+
+
+def print_tables(results: Results, console: Console | None = None) -> None:
+    """The same on a terminal, or as plain text where the output is none."""
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    console.print(Text(f"Results: {results.run.recipe}", style="bold"))
+    console.print(Text(provenance(results)))
+    for section in sections(results):
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+        for column, name in enumerate(section.header):
+            table.add_column(
+                Text(name), justify="left" if column < section.labels else "right", overflow="fold"
+            )
+        for row in section.rows:
+            table.add_row(*map(Text, row))
+        console.print(Text(f"\n{section.title}", style="bold"))
+        console.print(*([Text(section.note)] if section.note else []), table, sep="\n")
+    console.print("", *(Text(f"- {sentence}") for sentence in notes(results)), sep="\n")
+
+
+def provenance(results: Results) -> str:
+    """Where the figures come from, in one line."""
+    run = results.run
+    seeds = ", ".join(map(str, run.seeds)) or "none"
+    return (
+        f"commit {run.commit} · configuration {run.config_sha} · {run.date} · seeds {seeds} · "
+        f"{run.fs} Hz · {run.cut or 'uncut'} · {run.reference or 'unnamed'} references · "
+        f"{run.mixtures} mixtures of {run.speakers} speakers"
+    )
+
+
+def sections(results: Results) -> list[Section]:
+    """All tables that have rows: word errors, measures, differences to the control, guard."""
+    seeds = [system for system in results.systems if system not in results.lines]
+    gains = [
+        _gains(f"Gain over {results.control}: {heading}", comparisons)
+        for heading, comparisons in (
+            ("recognisers seen by the loss", _related(results, "seen")),
+            ("recognisers kin to its encoder", _related(results, "kin")),
+            ("unseen recognisers", _related(results, "unseen")),
+            ("systems without an encoder in their loss", results.other_comparisons),
+        )
+    ]
+    systems = [
+        (line.name, _or_missing(line.encoder), _or_missing(line.steps), _seeds(line))
+        for line in results.lines
+    ]
+    every = [
+        _by_recogniser(results, "cpWER (%)", results.lines, lambda errors: _rate(errors, "cpwer")),
+        _by_recogniser(
+            results, "ORC-WER (%)", results.lines, lambda errors: _rate(errors, "orcwer")
+        ),
+        _by_recogniser(results, "cpWER (%) by seed", seeds, lambda errors: _rate(errors, "cpwer")),
+        _measures(results),
+        *gains,
+        _measure_differences(results),
+        _by_recogniser(results, "Hits of the hallucination guard", results.lines, _hits),
+        Section("Systems", ("system", "encoder of the loss", "steps", "seeds"), systems, labels=2),
+    ]
+    return [section for section in every if section.rows]
+
+
+def notes(results: Results) -> list[str]:
+    """What a reader must know before drawing a conclusion."""
+    mixtures = f"{results.run.mixtures} mixture" + "s" * (results.run.mixtures != 1)
+    return [
+        "[Low, high] are 95 % bootstrap intervals (BCa) that draw whole mixtures; a system of "
+        "several seeds is first averaged over them, mixture by mixture. They speak of other "
+        "mixtures of this kind, not of other voices, rooms, recognisers or starting points.",
+        f"With {mixtures} nothing is claimed that the intervals don't carry: a difference whose "
+        "interval holds 0 is undecided.",
+        "p is two-sided, from a paired permutation test over mixtures, not corrected for the "
+        "number of comparisons. Those marked primary were named before the run.",
+        "A recogniser is seen by a system whose loss used its weights, kin if it is another model "
+        "of that family, unseen otherwise.",
+        "A gain is 1 - cpWER / cpWER of the control, both over the same mixtures.",
+        "mixture: nothing is separated; its one transcript stands for every speaker in cpWER and "
+        "is a single stream in ORC-WER. clean: the references themselves.",
+        "Whisper's English normaliser is applied to references and transcripts.",
+        "Measures are means over mixtures of the mean over speakers, assigned by SI-SDR. Undefined "
+        "ones (a silent reference) are left out; a silent estimate counts with the worst value: "
+        "-80 dB, PESQ 1.04, STOI and ESTOI 0.",
+        *results.run.notes,
+    ]
+
+
+def _by_recogniser(
+    results: Results,
+    title: str,
+    lines: Sequence[SystemResult],
+    cell: Callable[[WordErrors], str],
+) -> Section:
+    names = [recogniser.name for recogniser in results.recognisers]
+    rows = [(_label(line, results), *(cell(line.wer[name]) for name in names)) for line in lines]
+    return Section(title, ("system", *names), rows)
+
+
+def _measures(results: Results) -> Section:
+    header = ("system", *(heading for heading, _ in MEASURES.values()))
+    rows = [
+        (line.name, *(_interval(getattr(line, name), d) for name, (_, d) in MEASURES.items()))
+        for line in results.lines
+    ]
+    return Section("Signal measures", header, rows)
+
+
+def _related(results: Results, relation: str) -> list[Comparison]:
+    return [c for c in results.comparisons if c.relation == relation]
+
+
+def _gains(title: str, comparisons: Sequence[Comparison]) -> Section:
+    header = ("system", "recogniser", "reads as", "cpWER gain (%)", "p", "ORC-WER gain (%)", "p")
+    rows = [
+        (
+            c.system,
+            f"{c.recogniser} (primary)" if c.primary else c.recogniser,
+            _verdict(c),
+            *_gain(c),
+            *_gain(c.orcwer),
+        )
+        for c in comparisons
+    ]
+    note = "Share of the control's word errors that is saved; what it reads as goes by cpWER."
+    return Section(title, header, rows, labels=3, note=note)
+
+
+def _measure_differences(results: Results) -> Section:
+    rows = []
+    for d in results.measure_differences:
+        heading, decimals = MEASURES[d.measure]
+        interval = Interval(d.difference, d.low, d.high)
+        rows.append((d.system, heading, _interval(interval, decimals, sign="+"), _p(d.p)))
+    title = f"Signal measures: difference to {results.control}"
+    return Section(title, ("system", "measure", "difference", "p"), rows, labels=2)
+
+
+def _label(line: SystemResult, results: Results) -> str:
+    """The system's name, with the seed where the line is that of one seed among several."""
+    return line.name if line in results.lines else f"{line.name}, seed {line.seed}"
+
+
+def _rate(errors: WordErrors, kind: str) -> str:
+    """A rate in percent, marked with what the recogniser is to the system."""
+    text = _interval(getattr(errors, kind), 1, scale=100)
+    return f"{text} {errors.relation}" if errors.relation else text
+
+
+def _hits(errors: WordErrors) -> str:
+    return f"{errors.guard_hits} of {errors.streams}"
+
+
+def _gain(gain: Gain) -> tuple[str, str]:
+    interval = Interval(gain.relative_gain, gain.low, gain.high)
+    return _interval(interval, 1, scale=100, sign="+"), _p(gain.p)
+
+
+def _verdict(gain: Gain) -> str:
+    if gain.low > 0:
+        return "fewer errors"
+    return "more errors" if gain.high < 0 else "undecided"
+
+
+def _interval(interval: Interval, decimals: int, *, scale: float = 1, sign: str = "-") -> str:
+    value, low, high = (
+        MISSING if math.isnan(number) else f"{scale * number:{sign}.{decimals}f}"
+        for number in (interval.value, interval.low, interval.high)
+    )
+    return MISSING if value == MISSING else f"{value} [{low}, {high}]"
+
+
+def _p(p: float) -> str:
+    return MISSING if math.isnan(p) else f"{p:.4f}"
+
+
+def _or_missing(value: object) -> str:
+    return MISSING if value is None else str(value)
+
+
+def _seeds(line: SystemResult) -> str:
+    return ", ".join(map(str, line.seeds)) or MISSING

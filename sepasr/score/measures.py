@@ -1,0 +1,238 @@
+"""Signal measures of separated speech, all mixtures in one parallel pass.
+
+Rules, the same for every system:
+
+- Estimates are assigned to references by the permutation of the best mean SI-SDR; the value of a
+  mixture is the mean over its speakers.
+- A measure against a silent reference, or of a signal too short for it, is undefined (NaN): it is
+  left out of means. SRMR needs no reference, but is undefined for silence.
+- A silent estimate of a speaker who speaks counts with the worst value of each scale: SI-SDR
+  -80 dB, PESQ 1.04, STOI and ESTOI 0. Left out, silence would improve a system.
+- PESQ is wide-band (ITU-T P.862.2) and hears both signals at one level; it is defined at 16 kHz
+  only.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from sepasr.data.audio import read_mono
+from sepasr.data.datadir import Mixture
+from sepasr.errors import UserError
+from sepasr.loss.pit import best_permutation
+from sepasr.loss.si_sdr import pairwise_si_sdr
+from sepasr.score.srmr import srmr
+
+SILENCE = 1e-5
+"""A signal that stays within this of its mean (-100 dB re full scale) is silent."""
+WORST_SI_SDR_DB = -80.0
+WORST_PESQ = 0.999 + 4 / (1 + math.exp(1.3669 * 0.5 + 3.8224))
+"""The mapping of P.862.2 at the lowest raw score, -0.5: 1.04."""
+PESQ_FS, PESQ_LEVEL_DB = 16_000, -25.0
+STOI_SHORTEST_S = 0.4
+"""STOI compares spans of 30 frames."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Signal measures of one mixture, means over its speakers; NaN where undefined.
+
+    Attributes:
+        si_sdr: dB, zero-mean.
+        si_sdri: dB, what separation adds to the SI-SDR of the mixture.
+        pesq: wide-band MOS-LQO, 1.04 to 4.64.
+        stoi: short-time objective intelligibility, at most 1.
+        estoi: extended STOI, at most 1.
+        srmr: speech-to-reverberation modulation energy ratio.
+    """
+
+    si_sdr: float = math.nan
+    si_sdri: float = math.nan
+    pesq: float = math.nan
+    stoi: float = math.nan
+    estoi: float = math.nan
+    srmr: float = math.nan
+
+
+def measure(
+    estimates: np.ndarray, references: np.ndarray, mixture: np.ndarray, fs: int
+) -> Measures:
+    """Measure the estimates of one mixture.
+
+    Args:
+        estimates: (speakers, samples), in any order.
+        references: (speakers, samples).
+        mixture: (samples,).
+        fs: sampling rate in Hz.
+    """
+    speech = torch.from_numpy(references.astype(np.float64))[None]
+    separated = torch.from_numpy(estimates.astype(np.float64))[None]
+    unseparated = torch.from_numpy(mixture.astype(np.float64)).expand_as(speech)
+    pairwise = pairwise_si_sdr(separated, speech)
+    order = best_permutation(-pairwise)[0]
+    si_sdr = pairwise[0, range(len(order)), order].numpy().copy()
+    si_sdr_before = pairwise_si_sdr(unseparated, speech)[0, :, 0].numpy()
+
+    pesq_, stoi_, estoi_ = np.full((3, len(order)), math.nan)
+    for speaker, reference in enumerate(references):
+        estimate = estimates[order[speaker]]
+        if is_silent(reference):
+            si_sdr[speaker] = math.nan
+        elif is_silent(estimate):
+            si_sdr[speaker], pesq_[speaker] = WORST_SI_SDR_DB, WORST_PESQ
+            stoi_[speaker] = estoi_[speaker] = 0.0
+        else:
+            pesq_[speaker] = pesq(estimate, reference, fs)
+            stoi_[speaker] = stoi(estimate, reference, fs)
+            estoi_[speaker] = stoi(estimate, reference, fs, extended=True)
+    return Measures(
+        si_sdr=_mean(si_sdr),
+        si_sdri=_mean(si_sdr - si_sdr_before),
+        pesq=_mean(pesq_),
+        stoi=_mean(stoi_),
+        estoi=_mean(estoi_),
+        srmr=mean_srmr(estimates, fs),
+    )
+
+
+def is_silent(signal: np.ndarray) -> bool:
+    """Whether (samples,) holds nothing but an offset."""
+    return bool(np.abs(signal - signal.mean()).max() <= SILENCE)
+
+
+def mean_srmr(signals: np.ndarray, fs: int) -> float:
+    """Mean SRMR over those of (speakers, samples) that are not silent; NaN if all are."""
+    return _mean([math.nan if is_silent(signal) else srmr(signal, fs) for signal in signals])
+
+
+def pesq(estimate: np.ndarray, reference: np.ndarray, fs: int) -> float:
+    """Wide-band PESQ of (samples,) signals that are not silent.
+
+    Both are brought to an RMS of -25 dB re full scale, though P.862 aligns levels once more.
+
+    Returns:
+        MOS-LQO; NaN where PESQ finds no utterance in the reference, the signals are shorter than
+        0.25 s or not at 16 kHz; the worst value where it finds none in the estimate.
+    """
+    import pesq as itu  # here: a compiled module that only this measure needs
+
+    if fs != PESQ_FS:
+        return math.nan
+    reference, estimate = _levelled(reference), _levelled(estimate)
+    try:
+        return float(itu.pesq(fs, reference, estimate, "wb"))
+    except itu.BufferTooShortError:
+        return math.nan
+    except itu.NoUtterancesError:
+        try:
+            itu.pesq(fs, reference, reference, "wb")
+        except itu.NoUtterancesError:
+            return math.nan
+        return WORST_PESQ
+
+
+def stoi(estimate: np.ndarray, reference: np.ndarray, fs: int, *, extended: bool = False) -> float:
+    """STOI or ESTOI of (samples,) signals by pystoi.
+
+    Returns:
+        At most 1; NaN where the reference has less than 30 frames of speech.
+    """
+    import pystoi  # here: only this measure needs it
+
+    if len(reference) < STOI_SHORTEST_S * fs:
+        return math.nan
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Not enough STFT frames")
+        try:
+            return float(pystoi.stoi(reference, estimate, fs, extended=extended))
+        except RuntimeWarning:  # pystoi would go on with 1e-5
+            return math.nan
+
+
+def _levelled(signal: np.ndarray) -> np.ndarray:
+    rms = np.sqrt(np.mean(np.square(signal, dtype=np.float64)))
+    return signal * (10 ** (PESQ_LEVEL_DB / 20) / rms)
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    """Mean of what is defined; NaN if nothing is."""
+    defined = np.asarray(values)[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else math.nan
+
+
+@dataclass(frozen=True)
+class Task:
+    """A mixture and the audio of every system's estimates of it.
+
+    Attributes:
+        mixture: the mixture and its references.
+        estimates: for each system one file per speaker. Where they are the references themselves,
+            only SRMR is measured: a signal compared with itself says nothing.
+    """
+
+    mixture: Mixture
+    estimates: tuple[tuple[Path, ...], ...]
+
+
+def measure_all(tasks: Sequence[Task], fs: int, jobs: int = 1) -> list[tuple[Measures, ...]]:
+    """Measure every system on every mixture.
+
+    Args:
+        tasks: one per mixture.
+        fs: the sampling rate that all audio must have, in Hz.
+        jobs: processes; with 1 all is done in this one.
+
+    Returns:
+        For each task the measures of its systems, in order.
+
+    Raises:
+        UserError: audio is missing, of another rate or not as long as its mixture.
+    """
+    bar = partial(tqdm, total=len(tasks), desc="signal measures", unit="mixture")
+    work = partial(_measure_task, fs=fs)
+    if jobs == 1:
+        return list(bar(map(work, tasks)))
+    # Not a fork of this process: it may hold threads of torch. The server imports all but once.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        return list(bar(pool.map(work, tasks)))
+
+
+def _measure_task(task: Task, fs: int) -> tuple[Measures, ...]:
+    mixture = read_mono(task.mixture.mixture, fs)
+    references = _read_streams(task.mixture.references, len(mixture), fs)
+    results = []
+    for files in task.estimates:
+        if files == task.mixture.references:
+            results.append(Measures(srmr=mean_srmr(references, fs)))
+        else:
+            estimates = _read_streams(files, len(mixture), fs)
+            results.append(measure(estimates, references, mixture, fs))
+    return tuple(results)
+
+
+def _read_streams(files: Sequence[Path], samples: int, fs: int) -> np.ndarray:
+    """Audio of one file per speaker, (speakers, samples)."""
+    streams = [read_mono(file, fs) for file in files]
+    for file, stream in zip(files, streams, strict=True):
+        if len(stream) != samples:
+            raise UserError(
+                f"{len(stream)} samples where its mixture has {samples}",
+                where=file,
+                remedy="separate again, or check the data directory",
+            )
+    return np.stack(streams)

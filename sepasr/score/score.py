@@ -1,0 +1,186 @@
+"""Scoring of a test set: from transcripts and separated audio to rows per mixture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sepasr.data.datadir import MixtureDir
+from sepasr.data.scp import read_table
+from sepasr.errors import UserError
+from sepasr.score.measures import Task, measure_all
+from sepasr.score.normalise import normalise
+from sepasr.score.result import CLEAN, MEASURES, MIXTURE, RecogniserInfo, SystemInfo
+from sepasr.score.rows import GuardRow, MeasureRow, Scores, UtteranceRow
+from sepasr.score.wer import cpwer, orcwer
+
+DIGITS = 4
+"""Decimals that measures are kept with, so that files and results agree exactly."""
+
+
+def score(
+    data: MixtureDir,
+    systems: Sequence[SystemInfo],
+    recognisers: Sequence[RecogniserInfo],
+    exp: str | Path,
+    *,
+    jobs: int = 1,
+) -> Scores:
+    """Score what systems made of a test set.
+
+    Read are ``exp/separate/<folder>/spk{1..}.scp``, and of every recogniser
+    ``exp/decode/<folder>/<recogniser>/text_spk{1..}`` and ``guard.csv`` (``id,stream,rule``). The
+    system ``mixture`` has no separated audio and one transcript, ``text_spk1``: its audio and
+    transcript stand for every speaker. ``clean`` are the references: measured against themselves
+    they would be perfect, so only their SRMR is given.
+
+    Args:
+        data: the test set, with transcripts.
+        systems: the rows of the table.
+        recognisers: that have read every system.
+        exp: folder of experiments.
+        jobs: processes for the signal measures.
+
+    Raises:
+        UserError: the set has no transcripts, a file is missing or lacks a mixture (with its id),
+            or audio can't be read or is not as long as its mixture.
+    """
+    if not data.mixtures or any(mixture.texts is None for mixture in data.mixtures):
+        raise UserError(
+            "no transcripts: word errors need whole utterances",
+            where=data.path,
+            remedy="use a set with cut 'max'",
+        )
+    separate, decode = Path(exp) / "separate", Path(exp) / "decode"
+    # All lists are read before the minutes that measures take, so that what is missing shows.
+    pairs = [(system, recogniser) for system in systems for recogniser in recognisers]
+    transcripts = [_transcripts(data, *pair, decode) for pair in pairs]
+    guard = [row for pair in pairs for row in _guard_rows(data, *pair, decode)]
+    estimates = [_estimates(data, system, separate) for system in systems]
+    measures = _measure_rows(data, systems, estimates, jobs)
+    bar = tqdm(zip(pairs, transcripts, strict=True), "word errors", len(pairs), unit="decode")
+    utterances = [
+        row
+        for (system, recogniser), texts in bar
+        for row in _utterance_rows(data, system, recogniser, texts, measures[system])
+    ]
+    return Scores(
+        tuple(utterances),
+        tuple(row for system in systems for row in measures[system]),
+        tuple(guard),
+    )
+
+
+def _streams(data: MixtureDir) -> range:
+    """Numbers of the streams of a system, one per speaker, from 1."""
+    return range(1, len(data.mixtures[0].references) + 1)
+
+
+def _transcripts(
+    data: MixtureDir, system: SystemInfo, recogniser: RecogniserInfo, decode: Path
+) -> list[tuple[str, ...]]:
+    """For each mixture the text of every stream as the recogniser wrote it."""
+    folder = decode / system.folder / recogniser.name
+    streams = [1] if system.name == MIXTURE else _streams(data)
+    files = [folder / f"text_spk{stream}" for stream in streams]
+    return _columns(data, files, "recognise", empty_values=True)
+
+
+def _estimates(data: MixtureDir, system: SystemInfo, separate: Path) -> list[tuple[Path, ...]]:
+    """For each mixture the audio of every stream."""
+    if system.name == MIXTURE:
+        return [(mixture.mixture,) * len(mixture.references) for mixture in data.mixtures]
+    if system.name == CLEAN:
+        return [mixture.references for mixture in data.mixtures]
+    files = [separate / system.folder / f"spk{stream}.scp" for stream in _streams(data)]
+    return [tuple(map(Path, row)) for row in _columns(data, files, "separate")]
+
+
+def _columns(
+    data: MixtureDir, files: Sequence[Path], stage: str, *, empty_values: bool = False
+) -> list[tuple[str, ...]]:
+    """For each mixture its values in several tables."""
+    tables = []
+    for file in files:
+        table = read_table(file, empty_values=empty_values)
+        for mixture in data.mixtures:
+            if mixture.id not in table:
+                raise UserError(
+                    f"no entry for mixture '{mixture.id}'", where=file, remedy=f"{stage} again"
+                )
+        tables.append(table)
+    return [tuple(table[mixture.id] for table in tables) for mixture in data.mixtures]
+
+
+def _guard_rows(
+    data: MixtureDir, system: SystemInfo, recogniser: RecogniserInfo, decode: Path
+) -> Iterator[GuardRow]:
+    path = decode / system.folder / recogniser.name / "guard.csv"
+    ids = {mixture.id for mixture in data.mixtures}
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            header, *lines = list(csv.reader(stream)) or [[]]
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, remedy="recognise again") from None
+    if header != ["id", "stream", "rule"]:
+        raise UserError("the header is not id,stream,rule", where=path, line=1)
+    for number, cells in enumerate(lines, 2):
+        if len(cells) != 3 or cells[0] not in ids or not cells[1].isdecimal():
+            what = "not the id of a mixture, the number of a stream and a rule"
+            raise UserError(what, where=path, line=number, remedy="recognise again")
+        mixture, channel, rule = cells
+        yield GuardRow(system.name, system.seed, recogniser.name, mixture, int(channel), rule)
+
+
+def _measure_rows(
+    data: MixtureDir,
+    systems: Sequence[SystemInfo],
+    estimates: Sequence[Sequence[tuple[Path, ...]]],
+    jobs: int,
+) -> dict[SystemInfo, list[MeasureRow]]:
+    tasks = [
+        Task(mixture, files)
+        for mixture, files in zip(data.mixtures, zip(*estimates, strict=True), strict=True)
+    ]
+    measured = zip(*measure_all(tasks, data.info.fs, jobs), strict=True)
+    return {
+        system: [
+            MeasureRow(
+                system.name,
+                system.seed,
+                mixture.id,
+                *(round(getattr(measures, name), DIGITS) for name in MEASURES),
+            )
+            for mixture, measures in zip(data.mixtures, column, strict=True)
+        ]
+        for system, column in zip(systems, measured, strict=True)
+    }
+
+
+def _utterance_rows(
+    data: MixtureDir,
+    system: SystemInfo,
+    recogniser: RecogniserInfo,
+    transcripts: Sequence[tuple[str, ...]],
+    measures: Sequence[MeasureRow],
+) -> Iterator[UtteranceRow]:
+    for mixture, texts, measured in zip(data.mixtures, transcripts, measures, strict=True):
+        references = [normalise(text) for text in mixture.texts or ()]
+        hypotheses = [normalise(text) for text in texts]
+        # The one decode of an unseparated mixture stands for every speaker.
+        per_speaker = hypotheses * len(references) if system.name == MIXTURE else hypotheses
+        cp, orc = cpwer(references, per_speaker), orcwer(references, hypotheses)
+        yield UtteranceRow(
+            system=system.name,
+            seed=system.seed,
+            recogniser=recogniser.name,
+            mixture=mixture.id,
+            words=cp.words,
+            cp_errors=cp.errors,
+            orc_errors=orc.errors,
+            si_sdr=measured.si_sdr,
+            si_sdri=measured.si_sdri,
+        )

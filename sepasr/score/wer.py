@@ -1,0 +1,127 @@
+"""Word errors of one mixture: cpWER and ORC-WER by meeteval, alignments by jiwer.
+
+All texts are normalised already (:mod:`sepasr.score.normalise`). A stream without words is scored
+like any other: an empty hypothesis deletes every word of its reference, and against an empty
+reference every word is an insertion. Counts are added up first and divided last, so a mixture
+without reference words still contributes its insertions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jiwer
+from meeteval.wer.wer.cp import cp_word_error_rate
+from meeteval.wer.wer.error_rate import ErrorRate
+from meeteval.wer.wer.orc import orc_word_error_rate
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Counts of words and word errors, which add up over mixtures.
+
+    Attributes:
+        words: words of the references.
+        substitutions: reference words read as another word.
+        insertions: hypothesis words without a reference word.
+        deletions: reference words without a hypothesis word.
+    """
+
+    words: int = 0
+    substitutions: int = 0
+    insertions: int = 0
+    deletions: int = 0
+
+    @property
+    def errors(self) -> int:
+        """Substitutions, insertions and deletions together."""
+        return self.substitutions + self.insertions + self.deletions
+
+    @property
+    def rate(self) -> float:
+        """Errors per reference word, as a fraction; NaN where there are no reference words."""
+        return self.errors / self.words if self.words else float("nan")
+
+    def __add__(self, other: Errors) -> Errors:
+        return Errors(
+            self.words + other.words,
+            self.substitutions + other.substitutions,
+            self.insertions + other.insertions,
+            self.deletions + other.deletions,
+        )
+
+
+def _errors(counts: ErrorRate) -> Errors:
+    return Errors(counts.length, counts.substitutions, counts.insertions, counts.deletions)
+
+
+def cpwer(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
+    """Concatenated minimum-permutation word errors: the best one-to-one map of streams to speakers.
+
+    A mixture that is recognised as a whole is scored by giving its one text as every hypothesis.
+
+    Args:
+        references: one text per speaker.
+        hypotheses: one text per stream, at least one. A missing stream counts as an empty one, a
+            surplus one as insertions.
+    """
+    return _errors(
+        cp_word_error_rate(
+            list(references), list(hypotheses), reference_sort=False, hypothesis_sort=False
+        )
+    )
+
+
+def orcwer(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
+    """Optimal-reference-combination word errors: each utterance goes to the stream it fits best.
+
+    Unlike :func:`cpwer`, one stream may take the utterances of several speakers, so that errors of
+    the assignment of speakers to streams are not counted. A single hypothesis is compared with all
+    references in a row.
+
+    Args:
+        references: one text per utterance, in the order in which a stream would carry them.
+        hypotheses: one text per stream, at least one.
+    """
+    return _errors(
+        orc_word_error_rate(
+            list(references), list(hypotheses), reference_sort=False, hypothesis_sort=False
+        )
+    )
+
+
+@dataclass(frozen=True)
+class AlignedWord:
+    """One step of an alignment.
+
+    Attributes:
+        reference: the word that was said; None for an insertion.
+        hypothesis: the word that was read; None for a deletion.
+    """
+
+    reference: str | None
+    hypothesis: str | None
+
+    @property
+    def correct(self) -> bool:
+        """Whether the word was read as it was said."""
+        return self.reference == self.hypothesis
+
+
+def align(reference: str, hypothesis: str) -> list[AlignedWord]:
+    """Align two texts word by word with the fewest errors (jiwer's Levenshtein alignment)."""
+    said, read = reference.split(), hypothesis.split()
+    if not said or not read:  # jiwer refuses an empty reference
+        return [AlignedWord(w, None) for w in said] + [AlignedWord(None, w) for w in read]
+    aligned: list[AlignedWord] = []
+    for chunk in jiwer.process_words(" ".join(said), " ".join(read)).alignments[0]:
+        left = said[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = read[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "insert":
+            aligned += [AlignedWord(None, word) for word in right]
+        elif chunk.type == "delete":
+            aligned += [AlignedWord(word, None) for word in left]
+        else:
+            aligned += [AlignedWord(*pair) for pair in zip(left, right, strict=True)]
+    return aligned

@@ -1,0 +1,181 @@
+import math
+from dataclasses import astuple
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pesq as itu
+import pystoi
+import pytest
+
+from sepasr.data.audio import write_audio
+from sepasr.data.datadir import Mixture
+from sepasr.errors import UserError
+from sepasr.score.measures import WORST_PESQ, Measures, Task, measure, measure_all, pesq
+from sepasr.score.srmr import srmr
+
+FS = 16_000
+NAMES = ("si_sdr", "si_sdri", "pesq", "stoi", "estoi", "srmr")
+
+
+def speech_like(seed: int, seconds: float = 1.0) -> np.ndarray:
+    """Noise with the rhythm of syllables, float32, (samples,)."""
+    samples = int(seconds * FS)
+    noise = np.random.default_rng(seed).standard_normal(samples)
+    rhythm = np.sin(2 * np.pi * (2 + seed) * np.arange(samples) / FS + seed) ** 2
+    return (0.1 * noise * rhythm).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """References and mixture, and estimates at some 10 dB in the other order."""
+    references = np.stack([speech_like(0), speech_like(1)])
+    noise = np.random.default_rng(9).standard_normal(references.shape).astype(np.float32)
+    estimates = references[::-1] + 0.02 * noise
+    return references, references.sum(0), estimates
+
+
+def test_values_are_those_of_the_libraries(scene):
+    references, mixture, estimates = scene
+    measures = measure(estimates, references, mixture, FS)
+    pairs = list(zip(references, estimates[::-1], strict=True))
+    expected = {
+        "pesq": [itu.pesq(FS, r, e, "wb") for r, e in pairs],
+        "stoi": [pystoi.stoi(r, e, FS) for r, e in pairs],
+        "estoi": [pystoi.stoi(r, e, FS, extended=True) for r, e in pairs],
+        "srmr": [srmr(e, FS) for e in estimates],
+    }
+    for name, values in expected.items():
+        assert getattr(measures, name) == pytest.approx(np.mean(values), rel=1e-4), name
+
+
+def test_si_sdr_of_a_known_distortion(scene):
+    references, mixture, _ = scene
+    references = references - references.mean(1, keepdims=True)
+    estimates = []
+    for reference in references:
+        noise = np.random.default_rng(5).standard_normal(reference.shape)
+        noise -= noise.mean()
+        noise -= reference * (noise @ reference) / (reference @ reference)
+        noise *= 0.1 * np.linalg.norm(reference) / np.linalg.norm(noise)  # 20 dB below
+        estimates.append(3 * (reference + noise))
+    measures = measure(np.stack(estimates), references, mixture, FS)
+    assert measures.si_sdr == pytest.approx(20, abs=1e-3)
+    unseparated = measure(np.stack([mixture, mixture]), references, mixture, FS)
+    assert unseparated.si_sdri == 0
+    assert measures.si_sdri == pytest.approx(20 - unseparated.si_sdr, abs=1e-3)
+
+
+def test_order_and_scale_of_the_estimates_do_not_matter(scene):
+    references, mixture, estimates = scene
+    first = measure(estimates, references, mixture, FS)
+    second = measure(0.1 * estimates[::-1], references, mixture, FS)
+    for name in NAMES:
+        assert getattr(first, name) == pytest.approx(getattr(second, name), rel=1e-4), name
+
+
+def test_a_silent_estimate_counts_with_the_worst_values(scene):
+    references, mixture, estimates = scene
+    both = measure(np.zeros_like(estimates), references, mixture, FS)
+    assert (both.si_sdr, both.stoi, both.estoi) == (-80, 0, 0)
+    assert both.pesq == pytest.approx(1.04, abs=0.005)
+    assert math.isnan(both.srmr)
+    one = measure(estimates * [[1], [0]], references, mixture, FS)
+    assert one.srmr == pytest.approx(srmr(estimates[0], FS))
+    good = measure(estimates, references, mixture, FS)
+    assert all(getattr(one, name) < getattr(good, name) for name in NAMES[:5])
+
+
+def test_a_silent_reference_is_left_out(scene):
+    references, _, estimates = scene
+    references = references * [[1], [0]]
+    mixture = references.sum(0)
+    measures = measure(estimates[::-1], references, mixture, FS)
+    alone = measure(estimates[1:], references[:1], mixture, FS)
+    for name in NAMES[:5]:
+        assert getattr(measures, name) == pytest.approx(getattr(alone, name)), name
+    nothing = measure(estimates, 0 * references, mixture, FS)
+    assert all(math.isnan(getattr(nothing, name)) for name in NAMES[:5])
+
+
+def test_signals_too_short_for_a_measure(scene):
+    references, mixture, estimates = (signal[..., :3_000] for signal in scene)  # 0.19 s
+    measures = measure(estimates, references, mixture, FS)
+    assert math.isfinite(measures.si_sdr)
+    assert all(math.isnan(getattr(measures, name)) for name in NAMES[2:])
+
+
+def test_too_little_speech_for_stoi(scene):
+    reference = np.zeros(2 * FS, dtype=np.float32)
+    reference[:2_000] = speech_like(0)[:2_000]
+    references = reference[None]
+    measures = measure(references + 0.001, references, reference, FS)
+    assert math.isnan(measures.stoi)
+    assert math.isnan(measures.estoi)
+
+
+def test_pesq_is_wide_band_only(scene):
+    assert math.isnan(pesq(scene[0][0], scene[0][0], 8_000))
+
+
+def test_pesq_without_utterances(monkeypatch, scene):
+    """Where PESQ detects no speech, it depends on the signal that has none."""
+    reference, estimate = scene[0]
+    for silent_references, expected in ((False, WORST_PESQ), (True, math.nan)):
+
+        def no_utterances(fs, ref, deg, mode, _all=silent_references):
+            if _all or not np.array_equal(ref, deg):
+                raise itu.NoUtterancesError("No utterances detected")
+            return 4.64
+
+        monkeypatch.setattr(itu, "pesq", no_utterances)
+        assert pesq(estimate, reference, FS) == pytest.approx(expected, nan_ok=True)
+
+
+def task(folder: Path, scene, name: str = "m") -> Task:
+    """The scene on disk; the systems are the estimates, then the references."""
+    references, mixture, estimates = scene
+    folder.mkdir(exist_ok=True)
+    files = {}
+    for key, signals in {"s": references, "e": estimates, "x": [mixture]}.items():
+        files[key] = tuple(folder / f"{name}_{key}{n}.wav" for n in range(len(signals)))
+        for file, signal in zip(files[key], signals, strict=True):
+            write_audio(file, signal, FS)
+    record = Mixture(name, files["x"][0], files["s"], None, ("a", "b"), ("1", "2"), 1.0)
+    return Task(record, (files["e"], files["s"]))
+
+
+def test_files(tmp_path, scene):
+    [(estimates, references)] = measure_all([task(tmp_path, scene)], FS)
+    expected = measure(scene[2], scene[0], scene[1], FS)
+    assert astuple(estimates) == pytest.approx(astuple(expected))
+    mean_srmr = np.mean([srmr(reference, FS) for reference in scene[0]])
+    assert references.srmr == pytest.approx(mean_srmr)
+    assert all(math.isnan(getattr(references, name)) for name in NAMES[:5])
+
+
+@pytest.mark.slow
+def test_processes_give_the_same(tmp_path, scene):
+    tasks = [task(tmp_path, scene, "a"), task(tmp_path, [s[..., ::-1] for s in scene], "b")]
+    alone, together = measure_all(tasks, FS), measure_all(tasks, FS, jobs=2)
+    for one, other in zip(chain(*alone), chain(*together), strict=True):
+        assert astuple(one) == pytest.approx(astuple(other), nan_ok=True)
+
+
+def test_unequal_lengths(tmp_path, scene):
+    bad = task(tmp_path, scene)
+    write_audio(bad.estimates[0][1], scene[0][0, :-1], FS)
+    with pytest.raises(UserError, match=r"m_e1\.wav: 15999 samples where its mixture has 16000"):
+        measure_all([bad], FS)
+
+
+@pytest.mark.slow
+def test_an_error_in_a_process_names_the_file(tmp_path, scene):
+    bad = task(tmp_path, scene)
+    bad.estimates[0][1].unlink()
+    with pytest.raises(UserError, match=r"m_e1\.wav: no such audio file"):
+        measure_all([bad], FS, jobs=2)
+
+
+def test_undefined_by_default():
+    assert all(math.isnan(getattr(Measures(), name)) for name in NAMES)

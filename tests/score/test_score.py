@@ -1,0 +1,137 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sepasr.data.audio import write_audio
+from sepasr.data.datadir import Info, Mixture, MixtureDir
+from sepasr.data.scp import write_table
+from sepasr.errors import UserError
+from sepasr.score.result import RecogniserInfo, SystemInfo
+from sepasr.score.rows import GuardRow
+from sepasr.score.score import score
+
+FS = 16_000
+TEXTS = {"m1": ("Hello, World!", "it's twenty two"), "m2": ("the colour", "one dog")}
+SYSTEMS = [
+    SystemInfo("mixture", "mixture"),
+    SystemInfo("clean", "clean"),
+    SystemInfo("sisdr", "sisdr_seed7", seed=7, steps=10),
+]
+CTC = RecogniserInfo("ctc", "wav2vec2", "w2v2")
+
+
+@pytest.fixture
+def data(tmp_path) -> MixtureDir:
+    """Two mixtures of two speakers with transcripts, decodes and separated audio."""
+    generator = np.random.default_rng(0)
+    mixtures, separated = [], [{}, {}]
+    for name, texts in TEXTS.items():
+        references = 0.1 * generator.standard_normal((2, FS // 2)).astype(np.float32)
+        files = tuple(tmp_path / f"{name}_s{n}.wav" for n in range(2))
+        for stream, (file, reference) in enumerate(zip(files, references, strict=True)):
+            write_audio(file, reference, FS)
+            estimate = tmp_path / f"{name}_e{stream}.wav"
+            write_audio(estimate, reference + 0.1 * references[1 - stream], FS)
+            separated[1 - stream][name] = str(estimate)
+        write_audio(tmp_path / f"{name}.wav", references.sum(0), FS)
+        mixtures.append(
+            Mixture(name, tmp_path / f"{name}.wav", files, None, texts, ("a", "b"), 0.5)
+        )
+    for stream, table in enumerate(separated, 1):
+        write_table(tmp_path / "exp/separate/sisdr_seed7" / f"spk{stream}.scp", table)
+    transcribe(tmp_path, "mixture", {"m1": "hello world", "m2": ""})
+    clean = [{name: texts[n] for name, texts in TEXTS.items()} for n in range(2)]
+    transcribe(tmp_path, "clean", *clean)
+    transcribe(
+        tmp_path,
+        "sisdr_seed7",
+        {"m1": "IT IS 22", "m2": "The color one"},
+        {"m1": "hello word", "m2": "dog"},
+        guard="m2,1,length\n",
+    )
+    return MixtureDir(tmp_path / "data", Info("toy", FS, "max", "mix", "anechoic"), tuple(mixtures))
+
+
+def transcribe(folder: Path, system: str, *streams: dict[str, str], guard: str = "") -> None:
+    decode = folder / "exp/decode" / system / "ctc"
+    for stream, texts in enumerate(streams, 1):
+        write_table(decode / f"text_spk{stream}", texts, empty_values=True)
+    (decode / "guard.csv").write_text("id,stream,rule\n" + guard)
+
+
+def test_rows(data, tmp_path):
+    scores = score(data, SYSTEMS, [CTC], tmp_path / "exp")
+    found = {
+        (row.system, row.mixture): (row.words, row.cp_errors, row.orc_errors)
+        for row in scores.utterances
+    }
+    assert found == {
+        ("mixture", "m1"): (5, 3, 3),  # 'it is 22' read as 'hello world', or left out
+        ("mixture", "m2"): (4, 4, 4),
+        ("clean", "m1"): (5, 0, 0),
+        ("clean", "m2"): (4, 0, 0),
+        ("sisdr", "m1"): (5, 1, 1),  # streams are swapped, 'word' for 'world'
+        ("sisdr", "m2"): (4, 2, 2),  # 'one' in the wrong stream
+    }
+    assert scores.guard == (GuardRow("sisdr", 7, "ctc", "m2", 1, "length"),)
+    assert {row.seed for row in scores.utterances if row.system == "sisdr"} == {7}
+
+
+def test_measures_of_the_rows(data, tmp_path):
+    scores = score(data, SYSTEMS, [CTC], tmp_path / "exp")
+    measures = {(row.system, row.mixture): row for row in scores.measures}
+    assert measures["mixture", "m1"].si_sdri == 0
+    assert measures["sisdr", "m1"].si_sdr == pytest.approx(20, abs=1.5)
+    clean = measures["clean", "m1"]
+    assert math.isfinite(clean.srmr)
+    assert math.isnan(clean.si_sdr)
+    assert math.isnan(clean.pesq)
+    for row in scores.utterances:
+        measured = measures[row.system, row.mixture]
+        assert (row.si_sdr, row.si_sdri) == pytest.approx(
+            (measured.si_sdr, measured.si_sdri), nan_ok=True
+        )
+
+
+def remove_line(path: Path, start: str) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith(start)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "decode/sisdr_seed7/ctc/text_spk2",
+        "decode/mixture/ctc/text_spk1",
+        "separate/sisdr_seed7/spk1.scp",
+    ],
+)
+def test_a_missing_mixture_is_named(data, tmp_path, name):
+    remove_line(tmp_path / "exp" / name, "m2")
+    with pytest.raises(UserError, match=rf"{name}: no entry for mixture 'm2'"):
+        score(data, SYSTEMS, [CTC], tmp_path / "exp")
+
+
+@pytest.mark.parametrize("name", ["text_spk2", "guard.csv"])
+def test_a_missing_file_is_named(data, tmp_path, name):
+    (tmp_path / "exp/decode/clean/ctc" / name).unlink()
+    with pytest.raises(UserError, match=f"clean/ctc/{name}: no such file"):
+        score(data, SYSTEMS, [CTC], tmp_path / "exp")
+
+
+@pytest.mark.parametrize("line", ["m9,1,length", "m1,one,length", "m1,1"])
+def test_a_bad_line_of_the_guard_is_named(data, tmp_path, line):
+    (tmp_path / "exp/decode/clean/ctc/guard.csv").write_text(f"id,stream,rule\n{line}\n")
+    with pytest.raises(UserError, match=r"clean/ctc/guard\.csv:2: not the id"):
+        score(data, SYSTEMS, [CTC], tmp_path / "exp")
+
+
+def test_a_set_without_transcripts(data, tmp_path):
+    cut = [
+        Mixture(m.id, m.mixture, m.references, None, None, m.speakers, m.duration_s)
+        for m in data.mixtures
+    ]
+    with pytest.raises(UserError, match="no transcripts"):
+        score(MixtureDir(data.path, data.info, tuple(cut)), SYSTEMS, [CTC], tmp_path / "exp")
