@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         type=Path,
-        action="append",
+        nargs="+",
         required=True,
         help="how to train; a later file is laid over the earlier ones",
     )
@@ -19,14 +19,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides"
     )
     start = parser.add_mutually_exclusive_group(required=True)
-    start.add_argument("--separator", type=Path, help="YAML of a new separator")
+    start.add_argument("--separator", type=Path, nargs="+", help="YAML of a new separator")
     start.add_argument("--init", type=Path, help="directory of a trained separator to start from")
-    parser.add_argument("--encoder", help="encoder of the loss: a name in conf/encoder or a YAML")
+    parser.add_argument(
+        "--encoder",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="YAML of the loss's encoder; a later file is laid over the earlier ones",
+    )
     parser.add_argument("--utterances", type=Path, help="data directory to mix dynamically from")
     parser.add_argument("--noise", type=Path, help="data directory of noise")
     parser.add_argument("--rooms", type=Path, help="data directory of room impulse responses")
     parser.add_argument("--valid", type=Path, required=True, help="data directory of mixtures")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints and logs go")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a training with other settings in OUT"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,10 +45,11 @@ def run(options: argparse.Namespace) -> None:
     train_separator(
         config_files=options.config,
         overrides=options.overrides,
-        separator_file=options.separator,
+        separator_files=options.separator,
         init=options.init,
-        encoder_name=options.encoder,
+        encoder_files=options.encoder,
         sources=Sources(options.utterances, options.noise, options.rooms),
         valid=options.valid,
         out=options.out,
+        overwrite=options.overwrite,
     )

@@ -197,12 +197,15 @@ class DynamicUtterances(Dataset):
         self.room_share, self.noise_share = room_share, noise_share
         self.snr_db, self.speed_percent = snr_db, speed_percent
 
-    def __getitem__(self, index: int) -> UtteranceItem:
-        rng = np.random.default_rng([self.seed, index])
-        # Every utterance once per pass, in an order of its own for each pass.
+    def utterance(self, index: int) -> Utterance:
+        """What item ``index`` says: each utterance once per pass, each pass in another order."""
         epoch, position = divmod(index, len(self.utterances))
         order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.utterances))
-        utterance = self.utterances[int(order[position])]
+        return self.utterances[int(order[position])]
+
+    def __getitem__(self, index: int) -> UtteranceItem:
+        rng = np.random.default_rng([self.seed, index])
+        utterance = self.utterance(index)
         speech = _read_source(utterance, self.fs, self.speed_percent, rng)
         if rng.random() < self.room_share:
             room = self.rooms.rooms[int(rng.integers(len(self.rooms.rooms)))]

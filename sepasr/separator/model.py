@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,12 @@ class Provenance:
 
     Attributes:
         reference: what the training references were, ``anechoic`` or ``reverb``.
-        notes: further facts (commit, seed, steps, figures), free in form.
+        history: one entry per training, the first one first: its loss, encoder, seed, steps and
+            learning rate.
     """
 
     reference: str | None = None
-    notes: dict[str, Any] = field(default_factory=dict)
+    history: tuple[dict[str, Any], ...] = ()
 
 
 def match_level(estimates: Tensor, mixture: Tensor) -> Tensor:
@@ -203,7 +204,7 @@ class Separator(nn.Module):
         try:
             description = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
             config = SeparatorConfig(**description["config"])
-            provenance = Provenance(description.get("reference"), description.get("notes", {}))
+            provenance = Provenance(description.get("reference"), tuple(description["history"]))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(
                 f"does not describe a separator: {error}", where=directory / CONFIG

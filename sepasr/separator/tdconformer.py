@@ -213,7 +213,7 @@ class TDConformer(AbsSeparator):
         return self._num_spk
 
     def masks(self, encoded: Tensor) -> Tensor:
-        """Masks (batch, speakers, frames, channels) for (batch, frames, channels); none negative."""
+        """Masks (batch, speakers, frames, channels), at least 0, of (batch, frames, channels)."""
         x = self.bottleneck_activation(self.bottleneck(self.bottleneck_norm(encoded)))
         skips = []
         for subsample in self.subsampling:

@@ -32,10 +32,11 @@ class OptimizerConfig:
         lr: peak learning rate.
         weight_decay: decoupled weight decay; 0 is plain Adam.
         warmup_steps: linear rise from 0.
-        schedule: ``constant``; ``cosine`` (down to ``final_lr`` at the last step); or ``plateau``
-            (halved when the validation loss has not fallen for ``patience`` validations, once
-            ``plateau_after`` steps have passed).
+        schedule: ``constant``; ``cosine`` (constant, then falling to ``final_lr`` over the last
+            ``decay_steps``); or ``plateau`` (halved when the validation loss has not fallen for
+            ``patience`` validations, once ``plateau_after`` steps have passed).
         final_lr: where ``cosine`` ends.
+        decay_steps: how long ``cosine`` falls.
         patience: for ``plateau``, in validations.
         plateau_after: for ``plateau``, in steps.
         gradient_norm: gradients are clipped to this norm.
@@ -46,6 +47,7 @@ class OptimizerConfig:
     warmup_steps: int = 0
     schedule: str = "constant"
     final_lr: float = 0.0
+    decay_steps: int = 0
     patience: int = 3
     plateau_after: int = 0
     gradient_norm: float = 5.0
@@ -163,7 +165,7 @@ class LatePlateau(ReduceLROnPlateau):
         super().__init__(optimizer, factor=0.5, patience=patience)
         self.may_decay = may_decay
 
-    def step(self, metrics: Any, epoch: int | None = None) -> None:
+    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
         """Take the validation loss into account."""
         if self.may_decay():
             super().step(metrics, epoch)
@@ -190,8 +192,8 @@ def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
         rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         if config.schedule == "constant":
             return rise
-        span = max(1, steps - config.warmup_steps)
-        progress = min(1.0, max(0, step - config.warmup_steps) / span)
+        remaining = (steps - step) / config.decay_steps if config.decay_steps else 1.0
+        progress = 1 - min(1.0, max(0.0, remaining))
         cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item())
         return rise * (floor + (1 - floor) * cosine)
 

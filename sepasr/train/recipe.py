@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-import yaml
 from torch.utils.data import DataLoader
 
 from sepasr.config import load_config
 from sepasr.data.datadir import MixtureDir, NoiseDir, RoomDir, UtteranceDir
 from sepasr.data.dynamic import DynamicMixtures, MixingConfig
+from sepasr.encoder.base import AsrEncoder, load_encoder
 from sepasr.errors import UserError
-from sepasr.files import write_text
+from sepasr.files import sha256
+from sepasr.loss.embedding import EmbeddingLoss
 from sepasr.loss.loss import SeparationLoss
 from sepasr.loss.signal import SignalLoss
-from sepasr.separator.model import Provenance, Separator, SeparatorConfig
+from sepasr.separator.model import WEIGHTS, Provenance, Separator, SeparatorConfig
 from sepasr.train.fit import FitConfig, fit
 from sepasr.train.separation import SeparationModule, WholeMixtures, collate
+from sepasr.train.workdir import claim
 
 
 @dataclass(frozen=True)
@@ -56,67 +59,77 @@ class Sources:
     rooms: Path
 
 
-def build_loss(config: LossConfig, encoder_name: str | None) -> SeparationLoss:
+def build_loss(config: LossConfig, encoder: AsrEncoder | None) -> SeparationLoss:
     """The loss that a configuration names.
 
     Raises:
         UserError: an unknown kind, or an encoder missing or given where none is used.
     """
-    if config.kind == "signal":
-        if encoder_name:
-            raise UserError(
-                f"the signal loss uses no encoder, but '{encoder_name}' is given",
-                remedy="leave --encoder out, or set loss.kind=guided",
-            )
-        return SignalLoss()
-    if config.kind not in ("guided", "embedding_pit"):
+    if config.kind not in ("signal", "guided", "embedding_pit"):
         raise UserError(
             f"unknown loss '{config.kind}'", remedy="loss.kind is signal, guided or embedding_pit"
         )
-    if not encoder_name:
-        raise UserError(f"loss '{config.kind}' needs an encoder", remedy="give --encoder NAME")
-    from sepasr.encoder import load_encoder
-    from sepasr.loss.embedding import EmbeddingLoss
-
+    if config.kind == "signal":
+        if encoder is not None:
+            raise UserError(
+                f"the signal loss uses no encoder, but '{encoder.name}' is given",
+                remedy="leave --encoder out, or set loss.kind=guided",
+            )
+        return SignalLoss()
+    if encoder is None:
+        raise UserError(f"loss '{config.kind}' needs an encoder", remedy="give --encoder")
     return EmbeddingLoss(
-        load_encoder(encoder_name),
-        guided=config.kind == "guided",
-        signal_weight=config.signal_weight,
+        encoder, guided=config.kind == "guided", signal_weight=config.signal_weight
     )
+
+
+def describe(config: TrainConfig, encoder: AsrEncoder | None) -> dict[str, Any]:
+    """What a separator remembers of a training."""
+    return {
+        "loss": config.loss.kind,
+        "encoder": encoder and {a: getattr(encoder, a) for a in ("name", "family", "weights")},
+        "seed": config.fit.seed,
+        "lr": config.fit.optimizer.lr,
+        "batch": config.fit.batch * config.fit.accumulation,
+        "segment_s": config.mixing.segment_s,
+    }
 
 
 def train_separator(
     *,
     config_files: Sequence[Path],
     overrides: Sequence[str],
-    separator_file: Path | None,
+    separator_files: Sequence[Path] | None,
     init: Path | None,
-    encoder_name: str | None,
+    encoder_files: Sequence[Path],
     sources: Sources,
     valid: Path,
     out: Path,
+    overwrite: bool,
 ) -> None:
     """Train a new separator, or one that is there, on dynamically mixed material.
 
     Args:
         config_files: YAML of :class:`TrainConfig`, the base first.
         overrides: ``name=value``.
-        separator_file: YAML of :class:`SeparatorConfig`, for a new separator.
+        separator_files: YAML of :class:`SeparatorConfig`, for a new separator.
         init: directory of a separator to start from.
-        encoder_name: encoder of the loss.
+        encoder_files: YAML of the loss's encoder, the base first; none for the signal loss.
         sources: what to mix.
         valid: mixtures to validate on.
         out: checkpoints, logs and ``final/``, the trained separator.
+        overwrite: remove a training with other inputs that is in ``out``.
 
     Raises:
         UserError: anything that does not fit, before the first step.
     """
     config = load_config(TrainConfig, config_files, overrides)
-    loss = build_loss(config.loss, encoder_name)
+    encoder = load_encoder(encoder_files[0], deltas=encoder_files[1:]) if encoder_files else None
+    loss = build_loss(config.loss, encoder)
     torch.manual_seed(config.fit.seed)
-    if separator_file is not None:
+    if separator_files is not None:
         separator = Separator(
-            load_config(SeparatorConfig, [separator_file]),
+            load_config(SeparatorConfig, separator_files),
             Provenance(config.mixing.reference),
         )
     else:
@@ -155,7 +168,16 @@ def train_separator(
             where=valid,
             remedy="prepare it with the same reference",
         )
-    module = SeparationModule(separator, loss, config.fit, config.loss.threshold_db)
-    write_text(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
+    module = SeparationModule(
+        separator, loss, config.fit, config.loss.threshold_db, describe(config, encoder)
+    )
+    inputs = {
+        **asdict(config),
+        "encoder": encoder and asdict(encoder.config),
+        "init": init and sha256(init / WEIGHTS),
+        "separator": asdict(separator.config),
+        "data": {name: str(path) for name, path in asdict(sources).items()},
+    }
+    claim(out, inputs, overwrite=overwrite)
     whole = DataLoader(WholeMixtures(mixtures), batch_size=1, collate_fn=collate)
     fit(module, dataset, collate, whole, out)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ from sepasr.data.dynamic import MixtureItem
 from sepasr.loss.loss import SeparationLoss, mean_above
 from sepasr.loss.si_sdr import si_sdr
 from sepasr.loss.signal import SignalLoss
-from sepasr.separator.model import Separator
+from sepasr.separator.model import Provenance, Separator
 from sepasr.train.fit import FitConfig, TrainingModule
 
 
@@ -66,6 +69,7 @@ class SeparationModule(TrainingModule):
         loss: see :class:`sepasr.loss.loss.SeparationLoss`.
         config: how to train.
         threshold_db: items whose loss is below are left out of the mean; None keeps all.
+        description: what the exported separator shall say of this training.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class SeparationModule(TrainingModule):
         loss: SeparationLoss,
         config: FitConfig,
         threshold_db: float | None = None,
+        description: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__(config)
         self.separator = separator
@@ -81,6 +86,7 @@ class SeparationModule(TrainingModule):
         # to training mode with the rest.
         self.loss = loss
         self.threshold_db = threshold_db
+        self.description = description
         self.signal_loss = SignalLoss()
 
     def on_fit_start(self) -> None:
@@ -113,6 +119,6 @@ class SeparationModule(TrainingModule):
     def export(self, directory: Path) -> None:
         """Write the separator as a directory of its own."""
         start = self.separator.provenance
-        steps = start.notes.get("steps", 0) + self.global_step
-        provenance = replace(start, notes={**start.notes, "steps": steps})
+        training = {**self.description, "steps": self.global_step}
+        provenance = Provenance(start.reference, (*start.history, training))
         self.separator.save_pretrained(directory, provenance=provenance)

@@ -9,8 +9,8 @@ import torch
 
 from sepasr.loss.loss import mean_above
 from sepasr.loss.pit import assigned, best_permutation, reorder
-from sepasr.loss.signal import SignalLoss
 from sepasr.loss.si_sdr import si_sdr
+from sepasr.loss.signal import SignalLoss
 
 
 @pytest.mark.parametrize("speakers", [1, 2, 3, 4, 5])

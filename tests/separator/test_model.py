@@ -78,7 +78,7 @@ def test_other_rates_are_resampled_both_ways() -> None:
 
 def test_round_trip_through_files(tmp_path: Path) -> None:
     separator = tiny()
-    separator.provenance = Provenance("anechoic", {"seed": 3})
+    separator.provenance = Provenance("anechoic", ({"seed": 3, "steps": 10},))
     separator.save_pretrained(tmp_path)
     loaded = Separator.from_pretrained(tmp_path)
     mixture = torch.randn(1, 500)
@@ -99,7 +99,7 @@ def test_float16_storage_loads_as_float32(tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_separator_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no config.json"):
+    with pytest.raises(UserError, match=r"no config\.json"):
         Separator.from_pretrained(tmp_path)
     tiny().save_pretrained(tmp_path)
     tiny(layers=2).save_pretrained(tmp_path / "other")

@@ -51,7 +51,7 @@ def config(**changes) -> FitConfig:
         "valid_every": 4,
         "save_every": 2,
         "accelerator": "cpu",
-        "optimizer": OptimizerConfig(lr=1e-3, schedule="cosine", warmup_steps=2),
+        "optimizer": OptimizerConfig(lr=1e-3, schedule="cosine", warmup_steps=2, decay_steps=6),
     }
     return FitConfig(**{**settings, **changes})
 
@@ -105,9 +105,10 @@ def test_a_finished_training_is_not_trained_further(tmp_path: Path) -> None:
 
 def test_learning_rate_schedule() -> None:
     factor = lr_factor(
-        OptimizerConfig(lr=2.0, final_lr=0.2, warmup_steps=10, schedule="cosine"), steps=110
+        OptimizerConfig(lr=2.0, final_lr=0.2, warmup_steps=10, schedule="cosine", decay_steps=50),
+        steps=110,
     )
     assert factor(4) == pytest.approx(0.5)
-    assert factor(10) == pytest.approx(1.0)
-    assert factor(60) == pytest.approx(0.55)
+    assert factor(10) == factor(60) == pytest.approx(1.0)
+    assert factor(85) == pytest.approx(0.55)
     assert factor(110) == pytest.approx(0.1)

@@ -1,0 +1,40 @@
+"""``sepasr recognise``: decode the streams of systems with one recogniser."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--recogniser",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="YAML of the recogniser; a later file is laid over the earlier ones",
+    )
+    parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", dest="overrides")
+    parser.add_argument("--data", type=Path, required=True, help="data directory of the mixtures")
+    parser.add_argument("--exp", type=Path, required=True, help="folder of experiments")
+    parser.add_argument("--cache", type=Path, required=True, help="file of transcripts by content")
+    parser.add_argument("--systems", nargs="+", required=True, help="folders below EXP/separate")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Decode each system into ``EXP/decode/SYSTEM/RECOGNISER``."""
+    from sepasr.data.datadir import MixtureDir
+    from sepasr.decode.cache import TranscriptCache
+    from sepasr.decode.recognise import recognise, streams_of
+    from sepasr.decode.recogniser import load_recogniser
+
+    data = MixtureDir.load(options.data)
+    first, *deltas = options.recogniser
+    recogniser = load_recogniser(first, options.asr_source, options.overrides, deltas=deltas)
+    streams = {name: streams_of(data, options.exp / "separate" / name) for name in options.systems}
+    with TranscriptCache(options.cache) as cache:
+        for name, found in streams.items():
+            print(f"{recogniser.name} reads {name}", flush=True)
+            recognise(found, recogniser, cache, options.exp / "decode" / name / recogniser.name)

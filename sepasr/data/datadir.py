@@ -1,0 +1,247 @@
+"""Data directories as immutable records; sepasr.data.layout knows their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sepasr.data.layout import (
+    NOISE_FILES,
+    ROOM_FILES,
+    Info,
+    mixture_files,
+    read_files,
+    speaker_files,
+    utterance_files,
+    write_files,
+)
+
+__all__ = [
+    "Info",
+    "Mixture",
+    "MixtureDir",
+    "Noise",
+    "NoiseDir",
+    "Room",
+    "RoomDir",
+    "Utterance",
+    "UtteranceDir",
+]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of speakers and what it was made of.
+
+    Attributes:
+        id: its name.
+        mixture: the audio to separate.
+        references: one file per speaker, as long as the mixture.
+        noise: the noise alone, as long as the mixture; None where there is none.
+        texts: the words of each reference; None where there are none, as in cut sources.
+        speakers: the speaker of each reference.
+        duration_s: duration in seconds, to the microsecond.
+    """
+
+    id: str
+    mixture: Path
+    references: tuple[Path, ...]
+    noise: Path | None
+    texts: tuple[str, ...] | None
+    speakers: tuple[str, ...]
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """An utterance of one speaker: name, audio, words, speaker, and duration in seconds."""
+
+    id: str
+    path: Path
+    text: str
+    speaker: str
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A noise recording: name, audio, and duration in seconds."""
+
+    id: str
+    path: Path
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Room:
+    """Impulse responses of a room: channel s of both files is that of source position s."""
+
+    id: str
+    reverb: Path
+    anechoic: Path
+
+
+@dataclass(frozen=True)
+class MixtureDir:
+    """A directory of mixtures, sorted by id and alike in speakers, noise and texts."""
+
+    path: Path
+    info: Info
+    mixtures: tuple[Mixture, ...]
+
+    @classmethod
+    def load(cls, path: str | Path) -> MixtureDir:
+        """Read and check a directory; no audio is opened.
+
+        Raises:
+            UserError: there is no such directory; a file is missing or malformed, not sorted, of
+                other ids than the rest; speakers, durations or info.yaml make no sense. It names
+                the file and line.
+        """
+        path = Path(path)
+        info, contents = read_files(path, mixture_files(path))
+        (wav,), (utt2spk,), (utt2dur,) = map(contents.columns, (r"wav\.scp", "utt2spk", "utt2dur"))
+        references = contents.columns(r"spk\d+\.scp")
+        noises = contents.columns(r"noise1\.scp")
+        texts = contents.columns(r"text_spk\d+")
+        mixtures = (
+            Mixture(
+                id=key,
+                mixture=Path(file),
+                references=tuple(Path(column[key]) for column in references),
+                noise=Path(noises[0][key]) if noises else None,
+                texts=tuple(column[key] for column in texts) if texts else None,
+                speakers=tuple(utt2spk[key].split("_")),
+                duration_s=float(utt2dur[key]),
+            )
+            for key, file in wav.items()
+        )
+        return cls(path, info, tuple(mixtures))
+
+    def write(self) -> None:
+        """Write the directory, in place of the one that may be at ``path``.
+
+        Raises:
+            UserError: there is nothing to write, an id or value that a table can't hold, or
+                ``path`` is something else than a data directory.
+            ValueError: the mixtures are not sorted by unique ids, or not alike.
+        """
+        _check_order(self.mixtures)
+        tables = {"wav.scp": {m.id: str(m.mixture) for m in self.mixtures}}
+        for m in self.mixtures:
+            row = {f"spk{s}.scp": str(file) for s, file in enumerate(m.references, 1)}
+            row |= {"noise1.scp": str(m.noise)} if m.noise else {}
+            row |= {f"text_spk{s}": text for s, text in enumerate(m.texts or (), 1)}
+            for name, value in row.items():
+                tables.setdefault(name, {})[m.id] = value
+        if any(len(table) != len(self.mixtures) for table in tables.values()):
+            raise ValueError("mixtures of a directory must have the same files")
+        tables |= speaker_files({m.id: "_".join(m.speakers) for m in self.mixtures})
+        write_files(self.path, self.info, tables | _durations(self.mixtures))
+
+
+@dataclass(frozen=True)
+class UtteranceDir:
+    """A directory of utterances of single speakers, sorted by id.
+
+    Attributes:
+        path: the directory.
+        info: where the audio comes from.
+        utterances: sorted by id.
+        similar: for a speaker, those too like them to be told apart in a mixture; a speaker
+            without any has no entry.
+    """
+
+    path: Path
+    info: Info
+    utterances: tuple[Utterance, ...]
+    similar: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path) -> UtteranceDir:
+        """Read and check a directory; see :meth:`MixtureDir.load`."""
+        path = Path(path)
+        info, contents = read_files(path, utterance_files(path))
+        wav, text, utt2spk, _, utt2dur, *spk2similar = contents.columns(".*")
+        utterances = (
+            Utterance(key, Path(file), text[key], utt2spk[key], float(utt2dur[key]))
+            for key, file in wav.items()
+        )
+        similar = {
+            speaker: tuple(others.split())
+            for table in spk2similar
+            for speaker, others in table.items()
+        }
+        return cls(path, info, tuple(utterances), similar)
+
+    def write(self) -> None:
+        """Write the directory; see :meth:`MixtureDir.write`."""
+        _check_order(self.utterances)
+        tables = {
+            "wav.scp": {u.id: str(u.path) for u in self.utterances},
+            "text": {u.id: u.text for u in self.utterances},
+        }
+        tables |= speaker_files({u.id: u.speaker for u in self.utterances})
+        if self.similar:
+            tables["spk2similar"] = {a: " ".join(others) for a, others in self.similar.items()}
+        write_files(self.path, self.info, tables | _durations(self.utterances))
+
+
+@dataclass(frozen=True)
+class NoiseDir:
+    """A directory of noise recordings, sorted by id."""
+
+    path: Path
+    info: Info
+    noises: tuple[Noise, ...]
+
+    @classmethod
+    def load(cls, path: str | Path) -> NoiseDir:
+        """Read and check a directory; see :meth:`MixtureDir.load`."""
+        info, contents = read_files(path, NOISE_FILES)
+        wav, utt2dur = contents.columns(".*")
+        noises = (Noise(key, Path(file), float(utt2dur[key])) for key, file in wav.items())
+        return cls(Path(path), info, tuple(noises))
+
+    def write(self) -> None:
+        """Write the directory; see :meth:`MixtureDir.write`."""
+        _check_order(self.noises)
+        tables = {"wav.scp": {n.id: str(n.path) for n in self.noises}}
+        write_files(self.path, self.info, tables | _durations(self.noises))
+
+
+@dataclass(frozen=True)
+class RoomDir:
+    """A directory of room impulse responses, sorted by id."""
+
+    path: Path
+    info: Info
+    rooms: tuple[Room, ...]
+
+    @classmethod
+    def load(cls, path: str | Path) -> RoomDir:
+        """Read and check a directory; see :meth:`MixtureDir.load`."""
+        info, contents = read_files(path, ROOM_FILES)
+        reverb, anechoic = contents.columns(".*")
+        rooms = (Room(key, Path(file), Path(anechoic[key])) for key, file in reverb.items())
+        return cls(Path(path), info, tuple(rooms))
+
+    def write(self) -> None:
+        """Write the directory; see :meth:`MixtureDir.write`."""
+        _check_order(self.rooms)
+        tables = {
+            "reverb.scp": {r.id: str(r.reverb) for r in self.rooms},
+            "anechoic.scp": {r.id: str(r.anechoic) for r in self.rooms},
+        }
+        write_files(self.path, self.info, tables)
+
+
+def _check_order(records: Sequence[Mixture | Utterance | Noise | Room]) -> None:
+    ids = [record.id for record in records]
+    if ids != sorted(set(ids)):
+        raise ValueError("records must be sorted by unique ids")
+
+
+def _durations(records: Sequence[Mixture | Utterance | Noise]) -> dict[str, dict[str, str]]:
+    return {"utt2dur": {record.id: f"{record.duration_s:.6f}" for record in records}}

@@ -1,0 +1,25 @@
+"""Where inference runs."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from sepasr.errors import UserError
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def to_device(module: M, name: str) -> M:
+    """Move a module to the device named ``name``, in evaluation mode.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    try:
+        return module.to(torch.device(name)).eval()
+    except (RuntimeError, AssertionError) as error:
+        cause = str(error).splitlines()[0]
+        raise UserError(f"device '{name}' can't be used: {cause}", remedy="use cpu") from None

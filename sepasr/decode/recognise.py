@@ -1,0 +1,133 @@
+"""Decode the streams of a system with a recogniser, into Kaldi text files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sepasr.data.audio import read_mono
+from sepasr.data.datadir import MixtureDir
+from sepasr.data.scp import read_table, write_table
+from sepasr.decode.cache import TranscriptCache, cache_key
+from sepasr.decode.recogniser import Recogniser, Transcript
+from sepasr.errors import UserError
+from sepasr.files import atomic_path
+
+GUARD_HEADER = ("id", "stream", "rule")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One output of a system.
+
+    Attributes:
+        id: the mixture it was separated from.
+        number: which of its streams, from 1.
+        path: mono audio at the recogniser's rate.
+    """
+
+    id: str
+    number: int
+    path: Path
+
+
+def streams_of(data: MixtureDir, separated: str | Path) -> list[Stream]:
+    """The streams of a system, which the last part of its folder names.
+
+    Args:
+        data: the mixtures. Their own audio is the one stream of the system ``mixture``, their
+            references are the streams of the system ``clean``.
+        separated: folder with the lists ``spk1.scp``, ``spk2.scp``, ... of any other system.
+
+    Raises:
+        UserError: a list is missing or broken.
+    """
+    separated = Path(separated)
+    if separated.name == "mixture":
+        return [Stream(mixture.id, 1, mixture.mixture) for mixture in data.mixtures]
+    if separated.name == "clean":
+        return [
+            Stream(mixture.id, number, path)
+            for mixture in data.mixtures
+            for number, path in enumerate(mixture.references, 1)
+        ]
+    return [
+        Stream(name, number, Path(path))
+        for number in range(1, len(data.mixtures[0].references) + 1)
+        for name, path in read_table(separated / f"spk{number}.scp").items()
+    ]
+
+
+def recognise(
+    streams: Sequence[Stream], recogniser: Recogniser, cache: TranscriptCache, out_dir: str | Path
+) -> None:
+    """Read every stream that the cache does not know, then write all transcripts.
+
+    What was read is in the cache after every batch, so an interrupted call goes on where it was.
+    ``out_dir`` gets ``text_spk1``, ``text_spk2``, ... (Kaldi text: an id and the words, or the id
+    alone where nothing was read) and last ``guard.csv``, with a row ``id,stream,rule`` for each
+    hit of the guard against hallucination.
+
+    Args:
+        streams: in any order; as many of every mixture.
+        recogniser: reads them.
+        cache: keeps what was read.
+        out_dir: directory to write to; made if there is none.
+
+    Raises:
+        UserError: a stream is missing, named twice, no mono audio, or of another rate.
+    """
+    _check(streams)
+    keys: dict[Stream, str] = {}
+    samples: dict[str, int] = {}
+    for stream in streams:
+        waveform = read_mono(stream.path, recogniser.fs)
+        keys[stream] = cache_key(waveform, recogniser)
+        samples[keys[stream]] = len(waveform)
+    transcripts = cache.get(samples)
+    paths = {key: stream.path for stream, key in keys.items() if key not in transcripts}
+    # Those of like length together, the longest first: what does not fit in memory fails early.
+    unread = sorted(paths, key=lambda key: -samples[key])
+    with tqdm(total=len(unread), desc=recogniser.name, unit="stream", disable=not unread) as bar:
+        for start in range(0, len(unread), recogniser.batch_size):
+            batch = unread[start : start + recogniser.batch_size]
+            waveforms = [read_mono(paths[key], recogniser.fs) for key in batch]
+            read = dict(zip(batch, recogniser.transcribe(waveforms), strict=True))
+            cache.put(read)
+            transcripts |= read
+            bar.update(len(batch))
+    _write({stream: transcripts[key] for stream, key in keys.items()}, Path(out_dir))
+
+
+def _check(streams: Sequence[Stream]) -> None:
+    """Every mixture has the same streams, each once."""
+    if not streams:
+        raise UserError("no streams to recognise", remedy="separate the mixtures first")
+    named = {(stream.id, stream.number): stream for stream in streams}
+    if len(named) < len(streams):
+        twice = next(s for s in streams if named[s.id, s.number] is not s)
+        raise UserError(f"stream {twice.number} of '{twice.id}' is named twice", where=twice.path)
+    ids = {stream.id for stream in streams}
+    for number in {stream.number for stream in streams}:
+        for name in sorted(ids):
+            if (name, number) not in named:
+                remedy = "separate the mixtures again"
+                raise UserError(f"'{name}' has no stream {number}", remedy=remedy)
+
+
+def _write(transcripts: Mapping[Stream, Transcript], out_dir: Path) -> None:
+    for number in sorted({stream.number for stream in transcripts}):
+        texts = {s.id: t.text for s, t in transcripts.items() if s.number == number}
+        write_table(out_dir / f"text_spk{number}", texts, empty_values=True)
+    hits = sorted(
+        (stream.id, stream.number, rule) for stream, t in transcripts.items() for rule in t.guard
+    )
+    with (
+        atomic_path(out_dir / "guard.csv") as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows([GUARD_HEADER, *hits])

@@ -1,0 +1,241 @@
+"""Recognisers: the same ears for every system, from a YAML file of a few lines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from sepasr.config import load_config
+from sepasr.decode import hearing
+from sepasr.decode.guard import LENGTH, REPETITION, GuardConfig, Hypothesis, cut_repeats
+from sepasr.errors import UserError
+from sepasr.models import REPOSITORY
+
+# Modules with `build_decoder(config: RecogniserConfig, source: str) -> Decoder`, and the settings
+# that each reads beside those of every recogniser. Imported when asked for: some take seconds.
+KINDS = {
+    "ctc": ("sepasr.decode.recognisers.ctc", {"model", "package", "device"}),
+    "whisper": (
+        "sepasr.decode.recognisers.whisper",
+        {"model", "package", "language", "beam", "compute_type", "device", "jobs"},
+    ),
+    "whisper_transformers": (
+        "sepasr.decode.recognisers.whisper_transformers",
+        {"model", "package", "language", "beam", "device"},
+    ),
+    "pocketsphinx": ("sepasr.decode.recognisers.pocketsphinx", {"grammar", "jobs"}),
+}
+COMMON = {"name", "family", "weights", "kind", "batch_size", "guard"}
+
+
+@dataclass
+class RecogniserConfig:
+    """A recogniser of the evaluation, as ``conf/asr/NAME.yaml`` states it.
+
+    Attributes:
+        name: what tables call it.
+        family: architecture and training it shares with encoders of the loss.
+        weights: identity of its weights; a loss whose encoder has the same has "seen" it.
+        kind: the software that runs it, a key of ``KINDS``.
+        model: a directory, seen from the working directory or from the repository's root, or a
+            name on the Hugging Face hub.
+        package: the same model as an installed package carries it, see ``sepasr.models``.
+        grammar: JSGF file that says which sentences there are (pocketsphinx), found as ``model``
+            is; without one the bundled language model decides.
+        language: two letters, for multilingual models; it is never guessed.
+        beam: hypotheses kept; 1 is greedy.
+        compute_type: CTranslate2's number type, such as int8, float16, float32.
+        device: cpu or cuda.
+        jobs: cores to use, as threads or processes; 0 means all.
+        batch_size: streams decoded at a time. It does not change what is read.
+        guard: the guard against hallucination.
+    """
+
+    name: str
+    family: str
+    weights: str
+    kind: str
+    model: str | None = None
+    package: str | None = None
+    grammar: str | None = None
+    language: str = "en"
+    beam: int = 1
+    compute_type: str = "int8"
+    device: str = "cpu"
+    jobs: int = 0
+    batch_size: int = 8
+    guard: GuardConfig = field(default_factory=GuardConfig)
+
+
+class Decoder(Protocol):
+    """What one kind of recogniser brings: software that reads waveforms, and nothing else.
+
+    Attributes:
+        identity: all that decides what is read: weights, software, settings.
+    """
+
+    identity: dict[str, str]
+
+    def decode(
+        self, waveforms: Sequence[np.ndarray], max_tokens: Sequence[int]
+    ) -> list[Hypothesis]:
+        """Read a batch of waveforms; what is read in one does not depend on the others.
+
+        Args:
+            waveforms: each (samples,) float32 at 16 kHz, 0.1 to 30 s long.
+            max_tokens: the most tokens that each may hold.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What a recogniser read in a stream.
+
+    Attributes:
+        text: the words as the recogniser writes them, with single spaces.
+        tokens: how many tokens it made of them, before any repetition was cut.
+        guard: the rules of the guard that were hit: "length", "repetition".
+    """
+
+    text: str
+    tokens: int
+    guard: tuple[str, ...] = ()
+
+
+class Recogniser:
+    """A decoder behind the rules that hold for all: level, windows, batches, guard.
+
+    Args:
+        config: what the YAML says.
+        decoder: the software that reads.
+
+    Attributes:
+        name: what tables call it.
+        family: architecture and training it shares with encoders of the loss.
+        weights: identity of its weights.
+        fs: sampling rate of what it hears, 16000 Hz.
+        batch_size: streams it decodes at a time.
+        identity: SHA-256 of everything that decides what it reads in a given stream.
+    """
+
+    fs = hearing.FS
+
+    def __init__(self, config: RecogniserConfig, decoder: Decoder) -> None:
+        self.name, self.family, self.weights = config.name, config.family, config.weights
+        self.batch_size = config.batch_size
+        self._guard = config.guard
+        self._decoder = decoder
+        # The constants are what this class and its helpers do to every stream.
+        rules = {"level_db": hearing.LEVEL_DB, "window_s": hearing.MAX_WINDOW_S, "revision": 1}
+        described = {"kind": config.kind, "guard": asdict(config.guard)} | rules | decoder.identity
+        text = json.dumps(described, sort_keys=True)
+        self.identity = hashlib.sha256(text.encode()).hexdigest()
+
+    def transcribe(self, waveforms: Sequence[np.ndarray]) -> list[Transcript]:
+        """Read streams.
+
+        Each is brought to one level (:func:`sepasr.decode.hearing.to_level`) and cut into windows
+        of at most 30 s, whose texts are joined.
+
+        Args:
+            waveforms: each (samples,) float32 at 16 kHz, of any scale and length.
+
+        Returns:
+            One transcript per waveform, in order; each depends on its waveform alone.
+        """
+        windows = [hearing.split_windows(hearing.to_level(waveform)) for waveform in waveforms]
+        hypotheses = iter(self._decode([window for parts in windows for window in parts]))
+        return [self._join([next(hypotheses) for _ in parts]) for parts in windows]
+
+    def _decode(self, windows: Sequence[np.ndarray]) -> list[Hypothesis]:
+        """Decode in batches of similar lengths, the longest first."""
+        order = sorted(range(len(windows)), key=lambda i: -len(windows[i]))
+        decoded: dict[int, Hypothesis] = {}
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            waveforms = [windows[i] for i in batch]
+            caps = [self._guard.max_tokens(len(waveform) / self.fs) for waveform in waveforms]
+            decoded.update(zip(batch, self._decoder.decode(waveforms, caps), strict=True))
+        return [decoded[i] for i in range(len(windows))]
+
+    def _join(self, hypotheses: Sequence[Hypothesis]) -> Transcript:
+        words = [word for hypothesis in hypotheses for word in hypothesis.text.split()]
+        kept = cut_repeats(words, self._guard.max_ngram, self._guard.max_repeats)
+        hit = {
+            LENGTH: any(hypothesis.cut for hypothesis in hypotheses),
+            REPETITION: len(kept) < len(words),
+        }
+        return Transcript(
+            text=" ".join(kept),
+            tokens=sum(hypothesis.tokens for hypothesis in hypotheses),
+            guard=tuple(rule for rule, was_hit in hit.items() if was_hit),
+        )
+
+
+def load_recogniser(
+    name_or_path: str | Path,
+    source: str = "package",
+    overrides: Iterable[str] = (),
+    *,
+    deltas: Iterable[str | Path] = (),
+) -> Recogniser:
+    """Load the recogniser of a YAML file.
+
+    Args:
+        name_or_path: path of a ``.yaml`` file, or the name of one in ``conf/asr``.
+        source: where weights come from if ``model`` is no directory: ``package`` or ``hub``. One
+            never stands in for the other.
+        overrides: ``name=value`` strings that replace what the files say.
+        deltas: YAML files laid over the first, such as a recipe's own settings.
+
+    Raises:
+        UserError: there is no such recogniser, a setting is wrong, or the model is not to be had.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".yaml":
+        path = REPOSITORY / "conf" / "asr" / f"{name_or_path}.yaml"
+    config = load_config(RecogniserConfig, [path, *deltas], overrides)
+    _check(config)
+    module, _ = KINDS[config.kind]
+    build: Callable[[RecogniserConfig, str], Decoder] = import_module(module).build_decoder
+    return Recogniser(config, build(config, source))
+
+
+def _check(config: RecogniserConfig) -> None:
+    """Refuse what no recogniser could do, and settings that this kind would not heed."""
+    where = f"recogniser {config.name}"
+    if config.kind not in KINDS:
+        remedy = f"known: {', '.join(KINDS)}"
+        raise UserError(f"unknown kind '{config.kind}'", where=where, remedy=remedy)
+    heeded = COMMON | KINDS[config.kind][1]
+    for setting in fields(config):
+        if setting.name not in heeded and getattr(config, setting.name) != setting.default:
+            what = f"'{setting.name}' is no setting of kind {config.kind}"
+            raise UserError(what, where=where, remedy="remove it")
+    guard = config.guard
+    lowest = {
+        "beam": (config.beam, 1),
+        "batch_size": (config.batch_size, 1),
+        "jobs": (config.jobs, 0),
+        "guard.max_tokens_per_second": (guard.max_tokens_per_second, 0),
+        "guard.extra_tokens": (guard.extra_tokens, 1),
+        "guard.max_ngram": (guard.max_ngram, 1),
+        "guard.max_repeats": (guard.max_repeats, 1),
+    }
+    for name, (value, least) in lowest.items():
+        if value < least:
+            raise UserError(f"{name} is {value}, less than {least}", where=where)
+
+
+def cores(jobs: int) -> int:
+    """Cores that ``jobs`` asks for: itself, or with 0 all there are."""
+    return jobs or os.cpu_count() or 1

@@ -1,0 +1,177 @@
+"""Wav2Vec2, HuBERT and WavLM with a CTC head, read greedily."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from sepasr.decode.device import to_device
+from sepasr.decode.guard import Hypothesis, cap_words
+from sepasr.decode.hearing import FS
+from sepasr.decode.recogniser import RecogniserConfig
+from sepasr.decode.weights import digest, require_files, weights_folder
+from sepasr.errors import UserError
+from sepasr.models import pretrained_config, pretrained_model
+
+FAMILIES = ("hubert", "wav2vec2", "wavlm")
+# Nothing of these is used in reading; without them no weights are missing for it.
+UNMASKED = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
+
+
+def collapse(path: Sequence[int], blank: int) -> list[int]:
+    """The units of a CTC path: runs of one unit count once, then blanks fall away.
+
+    >>> collapse([0, 7, 7, 0, 7, 3, 3], blank=0)
+    [7, 7, 3]
+    """
+    return [unit for unit, _ in groupby(path) if unit != blank]
+
+
+class Units(Protocol):
+    """What the outputs of a CTC head stand for."""
+
+    def text(self, path: Sequence[int]) -> str:
+        """The text of a path, one output unit per frame."""
+        ...
+
+
+class SentencePieceUnits:
+    """Units of a sentencepiece model, after the blank, which is unit 0.
+
+    Args:
+        file: the sentencepiece model.
+        outputs: size of the CTC head.
+
+    Raises:
+        UserError: the two don't fit.
+    """
+
+    def __init__(self, file: Path, outputs: int) -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        try:
+            self._pieces = SentencePieceProcessor(model_file=str(file))
+        except (OSError, RuntimeError) as error:
+            raise UserError("not a sentencepiece model", where=file) from error
+        if outputs != self._pieces.get_piece_size() + 1:
+            what = f"{self._pieces.get_piece_size()} pieces and a blank for {outputs} outputs"
+            raise UserError(
+                what, where=file, remedy="model and units belong to different trainings"
+            )
+
+    def text(self, path: Sequence[int]) -> str:
+        """See :class:`Units`."""
+        return self._pieces.decode([unit - 1 for unit in collapse(path, blank=0)])
+
+
+class TokenizerUnits:
+    """Units of a tokenizer of transformers.
+
+    Args:
+        folder: where it was saved.
+
+    Raises:
+        UserError: there is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import Wav2Vec2CTCTokenizer
+
+        remedy = "a complete model has vocab.json (transformers) or spm.model (sentencepiece)"
+        require_files(folder, ("vocab.json",), remedy)
+        self._tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(folder)
+
+    def text(self, path: Sequence[int]) -> str:
+        """See :class:`Units`."""
+        return self._tokenizer.decode(path)
+
+
+class CtcDecoder:
+    """Greedy CTC: the best unit of every frame, collapsed.
+
+    Models with a group norm take statistics over time and were trained without an attention mask:
+    padding would change what they read, so only waveforms of one length share a batch. Those with
+    layer norms are padded and masked.
+
+    Args:
+        folder: a model made by ``save_pretrained``, in float32 or float16, with
+            ``preprocessor_config.json`` and its units: ``vocab.json`` or ``spm.model``.
+        device: that the model runs on.
+
+    Raises:
+        UserError: the folder holds no such model.
+    """
+
+    def __init__(self, folder: Path, *, device: str) -> None:
+        import transformers
+
+        remedy = "a directory made by save_pretrained"
+        require_files(folder, ("config.json", "preprocessor_config.json"), remedy)
+        config = pretrained_config(folder, **UNMASKED)
+        if config.model_type not in FAMILIES:
+            what = f"a {config.model_type} model, none of {', '.join(FAMILIES)}"
+            raise UserError(what, where=folder, remedy="see conf/asr for models of other families")
+        cls = transformers.AutoModelForCTC
+        self._model = to_device(pretrained_model(cls, folder, config), device)
+        self._extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
+        if self._extractor.sampling_rate != FS:
+            what = f"it hears {self._extractor.sampling_rate} Hz"
+            raise UserError(what, where=folder, remedy=f"take a model for {FS} Hz")
+        self._equal_lengths = config.feat_extract_norm == "group"
+        self._units = self._read_units(folder, config)
+        self.identity = {
+            "model": digest(folder),
+            "engine": f"transformers {transformers.__version__} on {self._model.device.type}",
+        }
+
+    @staticmethod
+    def _read_units(folder: Path, config: Any) -> Units:
+        pieces = folder / "spm.model"
+        if pieces.is_file():
+            return SentencePieceUnits(pieces, config.vocab_size)
+        return TokenizerUnits(folder)
+
+    def decode(
+        self, waveforms: Sequence[np.ndarray], max_tokens: Sequence[int]
+    ) -> list[Hypothesis]:
+        """See :class:`sepasr.decode.recogniser.Decoder`; tokens are words."""
+        batches: dict[int, list[int]] = defaultdict(list)
+        for i, waveform in enumerate(waveforms):
+            batches[len(waveform) if self._equal_lengths else 0].append(i)
+        texts: dict[int, str] = {}
+        for rows in batches.values():
+            paths = self._paths([waveforms[i] for i in rows])
+            texts.update((i, self._units.text(path)) for i, path in zip(rows, paths, strict=True))
+        return [cap_words(texts[i], cap) for i, cap in enumerate(max_tokens)]
+
+    @torch.inference_mode()
+    def _paths(self, waveforms: Sequence[np.ndarray]) -> list[list[int]]:
+        """The best unit of each valid frame of each waveform."""
+        masked = not self._equal_lengths
+        heard = self._extractor(
+            list(waveforms),
+            sampling_rate=FS,
+            padding=True,
+            return_attention_mask=masked,
+            return_tensors="pt",
+        ).to(self._model.device)
+        logits = self._model(**heard).logits
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        frames = self._model._get_feat_extract_output_lengths(lengths).tolist()
+        paths = logits.argmax(dim=-1).tolist()
+        return [path[:valid] for path, valid in zip(paths, frames, strict=True)]
+
+
+def build_decoder(config: RecogniserConfig, source: str) -> CtcDecoder:
+    """Load the model that a configuration names.
+
+    Raises:
+        UserError: it can't be had or loaded.
+    """
+    return CtcDecoder(weights_folder(config.model, config.package, source), device=config.device)

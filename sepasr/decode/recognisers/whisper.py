@@ -1,0 +1,169 @@
+"""Whisper on CTranslate2, the engine of faster-whisper, many streams at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sepasr.decode.guard import Hypothesis
+from sepasr.decode.hearing import FS, MAX_WINDOW_S
+from sepasr.decode.recogniser import RecogniserConfig, cores
+from sepasr.decode.weights import digest, require_files, weights_folder
+from sepasr.errors import UserError
+
+HOP = 160  # samples between frames of the spectrogram
+FRAMES = round(MAX_WINDOW_S * FS) // HOP
+# Half of the decoder's 448 positions, as in OpenAI's code: the other half is for a prompt.
+MAX_TOKENS = 224
+
+
+class WhisperTokens:
+    """The tokens of one Whisper vocabulary.
+
+    Args:
+        folder: holds ``tokenizer.json``.
+
+    Raises:
+        UserError: it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        require_files(folder, ("tokenizer.json",), "a complete Whisper model has it")
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._folder = folder
+
+    def prompt(self, language: str | None) -> list[int]:
+        """The tokens before the transcript, for a language, or None for an English-only model.
+
+        Raises:
+            UserError: the vocabulary lacks one of them.
+        """
+        middle = [] if language is None else [language, "transcribe"]
+        names = [f"<|{name}|>" for name in ("startoftranscript", *middle, "notimestamps")]
+        ids = []
+        for name in names:
+            token = self._tokenizer.token_to_id(name)
+            if token is None:
+                remedy = "check the language and the model"
+                what = f"no token {name} in its vocabulary"
+                raise UserError(what, where=self._folder, remedy=remedy)
+            ids.append(token)
+        return ids
+
+    def hypothesis(self, tokens: Sequence[int], max_tokens: int) -> Hypothesis:
+        """The text of generated tokens, cut after ``max_tokens``.
+
+        Greedy decoding is from left to right, so this is what generating no more would have given.
+        """
+        kept = tokens[:max_tokens]
+        text = self._tokenizer.decode(list(kept), skip_special_tokens=True)
+        return Hypothesis(" ".join(text.split()), len(kept), cut=len(tokens) > max_tokens)
+
+
+class WhisperDecoder:
+    """Greedy or beam search from the 30 s window that Whisper was trained on.
+
+    One pass at temperature 0, without timestamps, without context from other streams and without
+    retrying at higher temperatures: what it reads first is its answer.
+
+    Args:
+        folder: a CTranslate2 conversion of a Whisper model.
+        language: of the speech, for multilingual models.
+        beam: hypotheses kept.
+        compute_type: number type of the computation.
+        device: cpu or cuda.
+        threads: of the computation on a CPU.
+
+    Raises:
+        UserError: the folder holds no such model, or the device can't run it so.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        language: str,
+        beam: int,
+        compute_type: str,
+        device: str,
+        threads: int,
+    ) -> None:
+        import ctranslate2
+        from faster_whisper.feature_extractor import FeatureExtractor
+
+        remedy = "kind whisper reads CTranslate2 conversions; whisper_transformers reads the others"
+        require_files(folder, ("model.bin", "config.json"), remedy)
+        try:
+            self._model = ctranslate2.models.Whisper(
+                str(folder), device=device, compute_type=compute_type, intra_threads=threads
+            )
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"cannot be loaded: {error}", where=folder, remedy=remedy) from error
+        self._extractor = FeatureExtractor(feature_size=self._model.n_mels)
+        self._tokens = WhisperTokens(folder)
+        spoken = language if self._model.is_multilingual else None
+        self._prompt = self._tokens.prompt(spoken)
+        self._beam = beam
+        self.identity = {
+            "model": digest(folder),
+            "engine": f"ctranslate2 {ctranslate2.__version__} on {self._model.device}",
+            "compute_type": self._model.compute_type,
+            "language": str(spoken),
+            "beam": str(beam),
+        }
+
+    def decode(
+        self, waveforms: Sequence[np.ndarray], max_tokens: Sequence[int]
+    ) -> list[Hypothesis]:
+        """See :class:`sepasr.decode.recogniser.Decoder`; tokens are units of the vocabulary."""
+        import ctranslate2
+
+        caps = [min(cap, MAX_TOKENS - 1) for cap in max_tokens]
+        features = np.stack([self.features(waveform) for waveform in waveforms])
+        results = self._model.generate(
+            ctranslate2.StorageView.from_array(features),
+            [self._prompt] * len(waveforms),
+            beam_size=self._beam,
+            # One token more than the longest cap tells a cut text from one that just fits.
+            # CTranslate2 generates half of max_length.
+            max_length=2 * max(*caps, len(self._prompt)) + 2,
+        )
+        sequences = [result.sequences_ids[0] for result in results]
+        return [self._tokens.hypothesis(*pair) for pair in zip(sequences, caps, strict=True)]
+
+    def features(self, waveform: np.ndarray) -> np.ndarray:
+        """The log-mel spectrogram of a waveform and the silence that fills it up to 30 s.
+
+        faster-whisper fills up the spectrogram with zeros instead, which is noise to the model. In
+        OpenAI's code and in transformers it is silence that is appended, as it was in training.
+
+        Args:
+            waveform: (samples,) at 16 kHz, at most 30 s.
+
+        Returns:
+            (mel bins, 3000), float32.
+        """
+        # 50 ms of silence end in a frame without any speech; all later ones are like it.
+        mel = self._extractor(waveform, padding=5 * HOP)
+        missing = max(0, FRAMES - mel.shape[1])
+        return np.pad(mel, ((0, 0), (0, missing)), mode="edge")[:, :FRAMES].copy()
+
+
+def build_decoder(config: RecogniserConfig, source: str) -> WhisperDecoder:
+    """Load the model that a configuration names.
+
+    Raises:
+        UserError: it can't be had or loaded.
+    """
+    return WhisperDecoder(
+        weights_folder(config.model, config.package, source),
+        language=config.language,
+        beam=config.beam,
+        compute_type=config.compute_type,
+        device=config.device,
+        threads=cores(config.jobs),
+    )

@@ -1,0 +1,96 @@
+"""Separate the mixtures of a data directory into one list of files per speaker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from sepasr.data.audio import read_mono, write_audio
+from sepasr.data.datadir import Mixture, MixtureDir
+from sepasr.data.scp import write_table
+from sepasr.errors import UserError
+from sepasr.separator.model import Separator
+
+BUCKET_S = 0.5
+"""A mixture is padded with zeros to a multiple of this before it is separated.
+
+Few different lengths are many times faster on a CPU, and a mixture's padding must not depend
+on its neighbours: equal lengths go together, so that a result never depends on its batch.
+"""
+
+
+def bucket(samples: int, fs: int) -> int:
+    """Samples after padding."""
+    unit = round(BUCKET_S * fs)
+    return -(-samples // unit) * unit
+
+
+def batches(mixtures: Sequence[Mixture], fs: int, size: int) -> Iterator[list[Mixture]]:
+    """Group mixtures of the same padded length, the longest first."""
+    groups: dict[int, list[Mixture]] = {}
+    for mixture in mixtures:
+        groups.setdefault(bucket(round(mixture.duration_s * fs), fs), []).append(mixture)
+    for length in sorted(groups, reverse=True):
+        group = groups[length]
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+def separate_batch(separator: Separator, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Separate waveforms (samples,) of one bucket into (speakers, samples) each, float32."""
+    padded = bucket(len(waveforms[0]), separator.fs)
+    batch = np.stack([np.pad(wave, (0, padded - len(wave))) for wave in waveforms])
+    device = next(separator.parameters()).device
+    with torch.inference_mode():
+        estimates = separator(torch.from_numpy(batch).to(device)).cpu().numpy()
+    return [item[:, : len(wave)] for item, wave in zip(estimates, waveforms, strict=True)]
+
+
+def separate_directory(
+    separator: Separator, directory: MixtureDir, out: str | Path, batch: int = 8
+) -> None:
+    """Write ``wav/<id>_spk<s>.wav`` and, last, the lists ``spk<s>.scp``.
+
+    What is already there is not made again, so an interrupted call is continued by the next one.
+
+    Args:
+        separator: in evaluation mode.
+        directory: what to separate.
+        out: where to write.
+        batch: mixtures of equal padded length that go together.
+
+    Raises:
+        UserError: the directory's sampling rate is not the separator's.
+    """
+    fs = directory.info.fs
+    if fs != separator.fs:
+        raise UserError(
+            f"{fs} Hz mixtures for a separator of {separator.fs} Hz",
+            where=directory.path,
+            remedy="prepare the data at the separator's rate",
+        )
+    out = Path(out).absolute()
+    speakers = range(1, separator.num_speakers + 1)
+    files = {
+        mixture.id: [out / "wav" / f"{mixture.id}_spk{s}.wav" for s in speakers]
+        for mixture in directory.mixtures
+    }
+    missing = [
+        mixture
+        for mixture in directory.mixtures
+        if not all(file.is_file() for file in files[mixture.id])
+    ]
+    separator.eval()
+    with tqdm(total=len(missing), desc="separate", unit="mixture") as bar:
+        for group in batches(missing, fs, batch):
+            waveforms = [read_mono(mixture.mixture, fs) for mixture in group]
+            for mixture, estimates in zip(group, separate_batch(separator, waveforms), strict=True):
+                for file, estimate in zip(files[mixture.id], estimates, strict=True):
+                    write_audio(file, estimate, fs)
+            bar.update(len(group))
+    for s in speakers:
+        write_table(out / f"spk{s}.scp", {key: str(paths[s - 1]) for key, paths in files.items()})

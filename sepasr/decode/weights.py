@@ -1,0 +1,86 @@
+"""Where a recogniser's weights are: a directory, a package, or a hub, without falling back."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from sepasr.errors import UserError
+from sepasr.files import sha256
+from sepasr.models import packaged_model, resolve_model
+
+SOURCES = ("package", "hub")
+# What the recognisers read of a repository on a hub, which may hold each weight five times.
+HUB_FILES = (
+    "*.json",
+    "*.txt",
+    "model.bin",
+    "model.safetensors",
+    "model-?????-of-?????.safetensors",
+)
+
+
+def weights_folder(model: str | None, package: str | None, source: str) -> Path:
+    """Find the folder of a recogniser's weights.
+
+    A directory named by ``model`` is used whatever the source. Otherwise the source decides alone:
+    where it fails, the other one is not tried.
+
+    Args:
+        model: a directory, or a name on the Hugging Face hub.
+        package: a model that an installed package carries, see ``sepasr.models``.
+        source: ``package`` or ``hub``.
+
+    Raises:
+        UserError: nothing is named for the source, or it cannot be had there.
+    """
+    if source not in SOURCES:
+        raise UserError(f"unknown source '{source}'", remedy=f"known: {', '.join(SOURCES)}")
+    place = resolve_model(model) if model else None
+    if isinstance(place, Path):
+        if not place.is_dir():
+            raise UserError("a file where a model's directory is expected", where=place)
+        return place
+    if source == "package":
+        if package is None:
+            remedy = "take the source hub, or set model to a directory"
+            raise UserError(f"no package carries '{model}'", remedy=remedy)
+        return packaged_model(package)
+    if place is None:
+        raise UserError("no model on a hub is named", remedy="set model, or take source package")
+    return _from_hub(place)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+    except (OSError, HFValidationError) as error:
+        cause = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"cannot be had from the hub: {cause}",
+            where=name,
+            remedy="check name and network, set model to a directory, or take source package",
+        ) from error
+
+
+def require_files(folder: Path, names: tuple[str, ...], remedy: str) -> None:
+    """Check that a model's folder holds these files.
+
+    Raises:
+        UserError: it lacks one.
+    """
+    for name in names:
+        if not (folder / name).is_file():
+            raise UserError(f"no {name} in this model's directory", where=folder, remedy=remedy)
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over names and contents of a model's files; notes (``*.md``) are no part of it."""
+    total = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.suffix != ".md":
+            total.update(f"{file.name} {sha256(file)}\n".encode())
+    return total.hexdigest()

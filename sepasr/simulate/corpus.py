@@ -1,0 +1,318 @@
+"""The embedded corpus on disk, in the layouts of WSJ0, WHAM and WHAMR.
+
+Everything is a function of the seed, the set and the number of an item in it. A larger set holds
+a smaller one, and neither the number of processes nor an interruption changes a sample.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from sepasr.data.audio import read_mono, write_audio
+from sepasr.data.scp import write_table
+from sepasr.errors import UserError
+from sepasr.files import write_text
+from sepasr.simulate import text, voices
+from sepasr.simulate.listing import Spoken, spoken_in, write_dots, write_metadata
+from sepasr.simulate.mixture import (
+    MixturePlan,
+    Signals,
+    draw_plan,
+    render,
+    too_similar,
+    utterance_id,
+)
+from sepasr.simulate.noise import KINDS, draw_noise
+from sepasr.simulate.rooms import draw_room, impulse_responses
+from sepasr.simulate.voices import FS, Speaker, speak
+
+POSITIONS = 4
+"""Source positions in each room of the training bank."""
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """What the embedded corpus is made of.
+
+    Args:
+        seed: of everything.
+        num_train_hibari: training utterances by the woman's natural voice.
+        num_train_joe: training utterances by the man's natural voice.
+        num_train_espeak: training utterances by artificial voices.
+        num_dev: mixtures of the set cv.
+        num_test: mixtures of the set tt.
+        num_rooms: rooms for training, each with four source positions.
+        num_noises_train: noise files for training.
+        num_noises: noise files for cv, and as many others for tt.
+        rt60_s: range of the nominal reverberation time, in seconds.
+        snr_db: range of the louder reverberant speaker against the noise, in dB.
+        gain_db: one speaker is louder by up to this, the other softer by the same, in dB.
+        jobs: processes.
+    """
+
+    seed: int = 0
+    num_train_hibari: int = 1600
+    num_train_joe: int = 500
+    num_train_espeak: int = 1000
+    num_dev: int = 32
+    num_test: int = 24
+    num_rooms: int = 250
+    num_noises_train: int = 60
+    num_noises: int = 15
+    rt60_s: tuple[float, float] = (0.1, 0.5)
+    snr_db: tuple[float, float] = (8.0, 20.0)
+    gain_db: float = 2.5
+    jobs: int = 2
+
+
+@dataclass(frozen=True)
+class _Set:
+    tag: int
+    part: text.Part
+    wsj0: str
+    speakers: tuple[Speaker, ...]
+
+
+_SETS = {
+    "cv": _Set(1, "dev", "si_dt_05", voices.DEV),
+    "tt": _Set(2, "test", "si_et_05", voices.TEST),
+}
+_ENGINE_TAGS: dict[voices.Engine, int] = {"hibari": 10, "joe": 11, "espeak": 12}
+_NOISE_TAGS = {"tr": 20, "cv": 21, "tt": 22}
+_ROOM_TAG = 30
+_SIZES = {
+    *("num_train_hibari", "num_train_joe", "num_train_espeak", "num_dev", "num_test"),
+    *("num_rooms", "num_noises_train", "jobs"),
+}
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Something to make, and the files that it consists of."""
+
+    files: tuple[Path, ...]
+    make: Callable[[], None]
+
+
+def build_corpus(config: CorpusConfig, out: Path) -> None:
+    """Make the corpus, or what is missing of it, and remove what it no longer holds.
+
+    Args:
+        config: what it is made of.
+        out: its directory; may hold a corpus made with other sizes, or part of one.
+
+    Raises:
+        UserError: the directory holds a corpus made with another seed or other conditions, or a
+            value of ``config`` makes no sense.
+    """
+    _check(config)
+    _claim(config, out)
+    training = list(_training_sentences(config))
+    plans = {name: _plans(config, name) for name in _SETS}
+    # Mixtures come second because they read the noise files.
+    first = [*_speech(config, out, training), *_noises(config, out), *_rooms(config, out)]
+    second = [_mixture(config, out, s, i, plan) for s in plans for i, plan in enumerate(plans[s])]
+    _run([first, second], config.jobs)
+    sentences = [
+        *training,
+        *(said for name in plans for said in spoken_in(plans[name], _SETS[name].wsj0)),
+    ]
+    dots = write_dots(sentences, out / "wsj0" / "transcrp" / "dots")
+    for name, drawn in plans.items():
+        write_metadata(name, drawn, _SETS[name].wsj0, out / "whamr" / "metadata")
+    write_table(out / "similar_speakers", similar_speakers())
+    write_text(out / "grammar.jsgf", text.jsgf())
+    _prune(out, {*dots, *(file for task in (*first, *second) for file in task.files)})
+
+
+def similar_speakers() -> dict[str, str]:
+    """For each training speaker those whom no mixture should set against them."""
+    speakers = [speaker for engine in voices.TRAIN.values() for speaker in engine]
+    alike = {a.id: [b.id for b in speakers if b != a and too_similar(a, b)] for a in speakers}
+    return {a: " ".join(others) for a, others in alike.items() if others}
+
+
+def _check(config: CorpusConfig) -> None:
+    for field in fields(config):
+        value = getattr(config, field.name)
+        least = 1 if field.name in ("jobs", "num_noises", "num_noises_train") else 0
+        if isinstance(value, int) and value < least:
+            raise UserError(f"{value} is less than {least}", where=field.name)
+        if not isinstance(value, int | float) and value[0] > value[1]:
+            raise UserError("the range ends before it begins", where=field.name)
+
+
+def _claim(config: CorpusConfig, out: Path) -> None:
+    conditions = {k: v for k, v in asdict(config).items() if k not in _SIZES}
+    # Another grammar would give the utterances that are there another transcript.
+    conditions["grammar_crc32"] = zlib.crc32(text.jsgf().encode())
+    content = yaml.safe_dump({k: v if np.isscalar(v) else list(v) for k, v in conditions.items()})
+    path = out / "conditions.yaml"
+    if path.exists() and path.read_text(encoding="utf-8") != content:
+        raise UserError(
+            "the corpus here was made under other conditions",
+            where=path,
+            remedy=f"remove {out} or name another directory",
+        )
+    write_text(path, content)
+
+
+def _training_sentences(config: CorpusConfig) -> Iterator[Spoken]:
+    sizes: dict[voices.Engine, int] = {
+        "hibari": config.num_train_hibari,
+        "joe": config.num_train_joe,
+        "espeak": config.num_train_espeak,
+    }
+    for engine, speakers in voices.TRAIN.items():
+        for index in range(sizes[engine]):
+            number, which = divmod(index, len(speakers))
+            utterance = utterance_id(speakers[which], number)
+            rng = np.random.default_rng([config.seed, _ENGINE_TAGS[engine], index])
+            sentence = text.draw(rng, "train")
+            yield Spoken("si_tr_s", speakers[which], utterance, sentence)
+
+
+def _plans(config: CorpusConfig, name: str) -> list[MixturePlan]:
+    chosen = _SETS[name]
+    return [
+        draw_plan(
+            np.random.default_rng([config.seed, chosen.tag, index]),
+            index,
+            part=chosen.part,
+            speakers=chosen.speakers,
+            rt60_s=config.rt60_s,
+            snr_db=config.snr_db,
+            gain_db=config.gain_db,
+            num_noises=config.num_noises,
+        )
+        for index in range(config.num_dev if name == "cv" else config.num_test)
+    ]
+
+
+def _speech(config: CorpusConfig, out: Path, sentences: Iterable[Spoken]) -> Iterator[_Task]:
+    for said in sentences:
+        yield _Task((said.path(out),), partial(_make_utterance, config.seed, said, out))
+
+
+def _make_utterance(seed: int, said: Spoken, out: Path) -> None:
+    # Utterance ids are unique in the corpus: as a number, one seeds what is drawn in speaking.
+    number = int.from_bytes(said.utterance.encode(), "big")
+    rng = np.random.default_rng([seed, number])
+    write_audio(said.path(out), speak(said.speaker, said.sentence, rng), FS, "PCM_16")
+
+
+def _noises(config: CorpusConfig, out: Path) -> Iterator[_Task]:
+    for split in _NOISE_TAGS:
+        for index in range(config.num_noises_train if split == "tr" else config.num_noises):
+            yield _Task(
+                (_noise_path(out, split, index),),
+                partial(_make_noise, config.seed, split, index, out),
+            )
+
+
+def _noise_path(out: Path, split: str, index: int) -> Path:
+    return out / "wham_noise" / split / f"{KINDS[index % len(KINDS)]}_{index:03d}.wav"
+
+
+def _make_noise(seed: int, split: str, index: int, out: Path) -> None:
+    rng = np.random.default_rng([seed, _NOISE_TAGS[split], index])
+    samples = draw_noise(KINDS[index % len(KINDS)], split, rng)
+    write_audio(_noise_path(out, split, index), samples, FS, "PCM_16")
+
+
+def _rooms(config: CorpusConfig, out: Path) -> Iterator[_Task]:
+    for index in range(config.num_rooms):
+        yield _Task(_rir_paths(out, index), partial(_make_rirs, config, index, out))
+
+
+def _rir_paths(out: Path, index: int) -> tuple[Path, Path]:
+    stem = out / "rirs" / "tr" / f"room{index:04d}"
+    return Path(f"{stem}_reverb.wav"), Path(f"{stem}_anechoic.wav")
+
+
+def _make_rirs(config: CorpusConfig, index: int, out: Path) -> None:
+    rng = np.random.default_rng([config.seed, _ROOM_TAG, index])
+    rirs = impulse_responses(draw_room(rng, config.rt60_s, POSITIONS))
+    for path, rir in zip(_rir_paths(out, index), rirs, strict=True):
+        write_audio(path, rir, FS)
+
+
+def _mixture(config: CorpusConfig, out: Path, name: str, index: int, plan: MixturePlan) -> _Task:
+    root = out / "whamr" / "wav16k"
+    signals = [
+        root / cut / name / field.name / f"{plan.name}.wav"
+        for cut in ("min", "max")
+        for field in fields(Signals)
+    ]
+    speech = [said.path(out) for said in spoken_in([plan], _SETS[name].wsj0)]
+    return _Task((*speech, *signals), partial(_make_mixture, config.seed, name, plan, out))
+
+
+def _make_mixture(seed: int, name: str, plan: MixturePlan, out: Path) -> None:
+    said = spoken_in([plan], _SETS[name].wsj0)
+    for one in said:
+        _make_utterance(seed, one, out)
+    first, second = (read_mono(one.path(out), FS) for one in said)
+    noise = read_mono(_noise_path(out, name, plan.noise), FS)
+    full, cut = render(plan, (first, second), noise)
+    for folder, signals in (("min", cut), ("max", full)):
+        for field in fields(Signals):
+            path = out / "whamr" / "wav16k" / folder / name / field.name / f"{plan.name}.wav"
+            write_audio(path, getattr(signals, field.name), FS)
+
+
+def _run(phases: list[list[_Task]], jobs: int) -> None:
+    pending = [
+        [task for task in phase if not all(file.exists() for file in task.files)]
+        for phase in phases
+    ]
+    total = sum(map(len, pending))
+    if total == 0:
+        return
+    spawn = multiprocessing.get_context("spawn")  # forked onnxruntime and torch may lock up
+    with (
+        ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker) as pool,
+        tqdm(total=total, desc="corpus", unit="file", smoothing=0) as bar,
+    ):
+        for phase in pending:
+            for _ in pool.map(_make, phase, chunksize=4):
+                bar.update()
+
+
+def _start_worker() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed run must not leave processes behind that hold its terminal or pipe."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _make(task: _Task) -> None:
+    task.make()
+
+
+def _prune(out: Path, kept: set[Path]) -> None:
+    """Remove what a larger corpus or a killed run has left."""
+    for folder in ("wsj0", "wham_noise", "rirs", "whamr/wav16k"):
+        for path in (out / folder).rglob("*"):
+            if path.is_file() and path not in kept:
+                path.unlink()

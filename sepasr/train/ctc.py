@@ -1,0 +1,190 @@
+"""Training of a small Wav2Vec2 with a CTC head, from nothing, on single utterances.
+
+The result is a Hugging Face directory that recognises, and that can be the encoder of a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from sepasr.config import load_config
+from sepasr.data.datadir import NoiseDir, RoomDir, UtteranceDir
+from sepasr.decode.recognisers.ctc import SentencePieceUnits
+from sepasr.errors import UserError
+from sepasr.train.fit import FitConfig, TrainingModule, fit
+from sepasr.train.recipe import Sources
+from sepasr.train.utterances import (
+    BLANK,
+    FS,
+    Collate,
+    HearingConfig,
+    TrainingUtterances,
+    UtteranceBatch,
+    WholeUtterances,
+)
+from sepasr.train.wav2vec2 import PIECES, ModelConfig, new_model, save_recogniser, train_pieces
+from sepasr.train.workdir import claim
+
+if TYPE_CHECKING:
+    from transformers import Wav2Vec2ForCTC
+
+VALID_BATCH = 10
+
+
+@dataclass(frozen=True)
+class CtcConfig:
+    """A training: see the classes of its parts.
+
+    Attributes:
+        intermediate_weight: weight of the same loss, through the same head, on the middle layer
+            (arXiv 2102.03216); it shortens the time in which a CTC model reads nothing but blanks.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    hearing: HearingConfig = field(default_factory=HearingConfig)
+    intermediate_weight: float = 0.3
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+class CtcModule(TrainingModule):
+    """Trains a CTC model.
+
+    Args:
+        model: starts from the weights it has.
+        pieces: file of the sentencepiece model of its units.
+        config: how to train.
+    """
+
+    def __init__(self, model: Wav2Vec2ForCTC, pieces: Path, config: CtcConfig) -> None:
+        super().__init__(config.fit)
+        self.model = cast(Any, model)  # the types in transformers say less than is true
+        self.pieces = pieces
+        self.units = SentencePieceUnits(pieces, self.model.config.vocab_size)
+        self.intermediate_weight = config.intermediate_weight
+        self.middle = (self.model.config.num_hidden_layers + 1) // 2
+        self.references: list[str] = []
+        self.hypotheses: list[str] = []
+
+    def log_probabilities(self, batch: UtteranceBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """What the last and the middle layer say of each frame.
+
+        Returns:
+            Two tensors of (batch, frames, units), float32; frames of each utterance, (batch,).
+        """
+        heard = self.model.wav2vec2(
+            batch.waveforms, attention_mask=batch.mask, output_hidden_states=True
+        )
+        middle = self.model.wav2vec2.encoder.layer_norm(heard.hidden_states[self.middle])
+        last, middle = (
+            self.model.lm_head(self.model.dropout(hidden)).float().log_softmax(-1)
+            for hidden in (heard.last_hidden_state, middle)
+        )
+        frames = self.model._get_feat_extract_output_lengths(batch.mask.sum(1))
+        return last, middle, frames
+
+    def training_step(self, batch: UtteranceBatch, _: int) -> Tensor:
+        """CTC loss per unit of the text."""
+        last, middle, frames = self.log_probabilities(batch)
+        loss = ctc_loss(last, frames, batch)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(frames))
+        weight = self.intermediate_weight
+        return (1 - weight) * loss + weight * ctc_loss(middle, frames, batch)
+
+    def validation_step(self, batch: UtteranceBatch, _: int) -> None:
+        """CTC loss; the words are counted when all are read."""
+        last, _middle, frames = self.log_probabilities(batch)
+        loss = ctc_loss(last, frames, batch)
+        self.log("valid/loss", loss, batch_size=len(frames), sync_dist=True)
+        for path, valid in zip(last.argmax(-1).tolist(), frames.tolist(), strict=True):
+            self.hypotheses.append(self.units.text(path[:valid]))
+        self.references += batch.texts
+
+    def on_validation_epoch_end(self) -> None:
+        """Word error rate of greedy reading over all validation utterances."""
+        import jiwer
+
+        wer = jiwer.wer(self.references, self.hypotheses)
+        self.log("valid/wer", wer, prog_bar=True, sync_dist=True)
+        self.references, self.hypotheses = [], []
+
+    def export(self, directory: Path) -> None:
+        """Write a Hugging Face directory: weights in float16, feature extractor, units."""
+        save_recogniser(self.model, self.pieces, directory)
+
+
+def ctc_loss(log_probabilities: Tensor, frames: Tensor, batch: UtteranceBatch) -> Tensor:
+    """Mean CTC loss per unit of the text; 0 for a text too long for its frames.
+
+    Args:
+        log_probabilities: (batch, frames, units), float32.
+        frames: valid frames of each utterance, (batch,).
+        batch: what is said.
+    """
+    total = functional.ctc_loss(
+        log_probabilities.transpose(0, 1),
+        batch.units,
+        frames,
+        batch.unit_lengths,
+        blank=BLANK,
+        reduction="sum",
+        zero_infinity=True,
+    )
+    return total / batch.unit_lengths.sum()
+
+
+def train_ctc(
+    *,
+    config_files: Sequence[Path],
+    overrides: Sequence[str],
+    sources: Sources,
+    valid: Path,
+    out: Path,
+    overwrite: bool,
+) -> None:
+    """Train a new recogniser on clean, noisy and reverberant utterances.
+
+    Args:
+        config_files: YAML of :class:`CtcConfig`, the base first.
+        overrides: ``name=value``.
+        sources: what to train on.
+        valid: clean utterances to validate on.
+        out: checkpoints, logs and ``final/``, the trained recogniser.
+        overwrite: remove a training with other inputs that is in ``out``.
+
+    Raises:
+        UserError: anything that does not fit, before the first step.
+    """
+    config = load_config(CtcConfig, config_files, overrides)
+    directories = [UtteranceDir.load(path) for path in (sources.utterances, valid)]
+    for directory in directories:
+        if directory.info.fs != FS:
+            raise UserError(
+                f"{directory.info.fs} Hz speech for a recogniser of {FS} Hz", where=directory.path
+            )
+    utterances, dev = directories
+    noise, rooms = NoiseDir.load(sources.noise), RoomDir.load(sources.rooms)
+    torch.manual_seed(config.fit.seed)
+    model = new_model(config.model)
+    data = {name: str(path) for name, path in asdict(sources).items()}
+    claim(out, {**asdict(config), "data": data}, overwrite=overwrite)
+    pieces = out / PIECES
+    if not pieces.is_file():
+        train_pieces([u.text for u in utterances.utterances], config.model.pieces, pieces)
+    collate = Collate(pieces)
+    fit(
+        CtcModule(model, pieces, config),
+        TrainingUtterances(
+            utterances, noise, rooms, config.hearing, config.fit.batch, config.fit.seed
+        ),
+        collate,
+        DataLoader(WholeUtterances(dev), batch_size=VALID_BATCH, collate_fn=collate),
+        out,
+    )

@@ -1,0 +1,91 @@
+"""Own recordings: any rate, any channels, any length, speakers in one order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+from sepasr.decode.recording import find_recordings, separate_long, separate_recording
+from sepasr.errors import UserError
+
+
+class Halves(nn.Module):
+    """Splits a signal into what is above and below zero, in an order that changes at each call."""
+
+    fs, num_speakers = 1000, 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(()))
+        self.calls = 0
+
+    def forward(self, mixture):
+        self.calls += 1
+        streams = torch.stack([mixture.clamp_min(0), mixture.clamp_max(0)])
+        return streams.flip(0) if self.calls % 2 else streams
+
+
+@pytest.mark.parametrize("samples", [10, 2999, 3000, 3001, 5000, 10_123])
+def test_windows_keep_the_order_and_the_samples(samples: int) -> None:
+    mixture = torch.randn(samples, generator=torch.Generator().manual_seed(1))
+    streams = separate_long(Halves(), mixture, window_s=3.0, overlap_s=1.0)
+    expected = torch.stack([mixture.clamp_max(0), mixture.clamp_min(0)])
+    torch.testing.assert_close(streams, expected)
+
+
+def test_streams_have_the_rate_and_length_of_the_recording(tmp_path: Path) -> None:
+    stereo = np.random.default_rng(0).uniform(-0.5, 0.5, (4410, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "a.flac", stereo, 44100)
+    (recording,) = find_recordings(tmp_path / "a.flac")
+    paths = separate_recording(Halves(), recording, tmp_path / "out")
+    assert [path.name for path in paths] == ["a_spk1.wav", "a_spk2.wav"]
+    for path in paths:
+        info = soundfile.info(path)
+        assert (info.samplerate, info.frames, info.channels) == (44100, 4410, 1)
+
+
+def test_channels_are_averaged_or_chosen(tmp_path: Path) -> None:
+    left, right = np.full(500, 0.4, np.float32), np.full(500, 0.2, np.float32)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 1000, "FLOAT")
+    (recording,) = find_recordings(tmp_path / "a.wav")
+    for channel, level in ((None, 0.3), (1, 0.4), (2, 0.2)):
+        paths = separate_recording(Halves(), recording, tmp_path, channel)
+        streams = [soundfile.read(path)[0] for path in paths]
+        assert np.sum(streams, axis=0) == pytest.approx(level, abs=1e-4)
+    with pytest.raises(UserError, match=r"a\.wav: no channel 3, there are 2"):
+        separate_recording(Halves(), recording, tmp_path, 3)
+
+
+def test_nothing_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loud = 2 * np.sin(np.arange(900) / 5).astype(np.float32)
+    soundfile.write(tmp_path / "loud.wav", loud, 1000, "FLOAT")
+    (recording,) = find_recordings(tmp_path / "loud.wav")
+    streams = [
+        soundfile.read(path)[0] for path in separate_recording(Halves(), recording, tmp_path)
+    ]
+    assert np.sum(streams, axis=0) == pytest.approx(loud / np.abs(loud).max(), abs=1e-4)
+    assert "turned down by 6.0 dB" in capsys.readouterr().out
+
+
+def test_a_folder_and_a_list_are_found_in_order(tmp_path: Path) -> None:
+    for name in ("b.wav", "a.flac", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [recording.name for recording in find_recordings(tmp_path)] == ["a", "b"]
+    (tmp_path / "wav.scp").write_text("one /x/1.wav\ntwo /x/2.wav\n")
+    assert [recording.name for recording in find_recordings(tmp_path / "wav.scp")] == ["one", "two"]
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.wav: no such file"):
+        find_recordings(tmp_path / "none.wav")
+    with pytest.raises(UserError, match="no audio files"):
+        find_recordings(tmp_path)
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "a.flac").touch()
+    with pytest.raises(UserError, match="two recordings named 'a'"):
+        find_recordings(tmp_path)

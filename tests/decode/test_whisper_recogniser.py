@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sepasr.data.audio import resample
+from sepasr.decode.hearing import to_level
+from sepasr.decode.recogniser import Recogniser, load_recogniser
+from sepasr.decode.recognisers.whisper import WhisperDecoder
+from sepasr.decode.recognisers.whisper_transformers import TransformersWhisperDecoder
+from sepasr.errors import UserError
+from sepasr.models import packaged_model
+
+FS = 16000
+TEXTS = [
+    "The boy was there when the sun rose.",
+    "Rice is often served in round bowls.",
+    "A pot of tea helps to pass the evening.",
+]
+CAP = 200
+LANGUAGES = {
+    "lang_to_id": {"<|en|>": 50259, "<|de|>": 50261},
+    "task_to_id": {"translate": 50358, "transcribe": 50359},
+}
+
+
+@pytest.fixture(scope="module")
+def spoken() -> list[np.ndarray]:
+    """Three sentences, clean, at the level at which recognisers hear."""
+    from hibari import Hibari
+
+    voice = Hibari()
+    waveforms = [torch.as_tensor(voice(text, seed=3)).float() for text in TEXTS]
+    return [to_level(resample(waveform, 24000, 16000).numpy()) for waveform in waveforms]
+
+
+@pytest.fixture(scope="module")
+def noisy(spoken: list[np.ndarray]) -> list[np.ndarray]:
+    """The same with another one behind, 9 dB lower."""
+    pairs = zip(spoken, spoken[1:] + spoken[:1], strict=True)
+    return [
+        to_level(front + 10 ** (-9 / 20) * np.resize(back, len(front))) for front, back in pairs
+    ]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> WhisperDecoder:
+    return _whisper(packaged_model("whisper-tiny.en"), compute_type="int8")
+
+
+def _whisper(folder: Path, compute_type: str, language: str = "en") -> WhisperDecoder:
+    return WhisperDecoder(
+        folder, language=language, beam=1, compute_type=compute_type, device="cpu", threads=1
+    )
+
+
+@pytest.mark.parametrize("samples", [1600, 12345, 479_000])
+def test_features_are_those_of_transformers(tiny: WhisperDecoder, samples: int) -> None:
+    from transformers import WhisperFeatureExtractor
+
+    noise = 0.1 * np.random.default_rng(0).standard_normal(samples).astype(np.float32)
+    expected = WhisperFeatureExtractor()(noise, sampling_rate=FS, return_tensors="np")
+    features = tiny.features(noise)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, expected.input_features[0], atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["whisper-tiny.en", "whisper-base"])
+def test_reads_what_faster_whisper_reads(
+    name: str, spoken: list[np.ndarray], noisy: list[np.ndarray]
+) -> None:
+    from faster_whisper import WhisperModel
+
+    folder = packaged_model(name)
+    reference = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
+    streams = [*spoken[:1], *noisy]
+    read = _whisper(folder, "int8").decode(streams, [CAP] * len(streams))
+    for stream, hypothesis in zip(streams, read, strict=True):
+        # Silence up to 30 s, as Whisper was trained, where faster-whisper pads the spectrogram.
+        padded = np.pad(stream, (0, 30 * FS - len(stream)))
+        segments, _ = reference.transcribe(
+            padded,
+            language="en",
+            beam_size=1,
+            temperature=0.0,
+            without_timestamps=True,
+            condition_on_previous_text=False,
+            no_speech_threshold=None,
+            log_prob_threshold=None,
+            compression_ratio_threshold=None,
+        )
+        segments = list(segments)
+        assert hypothesis.text == " ".join("".join(s.text for s in segments).split())
+    assert read[0].text == TEXTS[0]
+
+
+@pytest.mark.slow
+def test_does_not_depend_on_the_batch(
+    tiny: WhisperDecoder, spoken: list[np.ndarray], noisy: list[np.ndarray]
+) -> None:
+    streams = [*noisy, *spoken[:1]]
+    caps = [CAP, 5, CAP, 2]
+    together = tiny.decode(streams, caps)
+    alone = [tiny.decode([s], [cap])[0] for s, cap in zip(streams, caps, strict=True)]
+    assert together == alone
+    assert [hypothesis.cut for hypothesis in together] == [cap < CAP for cap in caps]
+    assert together[3].tokens == 2
+
+
+@pytest.mark.slow
+def test_text_that_just_fits_is_not_cut(tiny: WhisperDecoder, spoken: list[np.ndarray]) -> None:
+    (free,) = tiny.decode(spoken[:1], [CAP])
+    fits, cut = tiny.decode(spoken[:1] * 2, [free.tokens, free.tokens - 1])
+    assert fits == free
+    assert cut.cut
+    assert free.text.startswith(cut.text)
+
+
+@pytest.mark.slow
+def test_long_streams_are_read_in_windows(spoken: list[np.ndarray]) -> None:
+    recogniser = load_recogniser("whisper_tiny_en")
+    pause = np.zeros(FS, dtype=np.float32)
+    sentences = [*spoken, *spoken, *spoken, *spoken]
+    stream = np.concatenate([part for sentence in sentences for part in (sentence, pause)])
+    assert 30 * FS < len(stream) < 60 * FS
+    (read,) = recogniser.transcribe([stream])
+    words = [word.strip(".,").lower() for word in read.text.split()]
+    assert words == [word.strip(".").lower() for text in TEXTS * 4 for word in text.split()]
+    assert read.guard == ()
+
+
+def _tiny_whisper(folder: Path, multilingual: bool) -> Path:
+    """A random Whisper with a real vocabulary, saved by transformers, that listens."""
+    from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+
+    source = packaged_model("whisper-base" if multilingual else "whisper-tiny.en")
+    end = 50257 if multilingual else 50256
+    special = {
+        "eos_token_id": end,
+        "bos_token_id": end,
+        "pad_token_id": end,
+        "decoder_start_token_id": end + 1,
+    }
+    torch.manual_seed(0)
+    config = WhisperConfig(
+        vocab_size=51865 if multilingual else 51864,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+        **special,
+    )
+    model = WhisperForConditionalGeneration(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(8)  # else its text does not depend on what it hears
+    stored = json.loads((source / "config.json").read_text())
+    model.generation_config = GenerationConfig(
+        is_multilingual=multilingual,
+        no_timestamps_token_id=end + 106,
+        suppress_tokens=stored["suppress_ids"],
+        begin_suppress_tokens=stored["suppress_ids_begin"],
+        **(LANGUAGES if multilingual else {}),
+        alignment_heads=[[0, 0]],
+        return_timestamps=False,
+        max_length=448,
+        **special,
+    )
+    model.save_pretrained(folder)
+    shutil.copy(source / "tokenizer.json", folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("multilingual", [False, True])
+def test_both_engines_read_the_same(
+    tmp_path: Path, noisy: list[np.ndarray], multilingual: bool
+) -> None:
+    from ctranslate2.converters import TransformersConverter
+
+    folder = _tiny_whisper(tmp_path / "transformers", multilingual)
+    converter = TransformersConverter(str(folder), copy_files=["tokenizer.json"])
+    converted = Path(converter.convert(str(tmp_path / "ctranslate2")))
+    language = "de" if multilingual else "en"
+    streams, caps = [*noisy, noisy[0][::-1].copy()], [5, 30, 20, 10]
+    engine = _whisper(converted, "float32", language)
+    reference = TransformersWhisperDecoder(folder, language=language, beam=1, device="cpu")
+    read = reference.decode(streams, caps)
+    assert engine.decode(streams, caps) == read
+    assert len({hypothesis.text for hypothesis in read}) == len(streams)
+    assert engine.identity["language"] == reference.identity["language"]
+    assert engine.identity["model"] != reference.identity["model"]
+
+
+def test_wrong_folders_are_one_line(tmp_path: Path, tiny: WhisperDecoder) -> None:
+    source = packaged_model("whisper-tiny.en")
+    with pytest.raises(UserError, match=r"no generation_config.json .*kind whisper"):
+        TransformersWhisperDecoder(source, language="en", beam=1, device="cpu")
+    for file in ("config.json", "tokenizer.json", "vocabulary.txt"):
+        shutil.copy(source / file, tmp_path)
+    with pytest.raises(UserError, match=r"no model.bin .*whisper_transformers"):
+        _whisper(tmp_path, "int8")
+    (tmp_path / "model.bin").write_bytes(b"\0" * 1000)
+    with pytest.raises(UserError, match="cannot be loaded") as caught:
+        _whisper(tmp_path, "int8")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="cannot be loaded"):
+        _whisper(source, "int3")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_recogniser("whisper_tiny_en", overrides=["device=tpu"])
+
+
+def test_an_unknown_language_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no token <\|xx\|> in its vocabulary"):
+        _whisper(packaged_model("whisper-base"), "int8", language="xx")
+
+
+def test_the_yaml_decides(tiny: WhisperDecoder) -> None:
+    recogniser = load_recogniser("whisper_tiny_en")
+    assert isinstance(recogniser, Recogniser)
+    assert (recogniser.name, recogniser.family) == ("whisper_tiny_en", "whisper")
+    assert recogniser.weights == "whisper-tiny.en"
+    other = load_recogniser("whisper_tiny_en", overrides=["beam=2"])
+    assert other.identity != recogniser.identity

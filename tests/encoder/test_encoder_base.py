@@ -1,0 +1,269 @@
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from encoder_helpers import encoded, encoder_config, frames_alone, noise
+from torch import nn
+from transformers import Wav2Vec2FeatureExtractor
+
+from sepasr.config import load_config
+from sepasr.encoder.base import (
+    AsrEncoder,
+    EncoderConfig,
+    FrameModel,
+    build_encoder,
+    load_encoder,
+    prove_gradient,
+)
+from sepasr.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf" / "encoder"
+
+
+class Samples(FrameModel):
+    """Gives back what it hears: a frame a sample, one dimension."""
+
+    shortest, equal_lengths = 1, False
+
+    def frame_lengths(self, lengths):
+        return lengths
+
+    def forward(self, waveform, lengths):
+        return waveform[..., None]
+
+
+class Convolution(FrameModel):
+    """A frame for every four samples, with dropout and, like the base models, a norm over time."""
+
+    shortest, longest, equal_lengths = 8, 4000, True
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv1d(1, 6, 8, stride=4), nn.GroupNorm(6, 6), nn.GELU(), nn.Dropout(0.5)
+        )
+
+    def frame_lengths(self, lengths):
+        return (lengths - 8) // 4 + 1
+
+    def forward(self, waveform, lengths):
+        return self.layers(waveform[:, None]).transpose(1, 2)
+
+
+class Parent(nn.Module):
+    def __init__(self, encoder):
+        super().__init__()
+        self.separator = nn.Linear(3, 3)
+        self.encoder = encoder
+
+
+LENGTHS = [900, 400, 900, 650]
+
+
+def test_rms_level_is_that_of_the_valid_samples():
+    encoder = AsrEncoder(encoder_config(level="rms"), Samples())
+    heard, counts = encoder(3 * noise(4, 1000), torch.tensor(LENGTHS))
+    assert counts.tolist() == LENGTHS
+    assert heard.shape == (4, 900, 1)
+    for row, length in enumerate(LENGTHS):
+        rms = heard[row, :length].square().mean().sqrt()
+        assert 20 * rms.log10() == pytest.approx(-25.0, abs=1e-3)
+        assert not heard[row, length:].any()
+
+
+def test_rms_level_takes_scale_away_and_keeps_silence_finite():
+    encoder = AsrEncoder(encoder_config(level="rms"), Samples())
+    lengths = torch.tensor(LENGTHS)
+    loud, _ = encoder(noise(4, 900), lengths)
+    soft, _ = encoder(0.01 * noise(4, 900), lengths)
+    torch.testing.assert_close(loud, soft, rtol=1e-3, atol=0)
+    silence = torch.zeros(1, 900, requires_grad=True)
+    heard, _ = encoder(silence, torch.tensor([900]))
+    heard.sum().backward()
+    assert not heard.any()
+    assert silence.grad.isfinite().all()
+
+
+def test_model_level_is_the_feature_extractor_s():
+    encoder = AsrEncoder(encoder_config(level="model"), Samples())
+    waveform = noise(4, 900) + 0.05
+    heard, _ = encoder(waveform, torch.tensor(LENGTHS))
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+    cut = [row[:length].numpy() for row, length in zip(waveform, LENGTHS, strict=True)]
+    expected = extractor(cut, sampling_rate=16000, padding=True, return_tensors="np").input_values
+    np.testing.assert_allclose(heard[..., 0].numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", ["rms", "model"])
+def test_frames_do_not_depend_on_the_batch(level):
+    encoder = AsrEncoder(encoder_config(level=level), Convolution())
+    waveform = noise(4, 1000)
+    frames, counts = encoder(waveform, torch.tensor(LENGTHS))
+    assert frames.shape == (4, 224, 6)
+    assert counts.tolist() == [224, 99, 224, 161]
+    for row, alone in enumerate(frames_alone(encoder, waveform, LENGTHS)):
+        torch.testing.assert_close(frames[row, : counts[row]], alone)
+        assert not frames[row, counts[row] :].any()
+
+
+def test_what_lies_beyond_an_utterance_is_not_heard():
+    encoder = AsrEncoder(encoder_config(level="rms"), Convolution())
+    waveform, other = noise(4, 1000), torch.full((4, 1000), torch.nan)
+    for row, length in enumerate(LENGTHS):
+        other[row, :length] = waveform[row, :length]
+    function = encoded(encoder, LENGTHS)
+    assert torch.equal(function(waveform), function(other))
+
+
+def test_a_parent_neither_trains_nor_saves_nor_converts_it():
+    parent = Parent(AsrEncoder(encoder_config(), Convolution()))
+    function = encoded(parent.encoder, LENGTHS)
+    before = function(noise(4, 900))
+    assert {name for name, _ in parent.named_parameters()} == {
+        "separator.weight",
+        "separator.bias",
+    }
+    assert set(parent.state_dict()) == {"separator.weight", "separator.bias"}
+    parent.load_state_dict(parent.state_dict(), strict=True)
+    parent.train().to(torch.bfloat16)
+    assert parent.separator.weight.dtype == torch.bfloat16
+    assert not any(p.requires_grad for p in parent.encoder.model.parameters())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        after = function(noise(4, 900))
+    assert after.dtype == torch.float32
+    assert torch.equal(before, after)
+
+
+def test_a_move_of_the_parent_reaches_it():
+    parent = Parent(AsrEncoder(encoder_config(), Convolution()))
+    parent.to("meta")
+    assert {p.device.type for p in parent.encoder.model.parameters()} == {"meta"}
+
+
+class Training(lightning.LightningModule):
+    def __init__(self, encoder):
+        super().__init__()
+        self.separator = nn.Linear(900, 900)
+        self.encoder = encoder
+        self.seen = []
+
+    def training_step(self, waveform, batch_index):
+        assert self.separator.training
+        function = encoded(self.encoder, LENGTHS)
+        self.seen.append(function(noise(4, 900)).detach())
+        return function(self.separator(waveform)).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.slow
+def test_embeddings_are_equal_in_the_middle_of_a_lightning_training(tmp_path):
+    encoder = AsrEncoder(encoder_config(), Convolution())
+    before = encoded(encoder, LENGTHS)(noise(4, 900))
+    module = Training(encoder)
+    weight = module.separator.weight.detach().clone()
+    trainer = lightning.Trainer(
+        max_steps=3,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, torch.utils.data.DataLoader(noise(12, 900), batch_size=4))
+    assert len(module.seen) == 3
+    assert all(torch.equal(before, frames) for frames in module.seen)
+    assert not torch.equal(weight, module.separator.weight)
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert set(saved) == {"separator.weight", "separator.bias"}
+
+
+class Broken(Convolution):
+    """A model whose output is right and whose gradient is not."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+
+    def forward(self, waveform, lengths):
+        if self.fault == "detach":
+            return super().forward(waveform.detach(), lengths)
+        if self.fault == "no_grad":
+            with torch.no_grad():
+                return super().forward(waveform, lengths)
+        frames = super().forward(waveform, lengths)
+        if self.fault == "zero":
+            return frames.detach() + 0 * frames
+        return frames.detach() + (frames - frames.detach()) / 0.0 * 0.0
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ("detach", "no_grad or detaches"),
+        ("no_grad", "no_grad or detaches"),
+        ("zero", "zero everywhere"),
+        ("infinite", "not finite"),
+    ],
+)
+def test_gradient_proof_refuses_and_names_the_cause(fault, cause):
+    encoder = AsrEncoder(encoder_config(name="broken"), Broken(fault))
+    with pytest.raises(UserError, match=f"broken: no gradient reaches the waveform: .*{cause}"):
+        prove_gradient(encoder)
+
+
+def test_gradient_proof_accepts_a_sound_model_even_without_grad():
+    with torch.no_grad():
+        prove_gradient(AsrEncoder(encoder_config(), Convolution()))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "cause"), [([900, 7], "7 samples; it needs 8"), ([4001, 900], "hears 4000 at most")]
+)
+def test_utterances_the_model_cannot_take(lengths, cause):
+    encoder = AsrEncoder(encoder_config(), Convolution())
+    with pytest.raises(UserError, match=cause):
+        encoder(noise(2, 5000), torch.tensor(lengths))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "tape"}, "unknown source 'tape' .known: huggingface, s3prl, whisper"),
+        ({"source": "whisper", "level": "loud"}, "unknown level 'loud' .known: rms, model"),
+        ({"source": "whisper", "distance": "taxi"}, "unknown distance 'taxi' .known: mse"),
+        ({"source": "whisper", "fs": 8000}, "fs is 8000 Hz, but the model hears 16000 Hz"),
+        ({"source": "whisper", "layer": -1}, "layer -1: libraries differ .* or last"),
+        ({"source": "whisper", "layer": 5}, "no layer '5' in a model of 4 layers"),
+        ({"source": "whisper", "layer": "first"}, "no layer 'first'"),
+        ({"model": "./nowhere"}, "./nowhere: no such model directory"),
+        ({"source": "whisper", "model": "package:whisper-huge"}, "known: whisper-base"),
+    ],
+)
+def test_wrong_configurations_are_one_line(changes, message):
+    with pytest.raises(UserError, match=message) as raised:
+        build_encoder(encoder_config(**({"model": "package:whisper-tiny.en"} | changes)))
+    assert "\n" not in str(raised.value)
+
+
+def test_unknown_name_lists_what_there_is():
+    with pytest.raises(UserError, match=r"nothing\.yaml: no such .*wav2vec2_mini\.yaml"):
+        load_encoder("nothing")
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configurations(path):
+    conf = load_config(EncoderConfig, [path])
+    assert conf.name == path.stem
+    assert conf.layer == "last"
+    assert len(path.read_text().splitlines()) <= 25
+
+
+def test_layer_may_be_given_as_an_override():
+    path = CONF / "wav2vec2_base.yaml"
+    assert load_config(EncoderConfig, [path], ["layer=6"]).layer == 6

@@ -1,0 +1,192 @@
+import ctranslate2
+import numpy as np
+import pytest
+import torch
+from encoder_helpers import (
+    encoded,
+    encoder_config,
+    frames_alone,
+    noise,
+    randomised,
+    relative_error,
+    with_gradient,
+)
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperModel,
+)
+
+from sepasr.encoder.base import build_encoder, load_encoder
+from sepasr.encoder.whisper import LogMel
+from sepasr.errors import UserError
+from sepasr.models import packaged_model
+
+SAMPLES = 32000  # what the tiny model's 100 positions are: 2 s
+
+
+def tiny_config(layers=3):
+    return WhisperConfig(
+        d_model=16,
+        encoder_layers=layers,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        max_source_positions=100,
+        vocab_size=60,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    )
+
+
+def whisper(path, **changes):
+    return build_encoder(
+        encoder_config(family="whisper", source="whisper", level="rms", model=f"{path}", **changes)
+    )
+
+
+def at_level(waveform):
+    """-25 dB re full scale, written down again."""
+    rms = waveform.square().mean(1, keepdim=True).sqrt()
+    return waveform / rms * 10 ** (-25 / 20)
+
+
+def voiced(seconds):
+    """Harmonics under a moving envelope: something with the spectrum and pauses of speech."""
+    generator = np.random.default_rng(0)
+    time = np.arange(int(16000 * seconds)) / 16000
+    pitch = 120 + 30 * np.sin(2 * np.pi * 0.4 * time)
+    phase = 2 * np.pi * np.cumsum(pitch) / 16000
+    harmonics = sum(np.cos(k * phase + generator.uniform(0, 6)) / k for k in range(1, 30))
+    envelope = np.clip(np.sin(2 * np.pi * 1.7 * time), 0, None) ** 2
+    return (0.05 * harmonics * envelope + 1e-4 * generator.standard_normal(time.size)).astype(
+        np.float32
+    )
+
+
+@pytest.mark.parametrize("bins", [80, 128])
+@pytest.mark.parametrize("samples", [480_000, 48_000, 20_001])
+def test_log_mel_is_the_feature_extractor_s_to_the_last_bit(bins, samples):
+    waveform = voiced(samples / 16000)[:samples]
+    expected = WhisperFeatureExtractor(feature_size=bins)(
+        waveform, sampling_rate=16000, padding="longest", return_tensors="pt"
+    ).input_features
+    assert expected.shape == (1, bins, samples // 160)
+    assert torch.equal(LogMel(bins)(torch.from_numpy(waveform)[None]), expected)
+
+
+def test_log_mel_of_a_batch_takes_each_utterance_by_itself():
+    log_mel = LogMel(80)
+    quiet, loud = noise(1, 8000) * 0.001, noise(1, 8000, seed=1)
+    both = log_mel(torch.cat([quiet, loud]))
+    torch.testing.assert_close(both, torch.cat([log_mel(quiet), log_mel(loud)]))
+
+
+def test_gradient_of_log_mel():
+    log_mel = LogMel(20).double()
+    waveform = noise(2, 900).double().requires_grad_()
+    assert torch.autograd.gradcheck(log_mel, waveform, fast_mode=True)
+
+
+@pytest.mark.parametrize("layer", [0, 2, "last"])
+@pytest.mark.parametrize("cls", [WhisperModel, WhisperForConditionalGeneration])
+def test_frames_and_gradient_are_those_of_transformers(tmp_path, cls, layer):
+    model = randomised(cls(tiny_config())).eval()
+    model.save_pretrained(tmp_path)
+    library = model.get_encoder()
+    log_mel = LogMel(80)
+
+    def called_directly(waveform):
+        output = library(log_mel(at_level(waveform)), output_hidden_states=True)
+        return output.last_hidden_state if layer == "last" else output.hidden_states[layer]
+
+    waveform = noise(2, SAMPLES)
+    expected, expected_gradient = with_gradient(called_directly, waveform)
+    encoder = whisper(tmp_path, layer=layer)
+    frames, gradient = with_gradient(encoded(encoder, [SAMPLES, SAMPLES]), waveform)
+    assert frames.shape == (2, 100, 16)
+    assert relative_error(frames, expected) < 1e-5
+    assert relative_error(gradient, expected_gradient) < 1e-4
+
+
+def test_the_state_after_all_layers_is_before_the_final_norm(tmp_path):
+    """Unlike ``hidden_states[-1]``, which transformers ties to the output for Whisper."""
+    randomised(WhisperModel(tiny_config())).save_pretrained(tmp_path)
+    waveform = noise(1, SAMPLES)
+    after_all = encoded(whisper(tmp_path, layer=3), [SAMPLES])(waveform)
+    last = whisper(tmp_path, layer="last")
+    normed = last.model.encoder.layer_norm(after_all)
+    torch.testing.assert_close(normed, encoded(last, [SAMPLES])(waveform))
+    assert relative_error(after_all, normed) > 0.1
+
+
+def test_the_decoder_is_not_loaded(tmp_path):
+    WhisperModel(tiny_config()).save_pretrained(tmp_path)
+    names = [name for name, _ in whisper(tmp_path).model.named_parameters()]
+    assert names
+    assert all(name.startswith("encoder.") for name in names)
+
+
+def test_frames_do_not_depend_on_the_batch(tmp_path):
+    randomised(WhisperModel(tiny_config())).save_pretrained(tmp_path)
+    encoder = whisper(tmp_path)
+    lengths = [32000, 16077, 32000, 24160]
+    frames, counts = encoder(noise(4, 32000), torch.tensor(lengths))
+    assert counts.tolist() == [100, 50, 100, 76]
+    for row, alone in enumerate(frames_alone(encoder, noise(4, 32000), lengths)):
+        torch.testing.assert_close(frames[row, : counts[row]], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_longer_than_its_positions(tmp_path):
+    WhisperModel(tiny_config()).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="an utterance of 32001 samples; it hears 32000 at most"):
+        whisper(tmp_path)(noise(1, 32001), torch.tensor([32001]))
+
+
+@pytest.mark.slow
+def test_packaged_tiny_en_is_what_ctranslate2_computes():
+    """Both from the same float16 weights, on the window of 30 s that ctranslate2 takes."""
+    encoder = load_encoder("whisper_tiny_en")
+    waveform = torch.zeros(1, 480_000)
+    waveform[0, : 16000 * 9] = torch.from_numpy(voiced(9))
+    frames, counts = encoder(waveform, torch.tensor([480_000]))
+    assert frames.shape == (1, 1500, 384)
+    assert counts.tolist() == [1500]
+    model = ctranslate2.models.Whisper(
+        str(packaged_model("whisper-tiny.en")), compute_type="float32", intra_threads=1
+    )
+    features = LogMel(80)(at_level(waveform)).numpy()
+    encoded_there = model.encode(ctranslate2.StorageView.from_array(features))
+    expected = torch.from_numpy(np.array(encoded_there))
+    assert relative_error(frames, expected) < 1e-4
+    torch.testing.assert_close(frames, expected, rtol=0, atol=1e-3)
+
+
+def test_another_network_and_missing_weights(tmp_path):
+    Wav2Vec2Model(
+        Wav2Vec2Config(
+            hidden_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            intermediate_size=8,
+            conv_dim=(8,),
+            conv_kernel=(10,),
+            conv_stride=(5,),
+            num_feat_extract_layers=1,
+            num_conv_pos_embeddings=8,
+            num_conv_pos_embedding_groups=1,
+        )
+    ).save_pretrained(tmp_path / "wav2vec2")
+    with pytest.raises(UserError, match="wav2vec2: a wav2vec2 model, not a Whisper"):
+        whisper(tmp_path / "wav2vec2")
+    WhisperModel(tiny_config()).save_pretrained(tmp_path / "whisper")
+    tiny_config(layers=4).save_pretrained(tmp_path / "whisper")
+    with pytest.raises(UserError, match="15 weights of WhisperEncoder are missing"):
+        whisper(tmp_path / "whisper")

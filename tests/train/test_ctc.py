@@ -1,0 +1,301 @@
+"""A recogniser learns, is saved as others read it, and training it can be interrupted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from sepasr.config import load_config
+from sepasr.data.audio import write_audio
+from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance, UtteranceDir
+from sepasr.data.dynamic import UtteranceItem
+from sepasr.decode.recognisers.ctc import CtcDecoder, SentencePieceUnits
+from sepasr.errors import UserError
+from sepasr.train.ctc import CtcConfig, CtcModule, train_ctc
+from sepasr.train.fit import FitConfig, OptimizerConfig, fit, steps_done
+from sepasr.train.recipe import Sources
+from sepasr.train.utterances import (
+    BUCKET_SAMPLES,
+    FS,
+    Collate,
+    HearingConfig,
+    TrainingUtterances,
+    normalise_waveform,
+)
+from sepasr.train.wav2vec2 import ModelConfig, new_model, save_recogniser, train_pieces
+
+WORDS = {"low": 300.0, "middle": 800.0, "high": 2000.0}
+TEXTS = ["low", "middle", "high", "low high", "high middle low", "middle low", "high low middle"]
+TINY = ModelConfig(
+    pieces=14,
+    conv_dim=[24, 32],
+    width=16,
+    layers=2,
+    heads=2,
+    hidden=32,
+    position_kernel=5,
+    position_groups=2,
+)
+REPOSITORY = Path(__file__).parents[2]
+
+
+def speech(text: str, rng: np.random.Generator) -> np.ndarray:
+    """Words as tones of 120 ms, between silences of 60 ms."""
+    t = np.arange(FS * 12 // 100) / FS
+    gap = np.zeros(FS * 6 // 100)
+    tones = [np.sin(2 * np.pi * WORDS[word] * t + rng.uniform(0, 6)) for word in text.split()]
+    waveform = np.concatenate([gap, *(part for tone in tones for part in (tone, gap))])
+    return (0.1 * waveform + 1e-3 * rng.standard_normal(len(waveform))).astype(np.float32)
+
+
+class Tones(Dataset):
+    """Item i is a function of i alone."""
+
+    def __len__(self) -> int:
+        return 10**6
+
+    def __getitem__(self, index: int) -> UtteranceItem:
+        rng = np.random.default_rng(index)
+        text = TEXTS[int(rng.integers(len(TEXTS)))]
+        return UtteranceItem(speech(text, rng), text)
+
+
+class Killed(Exception):
+    pass
+
+
+class DyingTones(Tones):
+    def __getitem__(self, index: int) -> UtteranceItem:
+        if index >= 4 * 7:
+            raise Killed
+        return super().__getitem__(index)
+
+
+@pytest.fixture
+def pieces(tmp_path: Path) -> Path:
+    path = tmp_path / "spm.model"
+    train_pieces(TEXTS, TINY.pieces, path)
+    return path
+
+
+def config(**changes) -> CtcConfig:
+    settings = {
+        "steps": 9,
+        "batch": 4,
+        "workers": 0,
+        "valid_every": 100,
+        "save_every": 2,
+        "accelerator": "cpu",
+        "optimizer": OptimizerConfig(lr=4e-3, warmup_steps=20, gradient_norm=1.0),
+    }
+    return CtcConfig(TINY, fit=FitConfig(**{**settings, **changes}))
+
+
+def train(out: Path, pieces: Path, dataset: Dataset, **changes) -> CtcModule:
+    torch.manual_seed(0)
+    module = CtcModule(new_model(TINY), pieces, config(**changes))
+    collate = Collate(pieces)
+    valid = DataLoader(Tones(), batch_sampler=[[100, 101, 102]], collate_fn=collate)
+    fit(module, dataset, collate, valid, out)
+    return module
+
+
+@pytest.mark.slow
+def test_it_learns_words_and_is_read_by_the_recogniser(tmp_path: Path, pieces: Path) -> None:
+    module = train(tmp_path / "exp", pieces, Tones(), steps=300, batch=8)
+    rng = np.random.default_rng(1)
+    waveforms = [speech(text, rng) for text in TEXTS]
+    decoder = CtcDecoder(tmp_path / "exp" / "final", device="cpu")
+    read = [hypothesis.text for hypothesis in decoder.decode(waveforms, [9] * len(TEXTS))]
+    assert read == TEXTS
+    assert module.trainer.callback_metrics["valid/wer"] == 0
+
+
+def test_killed_and_resumed_gives_equal_weights(tmp_path: Path, pieces: Path) -> None:
+    whole = train(tmp_path / "whole", pieces, Tones()).state_dict()
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", pieces, DyingTones())
+    assert steps_done(tmp_path / "killed") == 6
+    resumed = train(tmp_path / "killed", pieces, Tones()).state_dict()
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+
+
+def test_saved_directory_is_what_transformers_loads(tmp_path: Path, pieces: Path) -> None:
+    from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+    model = new_model(TINY).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_recogniser(model, pieces, tmp_path / "saved")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+    loaded = Wav2Vec2ForCTC.from_pretrained(tmp_path / "saved", dtype=torch.float32)
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, before[name].half().float()), name
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(tmp_path / "saved")
+    waveform = speech("low high", np.random.default_rng(0))
+    heard = extractor(waveform, sampling_rate=FS, return_tensors="pt").input_values
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(heard).logits, model(heard).logits, atol=0.02, rtol=0)
+    stored = (tmp_path / "saved" / "model.safetensors").stat().st_size
+    assert stored < 2.2 * sum(tensor.numel() for tensor in before.values()) + 10_000
+
+
+def test_waveforms_are_normalised_as_transformers_does() -> None:
+    from transformers import Wav2Vec2FeatureExtractor
+
+    waveform = 0.3 + speech("middle", np.random.default_rng(0))
+    heard = Wav2Vec2FeatureExtractor(do_normalize=True)(waveform, sampling_rate=FS)
+    np.testing.assert_allclose(normalise_waveform(waveform), heard.input_values[0], atol=1e-5)
+
+
+def test_units_stand_for_the_text(pieces: Path) -> None:
+    collate = Collate(pieces)
+    units = SentencePieceUnits(pieces, outputs=TINY.pieces + 1)
+    for text in TEXTS:
+        path = [unit for one in collate.units(text) for unit in (one, one, 0)]
+        assert min(collate.units(text)) > 1  # neither blank nor unknown
+        assert units.text(path) == text
+
+
+def test_too_many_pieces_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="5000 units"):
+        train_pieces(TEXTS, 5000, tmp_path / "spm.model")
+    assert not (tmp_path / "spm.model").exists()
+
+
+def test_a_batch_says_what_an_utterance_says_alone(pieces: Path) -> None:
+    module = CtcModule(new_model(TINY), pieces, config()).eval()
+    collate = Collate(pieces)
+    items = [Tones()[i] for i in range(6)]
+    assert len({len(item.waveform) for item in items}) > 1
+    together = collate(items)
+    assert together.waveforms.shape[1] % BUCKET_SAMPLES == 0
+    with torch.no_grad():
+        last, middle, frames = module.log_probabilities(together)
+        for row, item in enumerate(items):
+            one_last, one_middle, one_frames = module.log_probabilities(collate([item]))
+            n = int(frames[row])
+            assert n == int(one_frames[0])
+            torch.testing.assert_close(last[row, :n], one_last[0, :n], atol=1e-4, rtol=0)
+            torch.testing.assert_close(middle[row, :n], one_middle[0, :n], atol=1e-4, rtol=0)
+
+
+def test_loss_is_that_of_transformers(pieces: Path) -> None:
+    module = CtcModule(new_model(TINY), pieces, replace(config(), intermediate_weight=0.0)).eval()
+    module.log = lambda *_, **__: None
+    batch = Collate(pieces)([Tones()[0], Tones()[1]])
+    labels = torch.full((2, int(batch.unit_lengths.max())), -100)
+    for row, units in zip(labels, batch.units.split(batch.unit_lengths.tolist()), strict=True):
+        row[: len(units)] = units
+    expected = module.model(batch.waveforms, attention_mask=batch.mask, labels=labels).loss
+    loss = module.training_step(batch, 0) * batch.unit_lengths.sum()
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"conv_stride": [160, 4]}, "640 samples"), ({"conv_dim": [24, 16]}, "no projection")],
+)
+def test_shapes_that_s3prl_cannot_carry(change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        new_model(replace(TINY, **change))
+
+
+def test_fairseq_model_of_s3prl_says_the_same() -> None:
+    from s3prl.upstream.wav2vec2.wav2vec2_model import Wav2Vec2Config, Wav2Vec2Model
+
+    model = new_model(TINY).eval()
+    layers = zip(TINY.conv_dim, TINY.conv_kernel, TINY.conv_stride, strict=True)
+    twin = Wav2Vec2Model(
+        Wav2Vec2Config(
+            extractor_mode="layer_norm",
+            conv_feature_layers=str(list(layers)),
+            conv_bias=True,
+            layer_norm_first=True,
+            encoder_layers=TINY.layers,
+            encoder_embed_dim=TINY.width,
+            encoder_ffn_embed_dim=TINY.hidden,
+            encoder_attention_heads=TINY.heads,
+            conv_pos=TINY.position_kernel,
+            conv_pos_groups=TINY.position_groups,
+        )
+    )
+    ours = sum(p.numel() for p in model.wav2vec2.parameters()) - TINY.width  # masked_spec_embed
+    parts = (twin.feature_extractor, twin.post_extract_proj, twin.layer_norm, twin.encoder)
+    assert ours == sum(p.numel() for part in parts for p in part.parameters())
+
+
+def data_directories(root: Path) -> tuple[Sources, Path]:
+    rng = np.random.default_rng(0)
+    info = Info("tones", FS)
+    utterances = []
+    for i in range(12):
+        text = TEXTS[i % len(TEXTS)]
+        waveform = speech(text, rng)
+        write_audio(root / f"a{i:02}.wav", waveform, FS)
+        path = root / f"a{i:02}.wav"
+        utterances.append(Utterance(f"a{i:02}", path, text, "a", len(waveform) / FS))
+    write_audio(root / "n.wav", rng.standard_normal(FS).astype(np.float32), FS)
+    write_audio(root / "r.wav", np.eye(1, 800, dtype=np.float32).T.repeat(2, 1), FS)
+    sources = Sources(root / "tr", root / "noise", root / "rooms")
+    UtteranceDir(sources.utterances, info, tuple(utterances)).write()
+    UtteranceDir(root / "dev", info, tuple(utterances[:5])).write()
+    NoiseDir(sources.noise, info, (Noise("n", root / "n.wav", 1.0),)).write()
+    RoomDir(sources.rooms, info, (Room("r", root / "r.wav", root / "r.wav"),)).write()
+    return sources, root / "dev"
+
+
+def test_training_utterances_are_clean_first_and_of_similar_length(tmp_path: Path) -> None:
+    sources, _ = data_directories(tmp_path)
+    utterances = UtteranceDir.load(sources.utterances)
+    hearing = HearingConfig(1, 0.0, 1.0, (0.0, 0.0), (100, 100), pool=3)
+    dataset = TrainingUtterances(
+        utterances, NoiseDir.load(sources.noise), RoomDir.load(sources.rooms), hearing, 4, seed=0
+    )
+    items = [dataset[i] for i in range(12)]
+    lengths = np.array([len(item.waveform) for item in items]).reshape(3, 4)
+    assert sorted(item.text for item in items) == sorted(u.text for u in utterances.utterances)
+    spans = sorted((batch.min(), batch.max()) for batch in lengths)
+    assert all(a[1] <= b[0] for a, b in pairwise(spans))
+    # The first batch is clean, in the others noise is as strong as speech, in the gaps as well.
+    quietest = [np.abs(item.waveform[: FS // 20]).max() for item in items]
+    assert max(quietest[:4]) < 0.01 < min(quietest[4:])
+    np.testing.assert_array_equal(dataset[7].waveform, items[7].waveform)
+
+
+def test_whole_training_from_directories_and_yaml(tmp_path: Path) -> None:
+    sources, dev = data_directories(tmp_path)
+    settings = {
+        "model": vars(TINY),
+        "fit": {"steps": 2, "batch": 4, "workers": 0, "valid_every": 2},
+    }
+    (tmp_path / "tiny.yaml").write_text(json.dumps(settings))
+    out = tmp_path / "exp"
+    for _ in range(2):  # the second call has nothing left to do
+        train_ctc(
+            config_files=[
+                REPOSITORY / "conf" / "train" / "wav2vec2_ctc.yaml",
+                tmp_path / "tiny.yaml",
+            ],
+            overrides=["fit.accelerator=cpu", "hearing.clean_steps=1"],
+            sources=sources,
+            valid=dev,
+            out=out,
+            overwrite=False,
+        )
+    names = {path.name for path in (out / "final").iterdir()}
+    assert names == {"config.json", "model.safetensors", "preprocessor_config.json", "spm.model"}
+    assert "valid/wer" in (out / "csv" / "from_step_0" / "metrics.csv").read_text()
+
+
+def test_the_recipes_model_fits_in_its_file() -> None:
+    config = load_config(CtcConfig, [REPOSITORY / "conf" / "train" / "wav2vec2_ctc.yaml"])
+    assert 2 * sum(p.numel() for p in new_model(config.model).parameters()) < 3.9e6

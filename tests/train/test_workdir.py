@@ -1,0 +1,51 @@
+"""What is resumed is what was begun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sepasr.errors import UserError
+from sepasr.train.workdir import claim
+
+INPUTS = {"fit": {"steps": 10, "optimizer": {"lr": 0.1}}, "init": "abc"}
+
+
+def checkpoint(out: Path, steps: int) -> None:
+    torch.save({"global_step": steps}, out / "last.ckpt")
+
+
+def test_the_same_inputs_go_on(tmp_path: Path) -> None:
+    claim(tmp_path / "a", INPUTS, overwrite=False)
+    checkpoint(tmp_path / "a", 5)
+    claim(tmp_path / "a", INPUTS, overwrite=True)
+    assert (tmp_path / "a" / "last.ckpt").exists()
+
+
+def test_more_steps_go_on(tmp_path: Path) -> None:
+    claim(tmp_path / "a", INPUTS, overwrite=False)
+    checkpoint(tmp_path / "a", 10)
+    claim(tmp_path / "a", {**INPUTS, "fit": {**INPUTS["fit"], "steps": 20}}, overwrite=True)
+    assert (tmp_path / "a" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "cause"),
+    [
+        ({"fit": {"steps": 10, "optimizer": {"lr": 0.2}}}, "fit.optimizer.lr was 0.1 and is 0.2"),
+        ({"init": None}, "init was abc and is None"),
+        ({"encoder": "x"}, "encoder was None and is x"),
+        ({"fit": {"steps": 4, "optimizer": {"lr": 0.1}}}, "trained for 5 steps already"),
+    ],
+)
+def test_other_inputs_are_refused_or_start_anew(tmp_path: Path, changed: dict, cause: str) -> None:
+    out = tmp_path / "a"
+    claim(out, INPUTS, overwrite=False)
+    checkpoint(out, 5)
+    with pytest.raises(UserError, match=cause):
+        claim(out, {**INPUTS, **changed}, overwrite=False)
+    assert (out / "last.ckpt").exists()
+    claim(out, {**INPUTS, **changed}, overwrite=True)
+    assert not (out / "last.ckpt").exists()

@@ -1,0 +1,131 @@
+"""utils/stage.sh, through a recipe of two stages."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UTILS = Path(__file__).resolve().parents[2] / "utils"
+
+RECIPE = f"""
+set -euo pipefail
+stage=${{1:-1}} stop_stage=2
+. {UTILS}/stage.sh
+if stage_wanted 1 && ! stage_is_done out/one.done text="$TEXT" a.yaml; then
+    log "make one"
+    [ -z "${{BREAK:-}}" ]
+    mark_stage out/one.done
+fi
+if stage_wanted 2; then
+    stage_needs 1 out/one.done
+    if ! stage_is_done out/two.done $KEYS out/one.done; then
+        log "make two"
+        mark_stage out/two.done
+    fi
+fi
+"""
+
+
+class Recipe:
+    """A folder with the recipe's files, and a call of the recipe in it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "a.yaml").write_text("a: 1\n")
+        self.environment = {"TEXT": "x", "KEYS": "lr=1", "PATH": "/usr/bin:/bin"}
+
+    def __call__(self, *arguments, status=0, **environment):
+        done = subprocess.run(
+            ["bash", "-c", RECIPE, "recipe", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            cwd=self.folder,
+            env=self.environment | environment,
+        )
+        assert done.returncode == status, done.stderr
+        if status == 2:
+            return done.stderr.splitlines()
+        return [line.split("] ", 1)[1] for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return Recipe(tmp_path)
+
+
+BOTH_DONE = ["stage 1: complete (out/one.done)", "stage 2: complete (out/two.done)"]
+
+
+def test_second_call_does_nothing(recipe):
+    assert recipe() == ["stage 1: make one", "stage 2: make two"]
+    assert recipe() == BOTH_DONE
+    assert not list(recipe.folder.rglob("*.part"))
+
+
+def test_broken_stage_is_taken_up_again(recipe):
+    recipe(status=1, BREAK="yes")
+    assert not (recipe.folder / "out").exists()
+    assert recipe()[0] == "stage 1: make one"
+
+
+def test_changed_option_is_named_and_runs_what_follows_again(recipe):
+    recipe()
+    assert recipe(TEXT="x = y") == [
+        "stage 1: runs again: text was 'x' and is 'x = y'",
+        "stage 1: make one",
+        "stage 2: runs again: out/one.done has changed",
+        "stage 2: make two",
+    ]
+    assert recipe(TEXT="x = y") == BOTH_DONE
+
+
+def test_changed_file_is_named(recipe):
+    recipe()
+    (recipe.folder / "a.yaml").write_text("a: 2\n")
+    assert recipe()[0] == "stage 1: runs again: a.yaml has changed"
+
+
+def test_touched_file_is_not_a_change(recipe):
+    recipe()
+    (recipe.folder / "a.yaml").write_text("a: 1\n")
+    assert recipe() == BOTH_DONE
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ("lr=1 steps=2", "it depends on steps now"),
+        ("", "it no longer depends on lr"),
+        ("lr=", "lr was '1' and is ''"),
+    ],
+)
+def test_added_and_removed_keys_are_named(recipe, keys, reason):
+    recipe()
+    assert recipe("2", KEYS=keys) == [f"stage 2: runs again: {reason}", "stage 2: make two"]
+
+
+def test_marker_that_no_longer_holds_does_not_come_back(recipe):
+    recipe()
+    recipe(status=1, TEXT="y", BREAK="yes")  # overwrote half of what the marker vouched for
+    assert recipe()[0] == "stage 1: make one"
+
+
+def test_keys_are_those_of_the_start(recipe):
+    edited = RECIPE.replace('log "make one"', "echo 'a: 3' >a.yaml")
+    command = ["bash", "-c", edited, "recipe"]
+    subprocess.run(command, cwd=recipe.folder, env=recipe.environment, check=True, timeout=20)
+    assert recipe()[0] == "stage 1: runs again: a.yaml has changed"
+
+
+def test_stage_out_of_turn_says_what_comes_first(recipe):
+    assert recipe("2", status=2) == [
+        "recipe: stage 2: stages 0-1 come first (there is no out/one.done); begin with --stage 0"
+    ]
+
+
+def test_missing_file_is_named(recipe):
+    (recipe.folder / "a.yaml").unlink()
+    assert recipe(status=2) == [
+        "recipe: stage 1: there is no file a.yaml, on which the stage depends"
+    ]

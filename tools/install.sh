@@ -1,0 +1,229 @@
+#!/usr/bin/env bash
+# Make a Python environment with everything that sepasr needs; root is not needed.
+# A second call does nothing, and one that was broken off is taken up again.
+#
+# Plain pip can't do this. espnet's metadata refuse the setuptools that torch asks for, and pip
+# then replaces torch by an old one, with 5 GB of CUDA. So torch comes first and is pinned for all
+# the rest, and espnet and espnet-s3prl come last, without what their metadata ask for: setup.py
+# lists what they import.
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+python=auto  # the Python to make it with: a name or a path; auto looks for 3.11, 3.12, 3.10
+venv="${SEPASR_VENV:-$ROOT/.venv}"  # where to make it
+extras="mini"  # parts of setup.py's extras, with commas between: mini (embedded recipe), test
+torch=auto  # build of torch: cpu, cuda, or auto (cuda where nvidia-smi finds a GPU)
+# shellcheck source=utils/parse_options.sh
+. "$ROOT/utils/parse_options.sh"
+# shellcheck source=utils/stage.sh
+. "$ROOT/utils/stage.sh"
+
+CONSTRAINTS=$ROOT/tools/constraints.txt
+WITHOUT_DEPENDENCIES=(espnet espnet-s3prl torchaudio)
+CPU_INDEX=https://download.pytorch.org/whl/cpu
+STAMP=$venv/installed
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off
+
+LOG=$venv/install.log
+
+# The stamp says of what the environment was made: the digest of the inputs, torch's build, extras.
+stamped() { # field
+    if [[ -f $STAMP ]]; then sed -n "s/^$1 //p" "$STAMP"; fi
+}
+
+digest() {
+    (echo "$ROOT" && cat "$ROOT/setup.py" "$CONSTRAINTS" "${BASH_SOURCE[0]}") | sha256 | cut -d " " -f 1
+}
+
+is_installed() {
+    local extra
+    [[ -x $venv/bin/python && $(stamped digest) == "$(digest)" ]] || return 1
+    [[ $torch == auto || $torch == "$(stamped torch)" ]] || return 1
+    for extra in ${extras//,/ }; do
+        [[ ",$(stamped extras)," == *",$extra,"* ]] || return 1
+    done
+}
+
+python_fits() { # python
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
+}
+
+# Name everything that the machine lacks, before anything starts.
+check_machine() {
+    local missing=() candidate include
+    if [[ $python == auto ]]; then
+        for candidate in python3.11 python3.12 python3.10 python3; do
+            if python_fits "$candidate"; then
+                python=$candidate
+                break
+            fi
+        done
+    fi
+    if ! python_fits "$python"; then
+        missing+=("Python 3.10, 3.11 or 3.12 (put it on PATH, or give --python PATH)")
+    else
+        "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+            missing+=("$python's modules ensurepip and venv (Debian and Ubuntu: python3-venv)")
+        include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+        [[ -f $include/Python.h ]] ||
+            missing+=("$include/Python.h (Debian and Ubuntu: python3-dev)")
+    fi
+    command -v git >/dev/null || missing+=("git")
+    command -v g++ >/dev/null || command -v c++ >/dev/null ||
+        missing+=("a C++ compiler, g++ or c++ (meeteval and pesq are compiled)")
+    if [[ ${#missing[@]} -gt 0 ]]; then
+        printf 'install.sh: missing: %s\n' "${missing[@]}" >&2
+        exit 2
+    fi
+}
+
+# Leave nothing at $venv but an environment of a Python that fits, or no environment yet.
+clear_place() {
+    if [[ -d $venv ]] && ! python_fits "$venv/bin/python"; then
+        if [[ -f $venv/pyvenv.cfg ]]; then
+            rm -rf "$venv"
+        elif [[ -n $(ls -A "$venv") && ! -f $LOG ]]; then
+            fail "$venv is neither empty nor a Python environment (give another --venv)"
+        fi
+    fi
+    mkdir -p "$venv"
+    rm -f "$STAMP"
+}
+
+# Run a command quietly, a line for it; if it fails, show the end of what it said and end.
+step() { # what it does, command...
+    local started=$SECONDS
+    printf '%s ... ' "$1"
+    printf '\n== %s\n' "$1" >>"$LOG"
+    if "${@:2}" >>"$LOG" 2>&1; then
+        printf '%d s\n' $((SECONDS - started))
+    else
+        printf 'failed\n'
+        tail -n 15 "$LOG" >&2
+        fail "could not do: $1. Above is the end of $LOG; mend the cause and call again to go on"
+    fi
+}
+
+pip_install() {
+    "$venv/bin/python" -m pip install --constraint "$CONSTRAINTS" "$@"
+}
+
+make_venv() {
+    local package
+    "$venv/bin/python" -m pip --version || "$python" -m venv "$venv" || return
+    # pip takes a package that was broken off while it was written for a whole one.
+    for package in "$venv"/lib/python3*/site-packages/*.dist-info; do
+        if [[ -d $package && ! -f $package/RECORD ]]; then rm -r "$package" || return; fi
+    done
+}
+
+# torch without its dependencies: they come from pip's usual sources, with everything else.
+install_torch() {
+    local wanted installed source=()
+    wanted=$(sed -n 's/^torch==//p' "$CONSTRAINTS")
+    # Linux has two builds: PyPI's, which brings CUDA, and the one that calls itself +cpu.
+    if [[ $torch == cpu && $(uname -s) == Linux ]]; then
+        wanted=$wanted+cpu
+        # A machine may have it among pip's own sources.
+        [[ $("$venv/bin/python" -m pip index versions torch) == *"$wanted"* ]] ||
+            source=(--index-url "$CPU_INDEX")
+    fi
+    installed=$("$venv/bin/python" -m pip show torch 2>/dev/null | sed -n 's/^Version: //p')
+    if [[ -n $installed && $installed != "$wanted" ]]; then
+        "$venv/bin/python" -m pip uninstall --yes torch torchaudio || return
+    fi
+    pip_install --no-deps ${source[@]+"${source[@]}"} "torch==$wanted"
+}
+
+# sepasr itself, in place; what it requires is then read from its installed metadata (-I keeps out
+# the sepasr.egg-info of the working folder, which may be of an earlier setup.py).
+install_sepasr() {
+    pip_install setuptools && pip_install --no-deps --no-build-isolation --editable "$ROOT"
+}
+
+install_required() {
+    "$venv/bin/python" -I - "$extras" "${WITHOUT_DEPENDENCIES[@]}" >"$venv/required.txt" <<'PYTHON' &&
+import importlib.metadata
+import sys
+
+from pip._vendor.packaging.requirements import Requirement
+
+extras, *left_out = sys.argv[1:]
+for requirement in map(Requirement, importlib.metadata.requires("sepasr")):
+    wanted = [{"extra": extra} for extra in ["", *extras.split(",")]]
+    applies = not requirement.marker or any(map(requirement.marker.evaluate, wanted))
+    if applies and requirement.name not in left_out:
+        requirement.marker = None
+        print(requirement)
+PYTHON
+        pip_install --requirement "$venv/required.txt"
+}
+
+install_espnet() {
+    pip_install --no-deps "${WITHOUT_DEPENDENCIES[@]}"
+}
+
+torchaudio_works() {
+    "$venv/bin/python" -c 'import torchaudio'
+}
+
+remove_torchaudio_extension() {
+    rm "$venv"/lib/python3*/site-packages/torchaudio/lib/_torchaudio*.so && torchaudio_works
+}
+
+# End where torch isn't the one asked for, or where something that sepasr needs doesn't import.
+check_environment() {
+    "$venv/bin/python" -I - "$torch" "$(sed -n 's/^torch==//p' "$CONSTRAINTS")" <<'PYTHON'
+import sys
+
+import torch
+
+build, version = sys.argv[1:]
+if torch.__version__.split("+")[0] != version:
+    sys.exit(f"torch is {torch.__version__} now, where {version} was installed")
+if (torch.version.cuda is not None) != (build == "cuda"):
+    sys.exit(f"torch is built for CUDA {torch.version.cuda}, where {build} was asked for")
+
+import meeteval, pesq, torchaudio
+from espnet2.asr.frontend.s3prl import S3prlFrontend
+from espnet2.enh.separator.abs_separator import AbsSeparator
+PYTHON
+}
+
+gpu_works() {
+    "$venv/bin/python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())'
+}
+
+for extra in ${extras//,/ }; do
+    [[ $extra == mini || $extra == test ]] || fail "there is no extra '$extra' (mini, test)"
+done
+[[ $torch =~ ^(auto|cpu|cuda)$ ]] || fail "--torch is auto, cpu or cuda, not '$torch'"
+is_installed && exit
+
+check_machine
+# What an earlier call has chosen is kept.
+for extra in $(stamped extras | tr , ' '); do
+    [[ ",$extras," == *",$extra,"* ]] || extras=$extras,$extra
+done
+[[ $torch != auto ]] || torch=$(stamped torch)
+if [[ -z $torch ]]; then
+    torch=cpu
+    [[ $(nvidia-smi -L 2>/dev/null) != *GPU* ]] || torch=cuda
+fi
+clear_place
+
+echo "Installing sepasr in $venv (about 3 GB, a few minutes; log in $LOG)"
+step "an environment of $("$python" --version)" make_venv
+step "torch, $torch build" install_torch
+step "sepasr" install_sepasr
+step "what sepasr requires, with the extras $extras" install_required
+step "espnet, s3prl and torchaudio, without what they require" install_espnet
+if [[ $torch == cpu ]] && ! torchaudio_works 2>>"$LOG"; then
+    step "torchaudio: removing its extension, which wants CUDA (it works without)" remove_torchaudio_extension
+fi
+step "check" check_environment
+if [[ $torch == cuda ]] && ! gpu_works; then
+    echo "Note: torch finds no GPU here; on a machine that has one, this build wants a driver for CUDA 13"
+fi
+printf 'digest %s\ntorch %s\nextras %s\n' "$(digest)" "$torch" "$extras" >"$STAMP.part"
+mv "$STAMP.part" "$STAMP"

@@ -1,0 +1,152 @@
+# shellcheck shell=bash
+# Sourced by a script right after the block of its options. An option is any variable that the
+# script sets at the start of a line above the line that sources this file:
+#
+#     # What the script does, printed by --help.
+#
+#     # Heading
+#     stage=0              # first stage to run
+#     from_scratch=false   # train the starting points as well
+#     seeds="1 2"          # quoted, so any text will do
+#                          # (an indented comment continues the one above)
+#     . utils/parse_options.sh
+#
+# Then `--stage 3`, `--stage=3`, `--from-scratch true` and `--help` work; a name that begins with a
+# capital is not an option. Where the default is true or false only these are taken, where it is an
+# unquoted integer only integers. What follows the options, or `--`, stays in "$@".
+# A mistake of the user's is one line on stderr and ends the script with status 2.
+
+# Every name here is a long one, because a short one could be an option of the script's.
+option_script=${BASH_SOURCE[1]}
+[[ -f $option_script ]] || option_script=$OLDPWD/$option_script # the script has changed folder
+option_assignment='^([a-z][A-Za-z0-9_]*)=(.*)$'
+option_comment='^([[:space:]]*)#[[:space:]]?(.*)$'
+option_names=()
+option_kinds=()    # of each name: text, integer or boolean
+option_defaults=() # of each name
+
+option_fail() {
+    printf '%s: %s\n' "${option_script##*/}" "$1" >&2
+    exit 2
+}
+
+# Print the lines of the script above the one that sources this file.
+option_block() {
+    sed -E '/^(\.|source) .*parse_options\.sh/,$d; /^# shellcheck/d; /^#!/d' "$option_script"
+}
+
+option_read() {
+    local option_line option_name option_text option_kind
+    while IFS= read -r option_line; do
+        [[ $option_line =~ $option_assignment ]] || continue
+        option_name=${BASH_REMATCH[1]} option_text=${BASH_REMATCH[2]%% *} option_kind=text
+        [[ $option_text =~ ^-?[0-9]+$ ]] && option_kind=integer
+        [[ ${!option_name} == true || ${!option_name} == false ]] && option_kind=boolean
+        option_names+=("$option_name")
+        option_kinds+=("$option_kind")
+        option_defaults+=("${!option_name}")
+    done < <(option_block)
+}
+
+# Print the comment at the top of the script, then its options with their defaults.
+option_help() {
+    local option_line option_value option_text option_index=0 option_part=top
+    printf 'Usage: %s [--name value]...\n\n' "$0"
+    while IFS= read -r option_line; do
+        if [[ $option_line =~ $option_assignment ]]; then
+            option_value=${option_defaults[option_index]}
+            [[ $option_value =~ ^[^[:space:]]+$ ]] || option_value="\"$option_value\""
+            option_text=
+            [[ $option_line == *" # "* ]] && option_text=${option_line#* \# }
+            option_value="--${option_names[option_index]} $option_value"
+            if [[ -n $option_text ]]; then
+                printf '  %-36s  %s\n' "$option_value" "$option_text"
+            else
+                printf '  %s\n' "$option_value"
+            fi
+            option_index=$((option_index + 1))
+        elif [[ ! $option_line =~ $option_comment ]]; then
+            if [[ $option_part == top ]]; then printf '\nOptions and their defaults:\n'; fi
+            option_part=options
+        elif [[ $option_part == top ]]; then
+            printf '%s\n' "${BASH_REMATCH[2]}"
+        elif [[ -n ${BASH_REMATCH[1]} ]]; then
+            printf '  %-36s  %s\n' "" "${BASH_REMATCH[2]}"
+        else
+            printf '\n %s:\n' "${BASH_REMATCH[2]}"
+        fi
+    done < <(option_block)
+}
+
+# Print how many letters must be changed, added or removed to make $2 of $1.
+option_distance() {
+    local i j least
+    local -a above row
+    for ((j = 0; j <= ${#2}; j++)); do row[j]=$j; done
+    for ((i = 1; i <= ${#1}; i++)); do
+        above=("${row[@]}")
+        row[0]=$i
+        for ((j = 1; j <= ${#2}; j++)); do
+            least=$((above[j - 1] + 1))
+            [[ ${1:i-1:1} == "${2:j-1:1}" ]] && least=${above[j - 1]}
+            ((above[j] + 1 < least)) && least=$((above[j] + 1))
+            ((row[j - 1] + 1 < least)) && least=$((row[j - 1] + 1))
+            row[j]=$least
+        done
+    done
+    echo "${row[${#2}]}"
+}
+
+# Refuse the option --$1 and name the nearest one, where one is near.
+option_unknown() {
+    local option_name option_changes option_nearest='' option_limit=$(((${#1} + 1) / 3))
+    for option_name in ${option_names[@]+"${option_names[@]}"}; do
+        option_changes=$(option_distance "$1" "$option_name")
+        if ((option_changes <= option_limit)); then
+            option_nearest=$option_name option_limit=$((option_changes - 1))
+        fi
+    done
+    option_fail "unknown option --$1 (${option_nearest:+did you mean --$option_nearest? }see --help)"
+}
+
+# Set the variable of option $1 (written with its dashes) to $2; without $2, say what is wrong.
+option_set() {
+    local option_name=${1#--} option_index option_kind=
+    option_name=${option_name//-/_}
+    for option_index in ${option_names[@]+"${!option_names[@]}"}; do
+        [[ ${option_names[option_index]} == "$option_name" ]] && option_kind=${option_kinds[option_index]}
+    done
+    [[ -n $option_kind ]] || option_unknown "$option_name"
+    [[ $# -gt 1 ]] || option_fail "--$option_name needs a value (now '${!option_name}')"
+    case $option_kind in
+        boolean) [[ $2 == true || $2 == false ]] || option_fail "--$option_name is true or false, not '$2'" ;;
+        integer) [[ $2 =~ ^-?[0-9]+$ ]] || option_fail "--$option_name is an integer, not '$2'" ;;
+    esac
+    printf -v "$option_name" '%s' "$2"
+}
+
+option_read
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        -h | --help)
+            option_help
+            exit 0
+            ;;
+        --)
+            shift
+            break
+            ;;
+        --*=*)
+            option_set "${1%%=*}" "${1#*=}"
+            shift
+            ;;
+        --*)
+            # The next option is not the value of this one; `--name=--text` gives such a text.
+            [[ $# -gt 1 && $2 != --* ]] || option_set "$1"
+            option_set "$1" "$2"
+            shift 2
+            ;;
+        -?*) option_fail "unknown option $1 (options begin with two dashes, see --help)" ;;
+        *) break ;;
+    esac
+done

@@ -1,0 +1,110 @@
+# shellcheck shell=bash
+# Sourced by run.sh: the stages of a recipe, each done once and done again when what it depends on
+# has changed.
+#
+#     if stage_wanted 3; then
+#         stage_needs 2 data/.done exp/pretrain/.done
+#         if ! stage_is_done exp/finetune/.done lr="$lr" conf/train/finetune.yaml data/.done; then
+#             log "fine-tune"
+#             ...
+#             mark_stage exp/finetune/.done
+#         fi
+#     fi
+#
+# A marker is a text file that lists what its stage depended on: the values of options, and the
+# SHA-256 of files, among which are the markers of the stages before. It is written last, so that a
+# stage which was broken off has none and is taken up again.
+# $stage and $stop_stage are the script's own: the first and the last stage to run.
+
+stage_number= # the stage that is running, for messages
+
+# Print one line of progress.
+log() {
+    printf '[%s] %s%s\n' "$(date +%H:%M:%S)" "${stage_number:+stage $stage_number: }" "$*"
+}
+
+# End the script over a mistake of the user's, told in one line.
+fail() {
+    printf '%s: %s%s\n' "${0##*/}" "${stage_number:+stage $stage_number: }" "$*" >&2
+    exit 2
+}
+
+# Print the SHA-256 and the name of each file, a line each; of standard input without files.
+sha256() {
+    if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi
+}
+
+# Whether stage $1 is among those to run.
+stage_wanted() {
+    # shellcheck disable=SC2154
+    (((stage <= $1) && ($1 <= stop_stage))) || return 1
+    stage_number=$1
+}
+
+# End the script unless all of $2..., markers of the stages up to $1, are there.
+stage_needs() {
+    local marker
+    for marker in "${@:2}"; do
+        [[ -f $marker ]] || fail "stages 0-$1 come first (there is no $marker); begin with --stage 0"
+    done
+}
+
+# Print what the keys stand for, a line each: `name=value` as it is, a file as `name SHA-256`.
+stage_keys() {
+    local key sum
+    for key in "$@"; do
+        if [[ $key =~ ^[A-Za-z_][A-Za-z0-9_]*= ]]; then
+            printf '%s\n' "${key//$'\n'/ }"
+        else
+            [[ -f $key ]] || fail "there is no file $key, on which the stage depends"
+            sum=$(sha256 "$key")
+            printf '%s %s\n' "$key" "${sum%% *}"
+        fi
+    done
+}
+
+# Say in which key the lines $2 differ from the lines $1, which were there before.
+stage_change() {
+    local line name was
+    if line=$(grep -Fxv -m 1 -f <(printf '%s\n' "$1") <<<"$2"); then
+        name=${line%%[= ]*}
+        if ! was=$(grep -m 1 "^${name}[= ]" <<<"$1"); then
+            echo "it depends on $name now"
+        elif [[ $line == "$name="* ]]; then
+            echo "$name was '${was#*=}' and is '${line#*=}'"
+        else
+            echo "$name has changed"
+        fi
+    elif line=$(grep -Fxv -m 1 -f <(printf '%s\n' "$2") <<<"$1"); then
+        echo "it no longer depends on ${line%%[= ]*}"
+    else
+        echo "its keys stand in another order"
+    fi
+}
+
+# Whether the stage of marker $1 is complete with the keys $2...: `name=value`, or a file's name.
+# If not, the keys are kept for mark_stage as they are now, and a marker that no longer holds is
+# removed, with a line that says which key changed.
+stage_is_done() {
+    local marker=$1 keys before
+    keys=$(stage_keys "${@:2}") || exit
+    if [[ -f $marker ]]; then
+        before=$(<"$marker")
+        if [[ $before == "$keys" ]]; then
+            log "complete ($marker)"
+            return 0
+        fi
+        log "runs again: $(stage_change "$before" "$keys")"
+        rm -f "$marker"
+    fi
+    printf -v "stage_keys_${marker//[!A-Za-z0-9]/_}" '%s' "$keys"
+    return 1
+}
+
+# Write the marker $1 with the keys that stage_is_done was given for it.
+mark_stage() {
+    local kept="stage_keys_${1//[!A-Za-z0-9]/_}"
+    mkdir -p "$(dirname "$1")"
+    printf '%s\n' "${!kept}" >"$1.part"
+    mv -f "$1.part" "$1"
+}
