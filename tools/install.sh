@@ -22,9 +22,8 @@ CONSTRAINTS=$ROOT/tools/constraints.txt
 WITHOUT_DEPENDENCIES=(espnet espnet-s3prl torchaudio)
 CPU_INDEX=https://download.pytorch.org/whl/cpu
 STAMP=$venv/installed
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off
-
 LOG=$venv/install.log
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off
 
 # The stamp says of what the environment was made: the digest of the inputs, torch's build, extras.
 stamped() { # field
@@ -99,7 +98,7 @@ step() { # what it does, command...
         printf '%d s\n' $((SECONDS - started))
     else
         printf 'failed\n'
-        tail -n 15 "$LOG" >&2
+        tail -n 15 "$LOG" | cut -c -300 >&2
         fail "could not do: $1. Above is the end of $LOG; mend the cause and call again to go on"
     fi
 }

@@ -19,7 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", dest="overrides")
     parser.add_argument("--data", type=Path, required=True, help="data directory of the mixtures")
     parser.add_argument("--exp", type=Path, required=True, help="folder of experiments")
-    parser.add_argument("--cache", type=Path, required=True, help="file of transcripts by content")
     parser.add_argument("--systems", nargs="+", required=True, help="folders below EXP/separate")
 
 
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     first, *deltas = options.recogniser
     recogniser = load_recogniser(first, options.asr_source, options.overrides, deltas=deltas)
     streams = {name: streams_of(data, options.exp / "separate" / name) for name in options.systems}
-    with TranscriptCache(options.cache) as cache:
+    with TranscriptCache(options.exp / "transcripts.sqlite") as cache:
         for name, found in streams.items():
             print(f"{recogniser.name} reads {name}", flush=True)
             recognise(found, recogniser, cache, options.exp / "decode" / name / recogniser.name)

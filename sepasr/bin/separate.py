@@ -44,14 +44,18 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.decode.device import to_device
     from sepasr.decode.recording import find_recordings, separate_recording
     from sepasr.decode.separate import separate_directory
+    from sepasr.errors import UserError
     from sepasr.separator.model import Separator
 
     separator = to_device(Separator.from_pretrained(options.model), options.device)
+    for source in options.input:
+        if (source / "info.yaml").is_file() and len(options.input) > 1:
+            raise UserError("a data directory is separated on its own", where=source)
     written: dict[str, list[Path]] = {}
     for source in options.input:
         if (source / "info.yaml").is_file():
             separate_directory(separator, MixtureDir.load(source), options.out, options.batch)
-            continue
+            return
         for recording in find_recordings(source):
             paths = separate_recording(separator, recording, options.out, options.channel)
             written[recording.name] = paths

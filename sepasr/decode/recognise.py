@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from sepasr.data.scp import read_table, write_table
 from sepasr.decode.cache import TranscriptCache, cache_key
 from sepasr.decode.recogniser import Recogniser, Transcript
 from sepasr.errors import UserError
-from sepasr.files import atomic_path
+from sepasr.files import atomic_path, write_text
 
 GUARD_HEADER = ("id", "stream", "rule")
+RECOGNISER = "recogniser.json"
+"""Who read, beside the transcripts."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def recognise(
     What was read is in the cache after every batch, so an interrupted call goes on where it was.
     ``out_dir`` gets ``text_spk1``, ``text_spk2``, ... (Kaldi text: an id and the words, or the id
     alone where nothing was read) and last ``guard.csv``, with a row ``id,stream,rule`` for each
-    hit of the guard against hallucination.
+    hit of the guard against hallucination, and ``recogniser.json``, which says who read.
 
     Args:
         streams: in any order; as many of every mixture.
@@ -101,6 +104,8 @@ def recognise(
             transcripts |= read
             bar.update(len(batch))
     _write({stream: transcripts[key] for stream, key in keys.items()}, Path(out_dir))
+    reader = {a: getattr(recogniser, a) for a in ("name", "family", "weights", "identity")}
+    write_text(Path(out_dir) / RECOGNISER, json.dumps(reader, indent=2) + "\n")
 
 
 def _check(streams: Sequence[Stream]) -> None:

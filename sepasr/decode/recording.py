@@ -99,6 +99,27 @@ def separate_long(
     return estimates
 
 
+def read_recording(recording: Recording, channel: int | None = None) -> tuple[np.ndarray, int]:
+    """One channel of a recording.
+
+    Args:
+        recording: what to read.
+        channel: the channel to take, from 1; without it all channels are averaged.
+
+    Returns:
+        (samples,) float32 and the sampling rate in Hz.
+
+    Raises:
+        UserError: the recording can't be read or has no such channel.
+    """
+    samples, fs = read_audio(recording.path)
+    if channel is None:
+        return samples.mean(axis=1), fs
+    if 1 <= channel <= samples.shape[1]:
+        return samples[:, channel - 1], fs
+    raise UserError(f"no channel {channel}, there are {samples.shape[1]}", where=recording.path)
+
+
 def separate_recording(
     separator: Separator, recording: Recording, out: str | Path, channel: int | None = None
 ) -> list[Path]:
@@ -111,31 +132,22 @@ def separate_recording(
         separator: in evaluation mode.
         recording: what to separate.
         out: folder of the streams.
-        channel: the channel to take, from 1; without it all channels are averaged.
+        channel: see :func:`read_recording`.
 
     Returns:
         The files, one per speaker.
 
     Raises:
-        UserError: the recording can't be read or has no such channel.
+        UserError: see :func:`read_recording`.
     """
-    samples, fs = read_audio(recording.path)
-    if channel is None:
-        mono = samples.mean(axis=1)
-    elif 1 <= channel <= samples.shape[1]:
-        mono = samples[:, channel - 1]
-    else:
-        raise UserError(f"no channel {channel}, there are {samples.shape[1]}", where=recording.path)
-    del samples
-    mixture = resample(torch.from_numpy(mono), fs, separator.fs)
-    estimates = resample(separate_long(separator, mixture), separator.fs, fs).numpy()
-    estimates = estimates[:, : len(mono)]
-    peak = float(np.abs(estimates).max())
+    mono, fs = read_recording(recording, channel)
+    estimates = separate_long(separator, resample(torch.from_numpy(mono), fs, separator.fs))
+    streams = resample(estimates, separator.fs, fs).numpy()[:, : len(mono)]
+    peak = float(np.abs(streams).max())
     if peak > 1:
-        estimates = estimates / np.float32(peak)
+        streams = streams / np.float32(peak)
         tqdm.write(f"{recording.path}: turned down by {20 * np.log10(peak):.1f} dB, not to clip")
-    paths = []
-    for s, estimate in enumerate(estimates, 1):
-        paths.append(Path(out) / f"{recording.name}_spk{s}.wav")
-        write_audio(paths[-1], estimate, fs, "PCM_16")
+    paths = [Path(out) / f"{recording.name}_spk{s + 1}.wav" for s in range(len(streams))]
+    for path, stream in zip(paths, streams, strict=True):
+        write_audio(path, stream, fs, "PCM_16")
     return paths

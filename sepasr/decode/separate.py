@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from sepasr.data.audio import read_mono, write_audio
 from sepasr.data.datadir import Mixture, MixtureDir
 from sepasr.data.scp import write_table
 from sepasr.errors import UserError
+from sepasr.files import write_text
 from sepasr.separator.model import Separator
 
 BUCKET_S = 0.5
@@ -21,6 +25,10 @@ BUCKET_S = 0.5
 Few different lengths are many times faster on a CPU, and a mixture's padding must not depend
 on its neighbours: equal lengths go together, so that a result never depends on its batch.
 """
+
+
+SEPARATOR = "separator.json"
+"""How the separator came about, beside the lists of what it separated."""
 
 
 def bucket(samples: int, fs: int) -> int:
@@ -56,6 +64,7 @@ def separate_directory(
     """Write ``wav/<id>_spk<s>.wav`` and, last, the lists ``spk<s>.scp``.
 
     What is already there is not made again, so an interrupted call is continued by the next one.
+    ``separator.json`` says by which separator; what another one left is removed.
 
     Args:
         separator: in evaluation mode.
@@ -74,6 +83,7 @@ def separate_directory(
             remedy="prepare the data at the separator's rate",
         )
     out = Path(out).absolute()
+    _claim(out, separator)
     speakers = range(1, separator.num_speakers + 1)
     files = {
         mixture.id: [out / "wav" / f"{mixture.id}_spk{s}.wav" for s in speakers]
@@ -94,3 +104,18 @@ def separate_directory(
             bar.update(len(group))
     for s in speakers:
         write_table(out / f"spk{s}.scp", {key: str(paths[s - 1]) for key, paths in files.items()})
+
+
+def _claim(out: Path, separator: Separator) -> None:
+    """Keep what is in ``out`` only if it was made by the same separator."""
+    digest = hashlib.sha256()
+    for tensor in separator.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    described = {**separator.description(), "weights_sha256": digest.hexdigest()}
+    text = json.dumps(described, indent=2) + "\n"
+    path = out / SEPARATOR
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        shutil.rmtree(out / "wav", ignore_errors=True)
+        for table in out.glob("spk*.scp"):
+            table.unlink()
+    write_text(path, text)

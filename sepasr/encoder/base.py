@@ -123,6 +123,7 @@ class AsrEncoder(nn.Module):
         if conf.fs != model.fs:
             cause = f"fs is {conf.fs} Hz, but the model hears {model.fs} Hz"
             raise UserError(cause, where=f"encoder {conf.name}", remedy=f"set fs: {model.fs}")
+        self.conf = conf
         self.name, self.family, self.weights = conf.name, conf.family, conf.weights
         self.fs, self.distance = conf.fs, conf.distance
         self._level = LEVELS[conf.level]

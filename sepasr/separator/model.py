@@ -180,12 +180,16 @@ class Separator(nn.Module):
         }
         with atomic_path(directory / WEIGHTS) as temporary:
             save_file(tensors, temporary, metadata={"format": "pt"})
-        description = {
+        text = json.dumps(self.description(provenance), indent=2)
+        write_text(directory / CONFIG, text + "\n")
+
+    def description(self, provenance: Provenance | None = None) -> dict[str, Any]:
+        """What ``config.json`` says: the network's shape and how its weights came about."""
+        return {
             "model_type": "td_conformer_separator",
             "config": asdict(self.config),
             **asdict(provenance or self.provenance),
         }
-        write_text(directory / CONFIG, json.dumps(description, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> Separator:

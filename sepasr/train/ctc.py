@@ -44,8 +44,8 @@ class CtcConfig:
     """A training: see the classes of its parts.
 
     Attributes:
-        intermediate_weight: weight of the same loss, through the same head, on the middle layer
-            (arXiv 2102.03216); it shortens the time in which a CTC model reads nothing but blanks.
+        intermediate_weight: weight of the same loss on the middle layer, through the same head
+            (intermediate CTC, arXiv 2102.03216).
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -167,7 +167,9 @@ def train_ctc(
     for directory in directories:
         if directory.info.fs != FS:
             raise UserError(
-                f"{directory.info.fs} Hz speech for a recogniser of {FS} Hz", where=directory.path
+                f"{directory.info.fs} Hz speech for a recogniser of {FS} Hz",
+                where=directory.path,
+                remedy="prepare it at that rate",
             )
     utterances, dev = directories
     noise, rooms = NoiseDir.load(sources.noise), RoomDir.load(sources.rooms)

@@ -173,7 +173,7 @@ def train_separator(
     )
     inputs = {
         **asdict(config),
-        "encoder": encoder and asdict(encoder.config),
+        "encoder": encoder and asdict(encoder.conf),
         "init": init and sha256(init / WEIGHTS),
         "separator": asdict(separator.config),
         "data": {name: str(path) for name, path in asdict(sources).items()},

@@ -46,7 +46,7 @@ class TrainingUtterances(Dataset):
     """Clean utterances first, then noisy and reverberant ones; batches of similar length.
 
     Item ``i`` is a function of the seed and ``i``. ``pool`` batches are drawn together, sorted by
-    duration, cut into batches, and these shuffled: less than a tenth of a batch is padding.
+    duration, cut into batches, and these shuffled, so that little of a batch is padding.
 
     Args:
         utterances: the speech and its text.

@@ -21,7 +21,8 @@ CONFIG = "config.yaml"
 def claim(out: str | Path, inputs: Mapping[str, Any], *, overwrite: bool) -> None:
     """Write ``config.yaml``, after making sure that what is in ``out`` came from the same inputs.
 
-    The number of steps may change: a longer training goes on where a shorter one ended.
+    Its length may change (steps, snapshots, how long the rate falls): a longer training goes on
+    where a shorter one ended.
 
     Args:
         out: folder of the training.
@@ -53,8 +54,9 @@ def claim(out: str | Path, inputs: Mapping[str, Any], *, overwrite: bool) -> Non
 
 def _without_length(inputs: Mapping[str, Any]) -> dict[str, Any]:
     kept = deepcopy(dict(inputs))
-    for name in ("steps", "snapshots"):
-        kept.get("fit", {}).pop(name, None)
+    fit = kept["fit"]
+    for settings, name in ((fit, "steps"), (fit, "snapshots"), (fit["optimizer"], "decay_steps")):
+        settings.pop(name, None)
     return kept
 
 

@@ -233,9 +233,9 @@ def test_fairseq_model_of_s3prl_says_the_same() -> None:
     assert ours == sum(p.numel() for part in parts for p in part.parameters())
 
 
-def data_directories(root: Path) -> tuple[Sources, Path]:
+def data_directories(root: Path, fs: int = FS) -> tuple[Sources, Path]:
     rng = np.random.default_rng(0)
-    info = Info("tones", FS)
+    info = Info("tones", fs)
     utterances = []
     for i in range(12):
         text = TEXTS[i % len(TEXTS)]
@@ -294,6 +294,20 @@ def test_whole_training_from_directories_and_yaml(tmp_path: Path) -> None:
     names = {path.name for path in (out / "final").iterdir()}
     assert names == {"config.json", "model.safetensors", "preprocessor_config.json", "spm.model"}
     assert "valid/wer" in (out / "csv" / "from_step_0" / "metrics.csv").read_text()
+
+
+def test_speech_of_another_rate_is_a_user_error(tmp_path: Path) -> None:
+    sources, dev = data_directories(tmp_path, fs=8000)
+    with pytest.raises(UserError, match="8000 Hz speech"):
+        train_ctc(
+            config_files=[],
+            overrides=[],
+            sources=sources,
+            valid=dev,
+            out=tmp_path / "exp",
+            overwrite=False,
+        )
+    assert not (tmp_path / "exp").exists()
 
 
 def test_the_recipes_model_fits_in_its_file() -> None:

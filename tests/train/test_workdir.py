@@ -24,6 +24,14 @@ def test_the_same_inputs_go_on(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "last.ckpt").exists()
 
 
+def test_a_later_fall_of_the_rate_goes_on(tmp_path: Path) -> None:
+    claim(tmp_path / "a", INPUTS, overwrite=False)
+    checkpoint(tmp_path / "a", 5)
+    later = {"steps": 10, "optimizer": {"lr": 0.1, "decay_steps": 3}}
+    claim(tmp_path / "a", {**INPUTS, "fit": later}, overwrite=True)
+    assert (tmp_path / "a" / "last.ckpt").exists()
+
+
 def test_more_steps_go_on(tmp_path: Path) -> None:
     claim(tmp_path / "a", INPUTS, overwrite=False)
     checkpoint(tmp_path / "a", 10)

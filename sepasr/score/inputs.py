@@ -1,0 +1,112 @@
+"""What a scoring starts from: which systems and recognisers, and where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sepasr.decode.recognise import RECOGNISER
+from sepasr.decode.separate import SEPARATOR
+from sepasr.errors import UserError
+from sepasr.score.result import CLEAN, MIXTURE, RecogniserInfo, SystemInfo
+
+
+@dataclass(frozen=True)
+class Primary:
+    """A comparison with the control that was named before the run that decides it."""
+
+    system: str
+    recogniser: str
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """What a recipe says of its tables.
+
+    Attributes:
+        control: the system that others are compared with.
+        primary: the comparisons that count; all others are read with care.
+        notes: sentences that belong below every table.
+    """
+
+    control: str = "sisdr"
+    primary: list[Primary] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def _read_json(path: Path, stage: str) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, remedy=f"{stage} first") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"not JSON: {error}", where=path, remedy=f"{stage} again") from None
+
+
+def system_info(exp: str | Path, folder: str) -> SystemInfo:
+    """The system whose audio is in ``exp/separate/<folder>``.
+
+    A folder is ``<name>`` or ``<name>/seed<n>``. ``mixture`` and ``clean`` stand for the test set's
+    own audio.
+
+    Raises:
+        UserError: nothing was separated there.
+    """
+    name, _, seeded = folder.partition("/")
+    if name in (MIXTURE, CLEAN):
+        return SystemInfo(name, folder)
+    description = _read_json(Path(exp, "separate", folder, SEPARATOR), "separate")
+    last = description["history"][-1] if description["history"] else {}
+    encoder = last.get("encoder") or {}
+    return SystemInfo(
+        name,
+        folder,
+        encoder=encoder.get("name"),
+        encoder_family=encoder.get("family"),
+        encoder_weights=encoder.get("weights"),
+        seed=last.get("seed") if seeded else None,
+        steps=last.get("steps"),
+    )
+
+
+def recogniser_info(exp: str | Path, folder: str, name: str) -> RecogniserInfo:
+    """The recogniser whose transcripts are in ``exp/decode/<folder>/<name>``.
+
+    Raises:
+        UserError: it has not read that system.
+    """
+    found = _read_json(Path(exp, "decode", folder, name, RECOGNISER), "recognise")
+    return RecogniserInfo(found["name"], found["family"], found["weights"])
+
+
+def config_sha(exp: str | Path, folders: Sequence[str], recognisers: Sequence[str]) -> str:
+    """Digest of how every separator was trained and every recogniser set up."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        files = [Path(exp, "separate", folder, SEPARATOR)]
+        files += [Path(exp, "decode", folder, name, RECOGNISER) for name in recognisers]
+        for file in files:
+            if file.is_file():
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def commit(repository: str | Path) -> str:
+    """The repository's commit, with ``+`` for a tree that differs; ``unknown`` without git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return "unknown"
