@@ -2,7 +2,6 @@
 # From a corpus to a table of word error rates: does fine-tuning a speech separator by the embeddings
 # of a frozen ASR encoder (guided PIT, no transcripts) lower the word errors of separated speech
 # further than the same number of further steps with SI-SDR?
-#
 # Stages: 0 corpus, 1 data directories, 2 starting point, 3 fine-tuning, 4 separation and
 # recognition, 5 tables. What is complete is skipped, what was broken off goes on.
 
@@ -11,21 +10,20 @@ recipe=mini_whamr  # folder of egs/ with the corpus's conf/ and local/
 stage=0            # first stage to run
 stop_stage=5       # last stage to run
 # Corpus
-num_dev=32         # development mixtures of the embedded corpus
-num_test=24        # test mixtures of the embedded corpus; more of them narrow the intervals
-corpus=            # folder of the corpus (default: egs/RECIPE/corpus)
-wsj0=              # folder of WSJ0, where the corpus needs it
+corpus=            # its folder (default: egs/RECIPE/corpus)
+sizes=             # of an embedded corpus, as name=value ...; see sepasr/simulate/corpus.py
+num_test=24        # test mixtures of an embedded corpus; more of them narrow the intervals
 # Training
 from_scratch=false # train the starting points, instead of taking those in egs/RECIPE/pretrained
 separator=mini     # conf/separator/NAME.yaml, for training from scratch
 encoders="whisper_tiny_en wav2vec2_mini"  # conf/encoder/NAME.yaml: a system for each
-seeds="1"          # of fine-tuning; every system is trained once with each
-steps=             # optimiser steps of fine-tuning (default: what conf/ says of the system)
-lr=                # learning rate of fine-tuning (default: what conf/ says of the system)
+seeds=1            # of fine-tuning, "1 2 3" for several; every system is trained once with each
+train_set=         # name=value ... laid over the YAML of every training, such as fit.steps=50
 # Evaluation
 recognisers="whisper_tiny_en whisper_base wav2vec2_mini pocketsphinx"  # conf/asr/NAME.yaml
 asr_source=package # where weights of recognisers come from: package (installed) or hub
-results=           # folder of the tables (default: egs/RECIPE/exp/results)
+exp=               # folder of experiments (default: egs/RECIPE/exp)
+results=           # folder of the tables (default: EXP/results)
 jobs=0             # processes of what runs in parallel (default: one on each core)
 
 set -euo pipefail
@@ -34,138 +32,105 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . utils/parse_options.sh
 # shellcheck source=utils/stage.sh
 . utils/stage.sh
+# shellcheck source=utils/layers.sh
+. utils/layers.sh
 
+[[ $# -eq 0 ]] || fail "unexpected '$1' (options are --name value, see --help)"
 egs=egs/$recipe
-[[ -d $egs ]] || fail "no recipe '$recipe' (there are: $(cd egs && echo *))"
-tools/install.sh
-# shellcheck source=tools/activate.sh
-. tools/activate.sh
-: "${corpus:=$egs/corpus}" "${results:=$egs/exp/results}"
-[[ $jobs -gt 0 ]] || jobs=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
-data=$egs/data exp=$egs/exp
-export recipe corpus wsj0 data num_dev num_test jobs
+[[ -d $egs/local ]] || fail "unknown recipe '$recipe' (there are: $(cd egs && echo *))"
+: "${corpus:=$egs/corpus}" "${exp:=$egs/exp}" "${results:=$exp/results}"
+[[ $jobs -gt 0 ]] || jobs=$(getconf _NPROCESSORS_ONLN)
+data=$exp/data done=$exp/.done
+export corpus sizes num_test data exp jobs
+new_separator=() pretrain=() ctc=() config=()
+read -ra train_settings <<<"$train_set"
 
-# Set the array $1 to the YAML files that make up each of $2...: conf/ first, the recipe's over it.
-layers() {
-    local -n list=$1
-    local name file
-    list=()
-    for name in "${@:2}"; do
-        for file in {conf,"$egs"/conf}/"$name.yaml"; do
-            [[ ! -f $file ]] || list+=("$file")
-        done
-    done
-    ((${#list[@]})) || fail "unknown ${2%%/*} '${2#*/}' (there are: $(cd "conf/${2%%/*}" && echo *.yaml))"
-}
 # Every name is looked up before anything starts.
 layers new_separator "separator/$separator"
 layers pretrain train/pretrain
 layers ctc train/wav2vec2_ctc
 systems=(sisdr)
-for name in $encoders; do layers _ "encoder/$name" && systems+=("ae_$name"); done
-for name in $recognisers; do layers _ "asr/$name"; done
+for name in $encoders; do
+    layers config "encoder/$name"
+    systems+=("ae_$name")
+done
+for name in $recognisers; do layers config "asr/$name"; done
+folders=() # of the trained systems, below exp/finetune, exp/separate and exp/decode
+for system in "${systems[@]}"; do
+    for seed in $seeds; do folders+=("$system/seed$seed"); done
+done
+tools/install.sh
+# shellcheck source=tools/activate.sh
+. tools/activate.sh
 
 if stage_wanted 0; then
-    keys=(corpus="$corpus" num_dev="$num_dev" num_test="$num_test" "$egs/local/corpus.sh")
-    if ! stage_is_done "$exp/.done/corpus" "${keys[@]}"; then
-        log "corpus in $corpus"
-        "$egs/local/corpus.sh"
-        mark_stage "$exp/.done/corpus"
-    fi
+    once "$done/corpus" "corpus in $corpus" corpus="$corpus" sizes="$sizes" num_test="$num_test" \
+        -- "$egs/local/corpus.sh"
 fi
 
 if stage_wanted 1; then
-    stage_needs 0 "$exp/.done/corpus"
-    if ! stage_is_done "$exp/.done/data" "$egs/local/data.sh" "$exp/.done/corpus"; then
-        log "data directories in $data"
-        "$egs/local/data.sh"
-        mark_stage "$exp/.done/data"
-    fi
+    stage_needs 0 "$done/corpus"
+    once "$done/data" "data directories in $data" "$egs/local/data.sh" "$done/corpus" \
+        -- "$egs/local/data.sh"
 fi
 
 material=(--utterances "$data/tr_utterances" --noise "$data/tr_noise" --rooms "$data/tr_rooms")
 if stage_wanted 2; then
-    stage_needs 1 "$exp/.done/data"
-    keys=(from_scratch="$from_scratch")
+    stage_needs 1 "$done/data"
+    from=("$egs"/pretrained/{wav2vec2_mini,separator})
     if [[ $from_scratch == true ]]; then
-        keys+=("$exp/.done/data" "${new_separator[@]}" "${pretrain[@]}" "${ctc[@]}")
-    else
-        keys+=("$egs"/pretrained/*/*)
+        from=("$exp"/scratch/{wav2vec2_mini,separator}/final)
+        once "$done/scratch/wav2vec2_mini" "train the recogniser wav2vec2_mini" \
+            train_set="$train_set" "${ctc[@]}" "$done/data" \
+            -- sepasr train_ctc --config "${ctc[@]}" --set "${train_settings[@]}" "${material[@]}" \
+            --valid "$data/cv_utterances" --out "${from[0]%/final}" --overwrite
+        once "$done/scratch/separator" "pretrain the separator $separator" \
+            train_set="$train_set" "${pretrain[@]}" "${new_separator[@]}" "$done/data" \
+            -- sepasr train --config "${pretrain[@]}" --set "${train_settings[@]}" "${material[@]}" \
+            --separator "${new_separator[@]}" --valid "$data/cv" --out "${from[1]%/final}" --overwrite
     fi
-    if ! stage_is_done "$exp/.done/start" "${keys[@]}"; then
-        from=("$egs"/pretrained/{wav2vec2_mini,separator})
-        if [[ $from_scratch == true ]]; then
-            from=("$exp"/scratch/{wav2vec2_mini,separator}/final)
-            log "train the recogniser wav2vec2_mini"
-            sepasr train_ctc --config "${ctc[@]}" "${material[@]}" --valid "$data/cv_utterances" \
-                --out "$exp/scratch/wav2vec2_mini" --overwrite
-            log "pretrain the separator $separator"
-            sepasr train --config "${pretrain[@]}" --separator "${new_separator[@]}" "${material[@]}" \
-                --valid "$data/cv" --out "$exp/scratch/separator" --overwrite
-        fi
-        log "start from ${from[*]}"
-        rm -rf "$exp/start" && mkdir -p "$exp/start"
-        cp -r "${from[0]}" "$exp/start/wav2vec2_mini"
-        cp -r "${from[1]}" "$exp/start/separator"
-        mark_stage "$exp/.done/start"
-    fi
+    once "$done/start" "start from ${from[*]}" "${from[0]}"/* "${from[1]}"/* \
+        -- utils/take_start.sh "$exp" "${from[@]}"
 fi
 
-folders=()  # of trained systems, below exp/finetune, exp/separate and exp/decode
-for system in "${systems[@]}"; do
-    for seed in $seeds; do folders+=("$system/seed$seed"); done
-done
 if stage_wanted 3; then
-    stage_needs 2 "$exp/.done/start"
+    stage_needs 2 "$done/start"
     for folder in "${folders[@]}"; do
-        system=${folder%/*} options=(--set fit.seed="${folder#*/seed}")
+        system=${folder%/*} encoder=() options=(fit.seed="${folder#*/seed}" "${train_settings[@]}")
         layers config train/finetune "train/finetune_$system"
-        encoder=()
-        [[ $system == sisdr ]] || layers encoder "encoder/${system#ae_}"
-        [[ -z $steps ]] || options+=(fit.steps="$steps")
-        [[ -z $lr ]] || options+=(fit.optimizer.lr="$lr")
-        keys=(options="${options[*]}" "${config[@]}" "${encoder[@]}" "$exp"/.done/{data,start})
-        if ! stage_is_done "$exp/.done/finetune/$folder" "${keys[@]}"; then
-            log "fine-tune $folder"
-            sepasr train --config "${config[@]}" "${encoder[@]/#/--encoder=}" "${options[@]}" \
-                --init "$exp/start/separator" "${material[@]}" --valid "$data/cv" \
-                --out "$exp/finetune/$folder" --overwrite
-            mark_stage "$exp/.done/finetune/$folder"
-        fi
+        if [[ $system == sisdr ]]; then options+=(loss.kind=signal); else layers encoder "encoder/${system#ae_}"; fi
+        once "$done/finetune/$folder" "fine-tune $folder" \
+            options="${options[*]}" "${config[@]}" "${encoder[@]}" "$done"/{data,start} \
+            -- sepasr train --config "${config[@]}" --set "${options[@]}" --encoder "${encoder[@]}" \
+            --init "$exp/start/separator" "${material[@]}" --valid "$data/cv" \
+            --out "$exp/finetune/$folder" --overwrite
     done
 fi
 
 if stage_wanted 4; then
-    stage_needs 3 "${folders[@]/#/$exp/.done/finetune/}"
-    for folder in pretrained "${folders[@]}"; do
-        model=$exp/finetune/$folder/final key=$exp/.done/finetune/$folder
-        [[ $folder != pretrained ]] || model=$exp/start/separator key=$exp/.done/start
-        if ! stage_is_done "$exp/.done/separate/$folder" "$key" "$exp/.done/data"; then
-            log "separate with $folder"
-            sepasr separate "$data/tt" --model "$model" --out "$exp/separate/$folder" --overwrite
-            mark_stage "$exp/.done/separate/$folder"
-        fi
+    stage_needs 3 "${folders[@]/#/$done/finetune/}"
+    once "$done/separate/pretrained" "separate with the starting point" "$done"/{data,start} \
+        -- sepasr separate "$data/tt" --model "$exp/start/separator" --out "$exp/separate/pretrained"
+    for folder in "${folders[@]}"; do
+        once "$done/separate/$folder" "separate with $folder" "$done"/{data,"finetune/$folder"} \
+            -- sepasr separate "$data/tt" --model "$exp/finetune/$folder/final" --out "$exp/separate/$folder"
     done
     for name in $recognisers; do
         layers config "asr/$name"
-        keys=(asr_source="$asr_source" systems="${folders[*]}" "${config[@]}")
-        if ! stage_is_done "$exp/.done/decode/$name" "${keys[@]}" "$exp"/.done/separate/{pretrained,"${folders[@]}"}; then
-            log "read everything with $name"
-            sepasr recognise --recogniser "${config[@]}" --asr-source "$asr_source" --data "$data/tt" \
-                --exp "$exp" --systems mixture clean pretrained "${folders[@]}"
-            mark_stage "$exp/.done/decode/$name"
-        fi
+        once "$done/decode/$name" "read everything with $name" asr_source="$asr_source" \
+            "${config[@]}" "$done"/start "$done"/separate/pretrained "${folders[@]/#/$done/separate/}" \
+            -- sepasr recognise --recogniser "${config[@]}" --asr-source "$asr_source" \
+            --data "$data/tt" --exp "$exp" --systems mixture clean pretrained "${folders[@]}"
     done
 fi
 
 if stage_wanted 5; then
     read -ra names <<<"$recognisers"
-    stage_needs 4 "${names[@]/#/$exp/.done/decode/}"
-    if ! stage_is_done "$exp/.done/score" results="$results" "${names[@]/#/$exp/.done/decode/}"; then
-        log "score"
-        sepasr score --recipe "$recipe" --data "$data/tt" --exp "$exp" --recognisers "${names[@]}" \
-            --systems mixture clean pretrained "${folders[@]}" --jobs "$jobs" --out "$results"
-        mark_stage "$exp/.done/score"
-    fi
-    cat "$results/table.txt"
+    stage_needs 4 "${names[@]/#/$done/decode/}"
+    layers config table
+    once "$results/.done" "score" results="$results" "${config[@]}" "${names[@]/#/$done/decode/}" \
+        -- sepasr score --recipe "$recipe" --config "${config[@]}" --data "$data/tt" --exp "$exp" \
+        --systems mixture clean pretrained "${folders[@]}" --recognisers "${names[@]}" \
+        --jobs "$jobs" --out "$results"
+    sepasr show "$results/results.json"
 fi

@@ -211,7 +211,9 @@ if [[ -z $torch ]]; then
 fi
 clear_place
 
-echo "Installing sepasr in $venv (about 3 GB, a few minutes; log in $LOG)"
+size=3
+[[ $torch == cpu ]] || size=7
+echo "Installing sepasr in $venv ($size GB, some minutes; log in $LOG)"
 step "an environment of $("$python" --version)" make_venv
 step "torch, $torch build" install_torch
 step "sepasr" install_sepasr

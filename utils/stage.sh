@@ -108,3 +108,20 @@ mark_stage() {
     printf '%s\n' "${!kept}" >"$1.part"
     mv -f "$1.part" "$1"
 }
+
+# Run the command after `--` unless the stage of marker $1 is complete with the keys that stand
+# before it; $2 tells what the command does.
+#     once exp/.done/finetune "fine-tune" lr="$lr" conf/train/finetune.yaml -- sepasr train ...
+once() {
+    local marker=$1 what=$2 keys=()
+    shift 2
+    while [[ $1 != -- ]]; do
+        keys+=("$1")
+        shift
+    done
+    if ! stage_is_done "$marker" "${keys[@]}"; then
+        log "$what"
+        "${@:2}" || exit # set -e is off where this is called in a condition
+        mark_stage "$marker"
+    fi
+}

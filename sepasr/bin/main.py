@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "recognise": "decode the streams of a system with a recogniser",
     "transcribe": "separate a recording and write down what each speaker says",
     "score": "score separated and recognised mixtures into tables",
+    "show": "print the tables of results once more",
 }
 
 

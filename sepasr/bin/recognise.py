@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="YAML of the recogniser; a later file is laid over the earlier ones",
     )
     parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", dest="overrides")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="overrides")
     parser.add_argument("--data", type=Path, required=True, help="data directory of the mixtures")
     parser.add_argument("--exp", type=Path, required=True, help="folder of experiments")
     parser.add_argument("--systems", nargs="+", required=True, help="folders below EXP/separate")

@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Score, write rows, results and tables, and print them."""
+    """Score, and write rows, results and tables."""
     from datetime import datetime, timezone
 
     from sepasr.config import load_config
     from sepasr.data.datadir import MixtureDir
     from sepasr.files import write_text
     from sepasr.models import REPOSITORY
-    from sepasr.report.table import markdown, print_tables
+    from sepasr.report.table import markdown
     from sepasr.score.inputs import (
         TableConfig,
         commit,
@@ -68,4 +68,3 @@ def run(options: argparse.Namespace) -> None:
     )
     results.write(out / "results.json")
     write_text(out / "RESULTS.md", markdown(results))
-    print_tables(results)

@@ -9,7 +9,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--config", type=Path, nargs="+", default=[], help="YAML")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", dest="overrides")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="overrides")
     parser.add_argument("--out", type=Path, required=True, help="where the corpus goes")
 
 

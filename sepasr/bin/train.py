@@ -15,7 +15,7 @@ def add_material_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="how to train; a later file is laid over the earlier ones",
     )
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", dest="overrides")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="overrides")
     parser.add_argument(
         "--utterances", type=Path, required=True, help="data directory of single utterances"
     )
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder",
         type=Path,
-        nargs="+",
+        nargs="*",
         default=[],
         help="YAML of the loss's encoder; a later file is laid over the earlier ones",
     )

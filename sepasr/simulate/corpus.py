@@ -71,7 +71,7 @@ class CorpusConfig:
     num_rooms: int = 250
     num_noises_train: int = 60
     num_noises: int = 15
-    rt60_s: tuple[float, float] = (0.1, 0.5)
+    rt60_s: tuple[float, float] = (0.1, 0.4)
     snr_db: tuple[float, float] = (8.0, 20.0)
     gain_db: float = 2.5
     jobs: int = 2

@@ -16,7 +16,7 @@ MIC_OFFSET_M = 0.5
 """The microphone's largest distance from the middle of the room, along and across, in m."""
 HEIGHT_M = (1.2, 1.8)
 """Range of the heights of microphone and sources above the floor, in m."""
-DISTANCE_M = (0.6, 2.0)
+DISTANCE_M = (0.5, 1.2)
 """Range of the distance between a source and the microphone, in m."""
 WALL_M = 0.3
 """Least distance of a source from a wall, in m."""

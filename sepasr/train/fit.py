@@ -256,6 +256,8 @@ def fit(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     done = steps_done(out)
+    # Which devices there are not, and advertisements.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     trainer = lightning.Trainer(
         max_steps=config.steps,
         max_epochs=-1,
@@ -302,7 +304,6 @@ def fit(
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
     )
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Lightning asks for more workers than there are cores to spare.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")

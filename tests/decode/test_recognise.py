@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,11 @@ def test_files_are_written(streams: list[Stream], cache: TranscriptCache, tmp_pa
     assert (out / "text_spk2").read_text() == "m1 n6500\nm10\nm2 n6100\n"
     expected = "id,stream,rule\nm1,1,repetition\nm2,1,repetition\n"
     assert (out / "guard.csv").read_text() == expected
-    assert sorted(p.name for p in out.iterdir()) == ["guard.csv", "text_spk1", "text_spk2"]
+    reader = json.loads((out / "recogniser.json").read_text())
+    assert reader["name"] == CONFIG.name
+    assert reader["weights"] == CONFIG.weights
+    names = ["guard.csv", "recogniser.json", "text_spk1", "text_spk2"]
+    assert sorted(p.name for p in out.iterdir()) == names
     assert decoder.read == [6500, 6400, 6300, 6200, 6100, 6000]
 
 

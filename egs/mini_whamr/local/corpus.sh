@@ -3,5 +3,5 @@
 # Called by run.sh, which sets the variables.
 set -euo pipefail
 
-sepasr simulate --set num_dev="${num_dev:?}" --set num_test="${num_test:?}" --set jobs="${jobs:?}" \
-    --out "${corpus:?}"
+read -ra settings <<<"num_test=${num_test:?} jobs=${jobs:?} ${sizes?}"
+sepasr simulate --set "${settings[@]}" --out "${corpus:?}"

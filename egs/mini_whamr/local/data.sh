@@ -6,12 +6,14 @@ set -euo pipefail
 name=(--corpus mini_whamr)
 sepasr prepare whamr "${name[@]}" --whamr "${corpus:?}/whamr" --wsj0 "$corpus/wsj0" --sets cv tt \
     --allow-partial --out "${data:?}"
-for set in tr:si_tr_s cv:si_dt_05 tt:si_et_05; do
+for set in tr:si_tr_s cv:si_dt_05; do
     sepasr prepare utterances "${name[@]}" --wsj0 "$corpus/wsj0" --subset "${set#*:}" \
         --similar "$corpus/similar_speakers" --out "$data/${set%:*}_utterances"
 done
 sepasr prepare noise "${name[@]}" --noise "$corpus/wham_noise/tr" --out "$data/tr_noise"
 sepasr prepare rooms "${name[@]}" --rirs "$corpus/rirs/tr" --out "$data/tr_rooms"
-for directory in "$data"/*/; do
-    utils/validate_data_dir.sh "$directory"
-done
+utils/validate_data_dir.sh "$data"/*/
+
+# pocketsphinx reads with the grammar of the sentences that stage 0 made.
+mkdir -p "${exp:?}/conf/asr"
+echo "grammar: $corpus/grammar.jsgf" >"$exp/conf/asr/pocketsphinx.yaml"
