@@ -17,7 +17,7 @@ num_test=24        # test mixtures of an embedded corpus; more of them narrow th
 from_scratch=false # train the starting points, instead of taking those in egs/RECIPE/pretrained
 separator=mini     # conf/separator/NAME.yaml, for training from scratch
 encoders="whisper_tiny_en wav2vec2_mini"  # conf/encoder/NAME.yaml: a system for each
-seeds=1            # of fine-tuning, "1 2 3" for several; every system is trained once with each
+seeds="1"          # of fine-tuning, "1 2 3" for several; every system is trained once with each
 train_set=         # name=value ... laid over the YAML of every training, such as fit.steps=50
 # Evaluation
 recognisers="whisper_tiny_en whisper_base wav2vec2_mini pocketsphinx"  # conf/asr/NAME.yaml

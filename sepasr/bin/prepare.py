@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     utterances.add_argument("--wsj0", type=Path, required=True)
     utterances.add_argument("--subset", default="si_tr_s")
     utterances.add_argument("--similar", type=Path, help="table of speakers never to be mixed")
+    utterances.add_argument("--genders", type=Path, help="table of speakers, f or m")
     noise = kinds.add_parser("noise", help="a folder of noise recordings")
     noise.add_argument("--noise", type=Path, required=True)
     rooms = kinds.add_parser("rooms", help="a folder of room impulse responses")
@@ -54,7 +55,13 @@ def run(options: argparse.Namespace) -> None:
         )
     elif options.kind == "utterances":
         prepare_utterances(
-            options.wsj0, options.subset, out, fs, similar=options.similar, corpus=corpus
+            options.wsj0,
+            options.subset,
+            out,
+            fs,
+            similar=options.similar,
+            genders=options.genders,
+            corpus=corpus,
         )
     elif options.kind == "noise":
         prepare_noise(options.noise, out, fs, corpus=corpus)

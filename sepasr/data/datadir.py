@@ -151,29 +151,32 @@ class UtteranceDir:
         utterances: sorted by id.
         similar: for a speaker, those too like them to be told apart in a mixture; a speaker
             without any has no entry.
+        genders: "f" or "m" for every speaker; empty where it isn't known.
     """
 
     path: Path
     info: Info
     utterances: tuple[Utterance, ...]
     similar: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    genders: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path) -> UtteranceDir:
         """Read and check a directory; see :meth:`MixtureDir.load`."""
         path = Path(path)
         info, contents = read_files(path, utterance_files(path))
-        wav, text, utt2spk, _, utt2dur, *spk2similar = contents.columns(".*")
+        wav, text, utt2spk, _, utt2dur = contents.columns("(?!spk2(gender|similar)).*")
         utterances = (
             Utterance(key, Path(file), text[key], utt2spk[key], float(utt2dur[key]))
             for key, file in wav.items()
         )
         similar = {
             speaker: tuple(others.split())
-            for table in spk2similar
+            for table in contents.columns("spk2similar")
             for speaker, others in table.items()
         }
-        return cls(path, info, tuple(utterances), similar)
+        genders = {k: v for table in contents.columns("spk2gender") for k, v in table.items()}
+        return cls(path, info, tuple(utterances), similar, genders)
 
     def write(self) -> None:
         """Write the directory; see :meth:`MixtureDir.write`."""
@@ -185,6 +188,8 @@ class UtteranceDir:
         tables |= speaker_files({u.id: u.speaker for u in self.utterances})
         if self.similar:
             tables["spk2similar"] = {a: " ".join(others) for a, others in self.similar.items()}
+        if self.genders:
+            tables["spk2gender"] = dict(self.genders)
         write_files(self.path, self.info, tables | _durations(self.utterances))
 
 

@@ -29,6 +29,8 @@ class MixingConfig:
         snr_db: level of the loudest reverberant source over the noise.
         speed_percent: speed of each source; tempo and pitch move together.
         reference: ``anechoic`` or ``reverb``: what the references are.
+        same_gender: share of the mixtures whose speakers are all of one gender, women or men alike;
+            None draws speakers without regard to it.
     """
 
     num_speakers: int = 2
@@ -37,6 +39,7 @@ class MixingConfig:
     snr_db: tuple[float, float] = (-6.0, 3.0)
     speed_percent: tuple[int, int] = (95, 105)
     reference: str = "anechoic"
+    same_gender: float | None = None
 
 
 def _from_db(level: float) -> np.float32:
@@ -115,6 +118,14 @@ class DynamicMixtures(Dataset):
                 where=utterances.path,
             )
         self.similar = utterances.similar
+        self.genders = utterances.genders
+        if config.same_gender is not None and len(set(self.genders.values())) < 2:
+            raise UserError(
+                "no spk2gender with women and men, which same_gender needs",
+                where=utterances.path,
+                remedy="prepare it with the speakers' genders, or leave same_gender out",
+            )
+        self.weights = np.array([len(self.by_speaker[s]) for s in self.speakers], float)
 
     def __getitem__(self, index: int) -> MixtureItem:
         rng = np.random.default_rng([self.seed, index])
@@ -142,10 +153,20 @@ class DynamicMixtures(Dataset):
         return MixtureItem(mixture, np.stack(references).astype(np.float32))
 
     def _draw_speakers(self, rng: np.random.Generator) -> list[str]:
-        """Different speakers, none marked as too similar to another (``spk2similar``)."""
+        """Different speakers, none marked as too similar to another (``spk2similar``).
+
+        A speaker is drawn as often as there are utterances of theirs.
+        """
+        count, share = self.config.num_speakers, self.config.same_gender
+        same = None if share is None else bool(rng.random() < share)
+        gender = "fm"[rng.integers(2)] if same else None
+        chances = self.weights * [gender in (None, self.genders.get(s)) for s in self.speakers]
+        chances /= chances.sum()
         while True:
-            drawn = [str(s) for s in rng.choice(self.speakers, self.config.num_speakers, False)]
-            if not any(b in self.similar.get(a, ()) for a in drawn for b in drawn):
+            drawn = [str(s) for s in rng.choice(self.speakers, count, False, chances)]
+            mixed = len({self.genders.get(s) for s in drawn}) > 1
+            alike = any(b in self.similar.get(a, ()) for a in drawn for b in drawn)
+            if not alike and (same is None or mixed != same):
                 return drawn
 
     def _place(self, dry: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,7 @@ those by speaker (spk2...) and info.yaml, which holds :class:`Info`.
 ==========  ======================================================================================
 mixtures    wav.scp spk1.scp .. spkN.scp [noise1.scp] [text_spk1 .. text_spkN] utt2spk spk2utt
             utt2dur; utt2spk joins the N speakers by `_`; no texts where sources are cut
-utterances  wav.scp text utt2spk spk2utt utt2dur [spk2similar]; the last lists, for a speaker, those
+utterances  wav.scp text utt2spk spk2utt utt2dur [spk2gender] [spk2similar]; spk2similar lists those
             who are too like them to be told apart in a mixture
 noises      wav.scp utt2dur
 rooms       reverb.scp anechoic.scp; channel s of both is the response at source position s
@@ -91,9 +91,9 @@ def mixture_files(path: Path) -> list[str]:
 
 
 def utterance_files(path: Path) -> list[str]:
-    """Files that a directory of single speakers needs, and spk2similar where it is."""
+    """Files that a directory of single speakers needs, and the optional ones that are there."""
     names = ["wav.scp", "text", "utt2spk", "spk2utt", "utt2dur"]
-    return [*names, "spk2similar"] if (path / "spk2similar").exists() else names
+    return [*names, *(name for name in ("spk2gender", "spk2similar") if (path / name).exists())]
 
 
 def expected_files(path: Path) -> list[str]:
@@ -137,6 +137,8 @@ def inspect(path: str | Path, names: list[str] | None = None) -> Contents:
     if "utt2spk" in tables:
         references = [name for name in tables if re.fullmatch(r"spk\d+\.scp", name)]
         problems += _check_speakers(tables["utt2spk"], tables["spk2utt"], len(references))
+    if "spk2gender" in tables:
+        problems += _check_genders(tables["spk2gender"], tables["spk2utt"])
     if "spk2similar" in tables:
         problems += _check_similar(tables["spk2similar"], tables["spk2utt"])
     if "utt2dur" in tables:
@@ -177,6 +179,14 @@ def _check_speakers(utt2spk: Table, spk2utt: Table, references: int) -> list[Use
             what = f"'{key}' of '{speaker}' is not in spk2utt"
             problems.append(utt2spk.problem(key, what))
     return problems
+
+
+def _check_genders(spk2gender: Table, spk2utt: Table) -> list[UserError]:
+    return check_same_ids([spk2utt, spk2gender]) + [
+        spk2gender.problem(speaker, f"gender '{gender}' of speaker '{speaker}'", "write f or m")
+        for speaker, gender in spk2gender.values.items()
+        if gender not in ("f", "m")
+    ]
 
 
 def _check_similar(spk2similar: Table, spk2utt: Table) -> list[UserError]:

@@ -18,6 +18,7 @@ def prepare_utterances(
     fs: int = 16000,
     *,
     similar: str | Path | None = None,
+    genders: str | Path | None = None,
     corpus: str = "wsj0",
 ) -> UtteranceDir:
     """Write the data directory ``out`` of a subset of WSJ0, or of a corpus laid out like it.
@@ -29,6 +30,7 @@ def prepare_utterances(
         fs: sampling rate of the corpus in Hz.
         similar: a table of speakers and, for each, those who are too like them to be told apart in
             a mixture; speakers of other subsets may be in it.
+        genders: a table of speakers, "f" or "m"; speakers of other subsets may be in it.
         corpus: name of the corpus.
 
     Raises:
@@ -41,8 +43,11 @@ def prepare_utterances(
         Utterance(u, file, texts[u], speaker_of(u), header.duration_s)
         for (u, file), header in zip(files.items(), headers, strict=True)
     )
-    alike = _among(read_table(similar), {u.speaker for u in utterances}) if similar else {}
-    directory = UtteranceDir(Path(out), Info(corpus, fs), utterances, alike)
+    speakers = {u.speaker for u in utterances}
+    alike = _among(read_table(similar), speakers) if similar else {}
+    known = read_table(genders) if genders else {}
+    known = {speaker: gender for speaker, gender in known.items() if speaker in speakers}
+    directory = UtteranceDir(Path(out), Info(corpus, fs), utterances, alike, known)
     directory.write()
     return directory
 

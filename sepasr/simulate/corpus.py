@@ -65,7 +65,7 @@ class CorpusConfig:
     seed: int = 0
     num_train_hibari: int = 1600
     num_train_joe: int = 500
-    num_train_espeak: int = 1000
+    num_train_espeak: int = 500
     num_dev: int = 32
     num_test: int = 24
     num_rooms: int = 250
@@ -133,6 +133,7 @@ def build_corpus(config: CorpusConfig, out: Path) -> None:
     for name, drawn in plans.items():
         write_metadata(name, drawn, _SETS[name].wsj0, out / "whamr" / "metadata")
     write_table(out / "similar_speakers", similar_speakers())
+    write_table(out / "speaker_genders", speaker_genders())
     write_text(out / "grammar.jsgf", text.jsgf())
     _prune(out, {*dots, *(file for task in (*first, *second) for file in task.files)})
 
@@ -142,6 +143,12 @@ def similar_speakers() -> dict[str, str]:
     speakers = [speaker for engine in voices.TRAIN.values() for speaker in engine]
     alike = {a.id: [b.id for b in speakers if b != a and too_similar(a, b)] for a in speakers}
     return {a: " ".join(others) for a, others in alike.items() if others}
+
+
+def speaker_genders() -> dict[str, str]:
+    """``f`` or ``m`` for each speaker of the corpus."""
+    training = [speaker for engine in voices.TRAIN.values() for speaker in engine]
+    return {speaker.id: speaker.gender for speaker in (*training, *voices.DEV, *voices.TEST)}
 
 
 def _check(config: CorpusConfig) -> None:

@@ -58,6 +58,13 @@ class Speaker:
     warp: float = 1.0
     voice: str = ""
 
+    @property
+    def gender(self) -> str:
+        """``f`` or ``m``: that of the base voice, or of the artificial one."""
+        if self.engine == "espeak":
+            return "f" if self.voice in _ESPEAK_WOMEN else "m"
+        return "f" if self.engine == "hibari" else "m"
+
 
 def natural_speaker(engine: Engine, warp: float) -> Speaker:
     """A warped natural voice; its id holds the warp: 0.5 + 0.0125 times the two digits."""
@@ -70,10 +77,12 @@ def _natural(engine: Engine, *warps: float) -> tuple[Speaker, ...]:
 
 # Left out are voices that whisper, croak or buzz, and 'Reed' and 'caleb', which read memory they
 # have not written: they never give the same samples twice.
-_ESPEAK_VOICES = (
+_ESPEAK_WOMEN = (
     *("en-us+f1", "en-us+f2", "en-us+f3", "en-us+f4", "en-us+Annie", "en-us+steph"),
     *("en-gb-x-rp+f2", "en-gb-x-rp+f3", "en-gb-x-rp+f4", "en-gb-x-rp+Annie"),
     *("en-gb-x-rp+steph", "en-gb-scotland+f3"),
+)
+_ESPEAK_MEN = (
     *("en-us+m1", "en-us+m2", "en-us+m3", "en-us+m5", "en-us+m7", "en-us+adam", "en-us+edward"),
     *("en-us+travis", "en-us+max", "en-gb-x-rp+m1", "en-gb-x-rp+m3", "en-gb-x-rp+m7"),
 )
@@ -82,7 +91,8 @@ TRAIN: dict[Engine, tuple[Speaker, ...]] = {
     "hibari": _natural("hibari", *(0.80 + 0.025 * i for i in range(17))),
     "joe": _natural("joe", *(0.80 + 0.05 * i for i in range(12))),
     "espeak": tuple(
-        Speaker(f"e{i:02d}", "espeak", voice=voice) for i, voice in enumerate(_ESPEAK_VOICES)
+        Speaker(f"e{i:02d}", "espeak", voice=voice)
+        for i, voice in enumerate(_ESPEAK_WOMEN + _ESPEAK_MEN)
     ),
 }
 """Training speakers by engine."""

@@ -8,7 +8,8 @@ sepasr prepare whamr "${name[@]}" --whamr "${corpus:?}/whamr" --wsj0 "$corpus/ws
     --allow-partial --out "${data:?}"
 for set in tr:si_tr_s cv:si_dt_05; do
     sepasr prepare utterances "${name[@]}" --wsj0 "$corpus/wsj0" --subset "${set#*:}" \
-        --similar "$corpus/similar_speakers" --out "$data/${set%:*}_utterances"
+        --similar "$corpus/similar_speakers" \
+        --genders "$corpus/speaker_genders" --out "$data/${set%:*}_utterances"
 done
 sepasr prepare noise "${name[@]}" --noise "$corpus/wham_noise/tr" --out "$data/tr_noise"
 sepasr prepare rooms "${name[@]}" --rirs "$corpus/rirs/tr" --out "$data/tr_rooms"

@@ -1,0 +1,146 @@
+"""run.sh itself: all stages on seconds of data, skipped when done, refused when amiss."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+SIZES = (
+    "num_train_hibari=34 num_train_joe=12 num_train_espeak=6 num_dev=2 num_rooms=3 "
+    "num_noises_train=5 num_noises=5"
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "run.sh", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+
+
+def options(folder: Path) -> list[str]:
+    return [
+        *("--exp", str(folder / "exp"), "--corpus", str(folder / "corpus")),
+        *("--sizes", SIZES, "--num_test", "3", "--jobs", "2"),
+        *("--from_scratch", "true", "--recognisers", "wav2vec2_mini pocketsphinx"),
+        *("--train_set", "fit.steps=2 fit.batch=2 fit.valid_every=2"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    done = run(*options(folder))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "Word errors" in done.stdout or "cpWER" in done.stdout
+    return folder
+
+
+@pytest.mark.slow
+def test_the_table_can_be_recomputed_from_its_rows(finished: Path) -> None:
+    results = json.loads((finished / "exp/results/results.json").read_text())
+    names = [system["name"] for system in results["systems"]]
+    assert names == [
+        *("mixture", "clean", "pretrained", "sisdr"),
+        *("ae_whisper_tiny_en", "ae_wav2vec2_mini"),
+    ]
+    assert (results["fs"], results["cut"], results["reference"]) == (16000, "max", "anechoic")
+    assert results["mixtures"] == 3
+    with open(finished / "exp/results/utterances.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 6 * 2 * 3
+    for system in results["systems"]:
+        for name, errors in system["wer"].items():
+            mine = [r for r in rows if (r["system"], r["recogniser"]) == (system["name"], name)]
+            rate = sum(int(r["cp_errors"]) for r in mine) / sum(int(r["words"]) for r in mine)
+            assert errors["cpwer"]["value"] == pytest.approx(rate)
+    relations = {(c["system"], c["recogniser"]): c["relation"] for c in results["comparisons"]}
+    assert relations["ae_wav2vec2_mini", "wav2vec2_mini"] == "seen"
+    assert relations["ae_wav2vec2_mini", "pocketsphinx"] == "unseen"
+    assert relations["ae_whisper_tiny_en", "wav2vec2_mini"] == "unseen"
+
+
+@pytest.mark.slow
+def test_the_control_differs_in_the_loss_alone(finished: Path) -> None:
+    described = {}
+    for system in ("sisdr", "ae_whisper_tiny_en"):
+        config = finished / f"exp/finetune/{system}/seed1/final/config.json"
+        described[system] = json.loads(config.read_text())
+    control, ae = (described[s]["history"][-1] for s in ("sisdr", "ae_whisper_tiny_en"))
+    assert control["loss"] == "signal"
+    assert ae["loss"] == "guided"
+    assert ae["encoder"]["weights"] == "whisper-tiny.en"
+    for same in ("steps", "seed", "batch", "segment_s"):
+        assert control[same] == ae[same]
+    assert described["sisdr"]["history"][:-1] == described["ae_whisper_tiny_en"]["history"][:-1]
+
+
+@pytest.mark.slow
+def test_a_second_run_does_nothing_twice(finished: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (finished / "exp").rglob("*") if p.is_file()}
+    again = run(*options(finished))
+    assert again.returncode == 0
+    after = {p: p.stat().st_mtime_ns for p in (finished / "exp").rglob("*") if p.is_file()}
+    assert before == after
+
+
+@pytest.mark.slow
+def test_a_changed_option_runs_again_what_depends_on_it(finished: Path) -> None:
+    changed = options(finished)
+    changed[changed.index("wav2vec2_mini pocketsphinx")] = "pocketsphinx"
+    again = run(*changed, "--stage", "4", "--stop_stage", "5")
+    assert again.returncode == 0
+    results = json.loads((finished / "exp/results/results.json").read_text())
+    assert list(results["systems"][0]["wer"]) == ["pocketsphinx"]
+
+
+def test_later_stages_say_what_comes_first(tmp_path: Path) -> None:
+    refused = run("--exp", str(tmp_path / "exp"), "--stage", "3", "--stop_stage", "5")
+    assert refused.returncode != 0
+    assert "stages 0-2 come first" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (tmp_path / "exp").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "nowhere"], "unknown recipe 'nowhere'"),
+        (["--encoders", "nothing"], "unknown encoder 'nothing'"),
+        (["--recognisers", "nobody"], "unknown asr 'nobody'"),
+        (["--stages", "3"], "unknown option --stages"),
+        (["--from_scratch", "maybe"], "true or false"),
+        (["3"], "unexpected '3'"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_starts(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    refused = run("--exp", str(tmp_path / "exp"), *arguments)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (tmp_path / "exp").exists()
+
+
+def test_help_lists_the_options() -> None:
+    shown = run("--help")
+    assert shown.returncode == 0
+    for option in ("--recipe", "--stage", "--stop_stage", "--encoders", "--recognisers"):
+        assert option in shown.stdout
+
+
+def test_run_sh_stays_a_table_of_contents() -> None:
+    assert len((REPOSITORY / "run.sh").read_text().splitlines()) <= 150
+    for script in REPOSITORY.glob("egs/*/run.sh"):
+        assert len(script.read_text().splitlines()) <= 40
