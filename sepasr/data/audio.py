@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-import torch
 
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
+
+if TYPE_CHECKING:
+    import torch
 
 
 def read_audio(
@@ -26,8 +29,9 @@ def read_audio(
         Samples of shape (samples, channels), float32, full scale 1.0; the sampling rate in Hz.
 
     Raises:
-        UserError: the file is missing, unreadable, truncated, empty, of another rate, or holds
-            samples that are not finite.
+        UserError: the file is missing, unreadable, empty, of another rate, or holds samples that
+            are not finite. A truncated WAV gives the samples there are:
+            :func:`sepasr.data.header.read_header` finds those.
     """
     path = Path(path)
     if not path.is_file():
@@ -78,7 +82,7 @@ def write_audio(path: str | Path, samples: np.ndarray, fs: int, subtype: str = "
 
 @lru_cache(maxsize=64)
 def _resampler(source: int, target: int) -> torch.nn.Module:
-    import torchaudio  # imported late: it costs half a second that most commands need not pay
+    import torchaudio  # imported late: with torch it costs seconds that most commands need not pay
 
     return torchaudio.transforms.Resample(source, target)
 

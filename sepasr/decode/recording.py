@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sepasr.data.audio import read_audio, resample, write_audio
-from sepasr.data.scp import read_table
+from sepasr.data.audio import resample, write_audio
+from sepasr.data.scp import read_entry, read_table
 from sepasr.errors import UserError
 from sepasr.loss.pit import best_permutation, reorder
 from sepasr.loss.si_sdr import pairwise_si_sdr
@@ -23,10 +23,10 @@ SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif"}
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording to separate and the name its streams get."""
+    """A recording to separate: the name its streams get, and a file or other entry of an scp."""
 
     name: str
-    path: Path
+    source: str
 
 
 def find_recordings(source: str | Path) -> list[Recording]:
@@ -44,12 +44,12 @@ def find_recordings(source: str | Path) -> list[Recording]:
                 raise UserError(f"two recordings named '{name}'", where=source, remedy="rename one")
         if not files:
             raise UserError("no audio files in this folder", where=source)
-        return [Recording(file.stem, file) for file in files]
+        return [Recording(file.stem, str(file)) for file in files]
     if source.suffix == ".scp":
-        return [Recording(key, Path(value)) for key, value in read_table(source).items()]
+        return [Recording(key, value) for key, value in read_table(source).items()]
     if not source.is_file():
         raise UserError("no such file or folder", where=source)
-    return [Recording(source.stem, source)]
+    return [Recording(source.stem, str(source))]
 
 
 def _windows(samples: int, window: int, hop: int) -> Iterator[tuple[int, int]]:
@@ -112,12 +112,12 @@ def read_recording(recording: Recording, channel: int | None = None) -> tuple[np
     Raises:
         UserError: the recording can't be read or has no such channel.
     """
-    samples, fs = read_audio(recording.path)
+    samples, fs = read_entry(recording.source)
     if channel is None:
         return samples.mean(axis=1), fs
     if 1 <= channel <= samples.shape[1]:
         return samples[:, channel - 1], fs
-    raise UserError(f"no channel {channel}, there are {samples.shape[1]}", where=recording.path)
+    raise UserError(f"no channel {channel}, there are {samples.shape[1]}", where=recording.source)
 
 
 def separate_recording(
@@ -146,7 +146,7 @@ def separate_recording(
     peak = float(np.abs(streams).max())
     if peak > 1:
         streams = streams / np.float32(peak)
-        tqdm.write(f"{recording.path}: turned down by {20 * np.log10(peak):.1f} dB, not to clip")
+        tqdm.write(f"{recording.source}: turned down by {20 * np.log10(peak):.1f} dB, not to clip")
     paths = [Path(out) / f"{recording.name}_spk{s + 1}.wav" for s in range(len(streams))]
     for path, stream in zip(paths, streams, strict=True):
         write_audio(path, stream, fs, "PCM_16")

@@ -13,7 +13,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
 
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 PIECES = "spm.model"
 LONGEST_PIECE = 4
 """Characters. A small corpus would have whole words as units, each heard a few times only."""
+PHASES = 3
 FRAME_SAMPLES = 320
 """Samples per frame: the 20 ms that S3PRL takes every Wav2Vec2 to have."""
 
@@ -61,7 +65,9 @@ class ModelConfig:
 
 
 def new_model(config: ModelConfig) -> Wav2Vec2ForCTC:
-    """A model of random weights.
+    """A model of random weights, but for its first convolution, a :func:`filterbank`.
+
+    The spare filters of the bank have a bias instead: through the layer norm they tell the level.
 
     Raises:
         UserError: S3PRL could not carry a model of this shape.
@@ -79,7 +85,7 @@ def new_model(config: ModelConfig) -> Wav2Vec2ForCTC:
             "has no projection between them",
             remedy="change model.conv_dim or model.width",
         )
-    return Wav2Vec2ForCTC(
+    model = Wav2Vec2ForCTC(
         Wav2Vec2Config(
             vocab_size=config.pieces + 1,
             pad_token_id=BLANK,
@@ -104,6 +110,45 @@ def new_model(config: ModelConfig) -> Wav2Vec2ForCTC:
             apply_spec_augment=False,
         )
     )
+    filters = filterbank(config.conv_dim[0], config.conv_kernel[0])
+    first = cast(Any, model).wav2vec2.feature_extractor.conv_layers[0].conv
+    with torch.no_grad():
+        first.weight.copy_(torch.from_numpy(filters)[:, None])
+        first.bias.zero_()
+        spare = config.conv_dim[0] % PHASES
+        first.bias[len(filters) - spare :] = torch.tensor([1.0, -1.0])[:spare]
+    return model
+
+
+def filterbank(channels: int, kernel: int) -> np.ndarray:
+    """Band-pass filters to begin with, on the mel scale from 80 to 7500 Hz.
+
+    They are cosines under Gaussian windows, each band in three phases 120 degrees apart: whatever
+    the phase of a tone, the rectified outputs of the three sum to its envelope within 15 %, as the
+    magnitude of a spectrogram would. A model with random filters has to find them first.
+
+    Args:
+        channels: the filters of a band stand together; up to two spare ones, at the end, are 0.
+        kernel: their length in samples at 16 kHz.
+
+    Returns:
+        (channels, kernel), float32; no filter passes a constant, and high bands are amplified as
+        speech falls, by 6 dB an octave above 500 Hz.
+    """
+    bands = channels // PHASES
+    mel = np.linspace(*(2595 * np.log10(1 + hz / 700) for hz in (80, 7500)), bands + 2)
+    edges = 700 * (10 ** (mel / 2595) - 1)
+    centre, width = edges[1:-1, None, None], np.maximum((edges[2:] - edges[:-2]) / 2, 60.0)
+    time = (np.arange(kernel) - (kernel - 1) / 2) / FS
+    deviation = np.minimum(0.3 / width, kernel / FS / 5)[:, None, None]
+    window = np.exp(-0.5 * (time / deviation) ** 2)
+    phase = 2 * np.pi * np.arange(PHASES)[:, None] / PHASES
+    filters = window * np.cos(2 * np.pi * centre * time + phase)
+    filters -= window * filters.sum(-1, keepdims=True) / window.sum(-1, keepdims=True)
+    filters *= np.sqrt((1 + (centre / 500) ** 2) / np.square(filters).sum(-1, keepdims=True))
+    bank = np.zeros((channels, kernel), dtype=np.float32)
+    bank[: bands * PHASES] = filters.reshape(-1, kernel)
+    return bank
 
 
 def train_pieces(texts: Sequence[str], pieces: int, path: Path) -> None:

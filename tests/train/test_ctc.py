@@ -29,7 +29,7 @@ from sepasr.train.utterances import (
     TrainingUtterances,
     normalise_waveform,
 )
-from sepasr.train.wav2vec2 import ModelConfig, new_model, save_recogniser, train_pieces
+from sepasr.train.wav2vec2 import ModelConfig, filterbank, new_model, save_recogniser, train_pieces
 
 WORDS = {"low": 300.0, "middle": 800.0, "high": 2000.0}
 TEXTS = ["low", "middle", "high", "low high", "high middle low", "middle low", "high low middle"]
@@ -198,6 +198,21 @@ def test_loss_is_that_of_transformers(pieces: Path) -> None:
     expected = module.model(batch.waveforms, attention_mask=batch.mask, labels=labels).loss
     loss = module.training_step(batch, 0) * batch.unit_lengths.sum()
     torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("hz", [300.0, 1000.0, 3000.0])
+def test_filters_give_the_envelope_of_their_band(hz: float) -> None:
+    bank = filterbank(channels=128, kernel=400)
+    np.testing.assert_array_equal(bank[126:], 0)
+    np.testing.assert_allclose(bank.sum(1), 0, atol=1e-4)
+    t = np.arange(400) / FS
+    tones = [np.cos(2 * np.pi * hz * t + phase) for phase in np.linspace(0, 6, 25)]
+    rectified = np.maximum(bank[:126] @ np.array(tones).T, 0).reshape(42, 3, 25).sum(1)
+    loudest = rectified[rectified.mean(1).argmax()]
+    assert loudest.max() < 1.2 * loudest.min()
+    # 42 bands between 80 and 7500 Hz are 60 to 65 mel apart.
+    spectrum = np.abs(np.fft.rfft(bank[3 * rectified.mean(1).argmax()], FS))
+    assert 2595 * abs(np.log10((1 + spectrum.argmax() / 700) / (1 + hz / 700))) < 65
 
 
 @pytest.mark.parametrize(

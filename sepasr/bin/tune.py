@@ -1,0 +1,68 @@
+"""``sepasr tune``: choose learning rate and steps of a system's fine-tuning on the dev set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sepasr.bin.train import add_material_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_material_arguments(parser)
+    parser.add_argument("--init", type=Path, required=True, help="separator to start from")
+    parser.add_argument("--encoder", type=Path, nargs="*", default=[], help="YAML of the encoder")
+    parser.add_argument("--lr", type=float, nargs="+", required=True, help="learning rates to try")
+    parser.add_argument("--steps", type=int, nargs="+", required=True, help="steps to try")
+    parser.add_argument(
+        "--recogniser",
+        type=Path,
+        nargs="+",
+        action="append",
+        required=True,
+        help="YAML of a recogniser and what is laid over it; once for each recogniser",
+    )
+    parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
+    parser.add_argument("--choice", type=Path, required=True, help="YAML to write the best to")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train with each learning rate once, as far as the most steps, and compare."""
+    from sepasr.data.datadir import MixtureDir
+    from sepasr.decode.recogniser import load_recogniser
+    from sepasr.study.tune import Candidate, evaluate, write_choice
+    from sepasr.train.recipe import Sources, train_separator
+
+    recognisers = [
+        load_recogniser(files[0], options.asr_source, deltas=files[1:])
+        for files in options.recogniser
+    ]
+    longest = max(options.steps)
+    candidates = []
+    for lr in options.lr:
+        out = options.out / "train" / f"lr{lr:g}"
+        train_separator(
+            config_files=options.config,
+            # At a constant rate a shorter training is the beginning of a longer one.
+            overrides=[
+                *options.overrides,
+                f"fit.steps={longest}",
+                f"fit.snapshots={sorted(set(options.steps) - {longest})}",
+                f"fit.optimizer.lr={lr}",
+                "fit.optimizer.schedule=constant",
+            ],
+            separator_files=None,
+            init=options.init,
+            encoder_files=options.encoder,
+            sources=Sources(options.utterances, options.noise, options.rooms),
+            valid=options.valid,
+            out=out,
+            overwrite=options.overwrite,
+        )
+        for steps in sorted(options.steps):
+            model = out / ("final" if steps == longest else f"step{steps}")
+            candidates.append(Candidate(lr, steps, model))
+    outcomes = evaluate(candidates, MixtureDir.load(options.valid), recognisers, options.out)
+    best = write_choice(outcomes, options.out / "grid.csv", options.choice)
+    print(f"{best.candidate.name}: {100 * best.family_mean:.1f} % cpWER, mean over families")

@@ -1,0 +1,243 @@
+"""Dynamic mixing: items are pure functions of seed and number, drawn from the stated ranges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from sepasr.data.audio import read_mono, write_audio
+from sepasr.data.datadir import Utterance
+from sepasr.data.dynamic import DynamicMixtures, DynamicUtterances, MixingConfig
+from sepasr.errors import UserError
+
+FS = 16000
+LEVEL = 0.1  # of every sample of the sources, see data_dirs
+CONFIG = MixingConfig(segment_s=0.1)
+SAMPLES = 1600
+
+
+def mixtures(data_dirs, config=CONFIG, seed=0, **changes) -> DynamicMixtures:
+    utterances = replace(data_dirs.utterances, **changes)
+    return DynamicMixtures(utterances, data_dirs.noise, data_dirs.rooms, config, seed)
+
+
+def utterances(data_dirs, seed=0, **settings) -> DynamicUtterances:
+    return DynamicUtterances(
+        data_dirs.utterances, data_dirs.noise, data_dirs.rooms, seed, **settings
+    )
+
+
+def arrays(item) -> list[np.ndarray]:
+    return [value for value in vars(item).values() if isinstance(value, np.ndarray)]
+
+
+def equal(a, b) -> bool:
+    return all(map(np.array_equal, arrays(a), arrays(b)))
+
+
+def as_it_is(item):
+    return item
+
+
+def power_db(signal) -> float:
+    return 10 * np.log10(np.mean(np.square(signal, dtype=np.float64)))
+
+
+def drawn_speakers(dataset, draws=2000) -> list[list[str]]:
+    return [dataset._draw_speakers(np.random.default_rng([1, n])) for n in range(draws)]
+
+
+@pytest.mark.parametrize("make", [mixtures, utterances])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_item_is_a_function_of_seed_and_number(data_dirs, make, workers):
+    numbers = [7, 0, 1000003, 3, 7, 1]
+    expected = {n: make(data_dirs)[n] for n in sorted(numbers)}
+    loader = DataLoader(
+        make(data_dirs), sampler=numbers, batch_size=None, num_workers=workers, collate_fn=as_it_is
+    )
+    items = list(loader)
+    assert all(equal(item, expected[n]) for n, item in zip(numbers, items, strict=True))
+    assert not equal(items[1], items[3])
+    assert not any(equal(make(data_dirs, seed=1)[n], expected[n]) for n in numbers)
+
+
+def test_shapes_and_types(data_dirs):
+    item = mixtures(data_dirs, replace(CONFIG, num_speakers=3))[0]
+    assert (item.mixture.shape, item.references.shape) == ((SAMPLES,), (3, SAMPLES))
+    assert item.mixture.dtype == item.references.dtype == np.float32
+
+
+def test_speakers_differ_and_each_is_drawn(data_dirs):
+    pairs = drawn_speakers(mixtures(data_dirs))
+    assert all(len(set(pair)) == 2 for pair in pairs)
+    assert {speaker for pair in pairs for speaker in pair} == set(data_dirs.utterances.genders)
+
+
+def test_speakers_are_drawn_as_often_as_they_have_utterances(data_dirs):
+    fewer = tuple(u for u in data_dirs.utterances.utterances if u.id not in ("fa1", "fb1"))
+    config = replace(CONFIG, num_speakers=1)
+    drawn = [s for (s,) in drawn_speakers(mixtures(data_dirs, config, utterances=fewer))]
+    assert drawn.count("fa") / len(drawn) == pytest.approx(0.1, abs=0.03)
+    assert drawn.count("mc") / len(drawn) == pytest.approx(0.2, abs=0.03)
+
+
+def test_similar_speakers_are_never_mixed(data_dirs):
+    similar = {"fa": ("fb", "ma"), "fb": ("fa",), "ma": ("fa",)}
+    for share in (None, 0.5):
+        dataset = mixtures(data_dirs, replace(CONFIG, same_gender=share), similar=similar)
+        pairs = {frozenset(pair) for pair in drawn_speakers(dataset)}
+        assert len(pairs) == 15 - 2  # all pairs of six but those
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_share_of_mixtures_of_one_gender(data_dirs, share):
+    pairs = drawn_speakers(mixtures(data_dirs, replace(CONFIG, same_gender=share)))
+    women = sum(a[0] == b[0] == "f" for a, b in pairs) / len(pairs)
+    men = sum(a[0] == b[0] == "m" for a, b in pairs) / len(pairs)
+    tolerance = 0.04 if 0 < share < 1 else 0
+    assert women + men == pytest.approx(share, abs=tolerance)
+    assert women == pytest.approx(share / 2, abs=0.04)
+
+
+def test_noise_is_at_the_drawn_level_below_the_loudest_image(data_dirs):
+    config = replace(CONFIG, reference="reverb", snr_db=(-6.0, 3.0), gain_db=(-10.0, 10.0))
+    dataset = mixtures(data_dirs, config)
+    snrs = []
+    for item in map(dataset.__getitem__, range(60)):
+        noise = item.mixture - item.references.sum(0)
+        snrs.append(max(map(power_db, item.references)) - power_db(noise))
+    assert min(snrs) >= -6.001
+    assert max(snrs) <= 3.001
+    assert max(snrs) - min(snrs) > 6  # it is drawn, not fixed
+
+
+def test_references_are_the_direct_paths_at_the_positions_of_the_images(data_dirs):
+    reverb = mixtures(data_dirs, replace(CONFIG, reference="reverb"))
+    anechoic = mixtures(data_dirs)
+    for n in range(20):
+        np.testing.assert_array_equal(reverb[n].mixture, anechoic[n].mixture)
+        echoes = set()
+        for image, direct in zip(reverb[n].references, anechoic[n].references, strict=True):
+            delayed = np.pad(direct, (20, 0))[:SAMPLES]
+            echo = float(delayed @ (image - direct) / (delayed @ delayed))
+            np.testing.assert_allclose(image, direct + echo * delayed, atol=1e-6)
+            echoes.add(round(echo, 3))
+        assert len(echoes) == 2
+        assert echoes < {0.2, 0.4, 0.6}  # as data_dirs has them
+
+
+def test_gains_cover_their_range(data_dirs):
+    config = replace(CONFIG, gain_db=(-2.0, 4.0), speed_percent=(100, 100))
+    dataset = mixtures(data_dirs, config)
+    peaks = np.concatenate([np.abs(dataset[n].references).max(1) for n in range(60)])
+    gains = 20 * np.log10(peaks / LEVEL)
+    assert gains.min() == pytest.approx(-2, abs=0.3)
+    assert gains.max() == pytest.approx(4, abs=0.3)
+    assert (gains > -2.001).all()
+    assert (gains < 4.001).all()
+
+
+def test_speeds_cover_their_range(data_dirs, tmp_path):
+    tone = np.sin(2 * np.pi * 2000 * np.arange(2 * FS) / FS)
+    write_audio(tmp_path / "tone.wav", tone, FS)
+    tones = tuple(Utterance(f"{s}1", tmp_path / "tone.wav", "LA", s, 2.0) for s in ("fa", "ma"))
+    config = replace(CONFIG, segment_s=1.0, speed_percent=(95, 105))
+    dataset = mixtures(data_dirs, config, utterances=tones)
+    references = np.concatenate([dataset[n].references for n in range(40)])
+    frequencies_hz = np.abs(np.fft.rfft(references * np.hanning(FS))).argmax(1)
+    assert set(frequencies_hz) == set(range(1900, 2101, 20))
+
+
+@pytest.mark.parametrize("samples", [800, 2400])
+def test_short_sources_are_placed_and_long_ones_cut(data_dirs, samples):
+    chosen = tuple(u for u in data_dirs.utterances.utterances if u.duration_s == samples / FS)
+    sources = [np.sign(read_mono(u.path)) for u in chosen]
+    config = replace(CONFIG, speed_percent=(100, 100))
+    dataset = mixtures(data_dirs, config, utterances=chosen)
+    starts = set()
+    for n in range(20):
+        for reference in dataset[n].references:
+            heard = np.sign(np.where(np.abs(reference) > 0.01, reference, 0))
+            (active,) = np.nonzero(heard)
+            assert len(active) == active[-1] - active[0] + 1 == min(samples, SAMPLES)
+            speech = heard[active]
+            matches = [
+                start - active[0]
+                for source in sources
+                for start in range(samples - len(speech) + 1)
+                if np.array_equal(source[start : start + len(speech)], speech)
+            ]
+            assert len(matches) == 1
+            starts.update(matches)
+    assert len(starts) > 30
+    assert all(-SAMPLES < start <= abs(samples - SAMPLES) for start in starts)
+
+
+def test_noise_that_is_too_short_is_repeated_and_silence_stays(data_dirs, tmp_path):
+    long = replace(CONFIG, segment_s=0.5)
+    assert np.abs(mixtures(data_dirs, long)[0].mixture[-2000:]).max() > 0.001
+    for noise in data_dirs.noise.noises:
+        write_audio(noise.path, np.zeros(4000), FS)
+    item = mixtures(data_dirs, replace(CONFIG, reference="reverb"))[0]
+    np.testing.assert_allclose(item.mixture, item.references.sum(0), atol=1e-6)
+
+
+def test_too_few_speakers_are_refused(data_dirs):
+    with pytest.raises(UserError, match="6 speakers, too few for mixtures of 7"):
+        mixtures(data_dirs, replace(CONFIG, num_speakers=7))
+
+
+@pytest.mark.parametrize("genders", [{}, dict.fromkeys(["fa", "fb", "fc", "ma", "mb", "mc"], "f")])
+def test_same_gender_needs_women_and_men(data_dirs, genders):
+    mixtures(data_dirs, genders=genders)
+    with pytest.raises(UserError, match="spk2gender"):
+        mixtures(data_dirs, replace(CONFIG, same_gender=0.5), genders=genders)
+
+
+def test_each_utterance_comes_once_per_pass(data_dirs):
+    dataset = utterances(data_dirs)
+    ids = [u.id for u in data_dirs.utterances.utterances]
+    passes = [
+        [dataset.utterance(len(ids) * epoch + n).id for n in range(len(ids))] for epoch in range(3)
+    ]
+    assert all(sorted(one) == ids for one in passes)
+    assert len(set(map(tuple, passes))) == 3
+    assert passes[0] != [utterances(data_dirs, seed=1).utterance(n).id for n in range(len(ids))]
+
+
+def test_a_clean_utterance_is_the_file(data_dirs):
+    dataset = utterances(data_dirs, room_share=0, noise_share=0, speed_percent=(100, 100))
+    for n in range(12):
+        expected = dataset.utterance(n)
+        assert dataset[n].text == expected.text
+        np.testing.assert_array_equal(dataset[n].waveform, read_mono(expected.path))
+
+
+def test_noise_and_rooms_of_single_utterances(data_dirs):
+    clean = utterances(data_dirs, room_share=0, noise_share=0)
+    noisy = utterances(data_dirs, room_share=0, noise_share=1, snr_db=(5.0, 25.0))
+    snrs = [
+        power_db(clean[n].waveform) - power_db(noisy[n].waveform - clean[n].waveform)
+        for n in range(40)
+    ]
+    assert 4.999 < min(snrs) < max(snrs) < 25.001
+    assert max(snrs) - min(snrs) > 12
+    in_room = utterances(data_dirs, room_share=1, noise_share=0)
+    for n in range(12):
+        dry, wet = clean[n].waveform, in_room[n].waveform
+        np.testing.assert_allclose(wet[:20], dry[:20], atol=1e-6)
+        assert len(wet) == len(dry)
+        assert np.abs(wet - dry).max() > 0.01
+
+
+def test_shares_of_noisy_and_reverberant_utterances(data_dirs):
+    clean = utterances(data_dirs, room_share=0, noise_share=0)
+    for share in ({"room_share": 0.3, "noise_share": 0}, {"room_share": 0, "noise_share": 0.3}):
+        some = utterances(data_dirs, **share)
+        changed = [
+            not np.allclose(some[n].waveform, clean[n].waveform, atol=1e-5) for n in range(200)
+        ]
+        assert np.mean(changed) == pytest.approx(0.3, abs=0.1)

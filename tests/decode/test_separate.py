@@ -1,0 +1,113 @@
+"""Separation of a data directory: whatever the batch, and only what is not there yet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sepasr.data.audio import read_mono
+from sepasr.data.datadir import Info
+from sepasr.data.scp import read_table
+from sepasr.decode.separate import separate_directory
+from sepasr.errors import UserError
+from sepasr.separator.model import Provenance, Separator, SeparatorConfig
+
+FS = 16000
+
+
+def tiny(seed: int = 0, **changes) -> Separator:
+    torch.manual_seed(seed)
+    small = {"channels": 16, "width": 8, "hidden": 8, "heads": 2, "layers": 1}
+    return Separator(SeparatorConfig(**small, depthwise_kernel=3, **changes)).eval()
+
+
+def streams(out: Path) -> dict[str, np.ndarray]:
+    return {file.name: soundfile.read(file)[0] for file in sorted((out / "wav").iterdir())}
+
+
+def mark(out: Path) -> list[str]:
+    """Put a sample in place of every stream; returns their names."""
+    for file in (out / "wav").iterdir():
+        soundfile.write(file, [0.5], FS)
+    return sorted(file.name for file in (out / "wav").iterdir())
+
+
+def made_again(out: Path) -> list[str]:
+    return [name for name, samples in streams(out).items() if len(samples) > 1]
+
+
+def test_streams_and_lists(data_dirs, tmp_path):
+    mixtures = data_dirs.mixtures
+    separate_directory(tiny(num_speakers=3), mixtures, tmp_path / "out")
+    for s in (1, 2, 3):
+        table = read_table(tmp_path / "out" / f"spk{s}.scp")
+        assert table == {
+            m.id: str(tmp_path / "out" / "wav" / f"{m.id}_spk{s}.wav") for m in mixtures.mixtures
+        }
+        for m in mixtures.mixtures:
+            assert len(read_mono(table[m.id], FS)) == len(read_mono(m.mixture))
+
+
+def test_a_result_does_not_depend_on_its_batch(data_dirs, tmp_path):
+    for batch in (1, 3, 8):
+        separate_directory(tiny(), data_dirs.mixtures, tmp_path / str(batch), batch)
+    fewer = replace(data_dirs.mixtures, mixtures=data_dirs.mixtures.mixtures[1:3])
+    separate_directory(tiny(), fewer, tmp_path / "fewer", 8)
+    alone = streams(tmp_path / "1")
+    assert len(alone) == 2 * len(data_dirs.mixtures.mixtures)
+    for other in ("3", "8", "fewer"):
+        for name, samples in streams(tmp_path / other).items():
+            np.testing.assert_allclose(samples, alone[name], atol=1e-6, err_msg=name)
+
+
+def test_what_is_there_is_not_made_again(data_dirs, tmp_path):
+    out = tmp_path / "out"
+    separate_directory(tiny(), data_dirs.mixtures, out)
+    mark(out)
+    (out / "wav" / "mix2_spk2.wav").unlink()
+    (out / "spk1.scp").unlink()
+    separate_directory(tiny(), data_dirs.mixtures, out)
+    assert made_again(out) == ["mix2_spk1.wav", "mix2_spk2.wav"]
+    assert (out / "spk1.scp").is_file()
+
+
+@pytest.mark.parametrize("other", ["weights", "history"])
+def test_streams_of_another_separator_are_made_again(data_dirs, tmp_path, other):
+    out = tmp_path / "out"
+    separate_directory(tiny(), data_dirs.mixtures, out)
+    names = mark(out)
+    separator = tiny(seed=1 if other == "weights" else 0)
+    if other == "history":
+        separator.provenance = Provenance("reverb")
+    separate_directory(separator, data_dirs.mixtures, out)
+    assert made_again(out) == names
+
+
+def test_an_interrupted_separation_has_no_lists_and_is_continued(data_dirs, tmp_path):
+    shortest = min(data_dirs.mixtures.mixtures, key=lambda m: m.duration_s)  # goes last
+    shortest.mixture.rename(tmp_path / "kept.wav")
+    with pytest.raises(UserError, match="no such audio file"):
+        separate_directory(tiny(), data_dirs.mixtures, tmp_path / "out", 1)
+    assert not list((tmp_path / "out").glob("spk*.scp"))
+    done = mark(tmp_path / "out")
+    assert done
+    assert not any(name.startswith(shortest.id) for name in done)
+    (tmp_path / "kept.wav").rename(shortest.mixture)
+    separate_directory(tiny(), data_dirs.mixtures, tmp_path / "out", 1)
+    assert not set(made_again(tmp_path / "out")) & set(done)
+    assert len(streams(tmp_path / "out")) == 2 * len(data_dirs.mixtures.mixtures)
+    assert len(read_table(tmp_path / "out" / "spk1.scp")) == len(data_dirs.mixtures.mixtures)
+
+
+def test_a_wrong_rate_is_refused(data_dirs, tmp_path):
+    with pytest.raises(UserError, match="16000 Hz mixtures for a separator of 8000 Hz"):
+        separate_directory(tiny(fs=8000), data_dirs.mixtures, tmp_path / "out")
+    claimed = replace(data_dirs.mixtures, info=Info("tiny", 8000))
+    with pytest.raises(UserError, match="16000 Hz where 8000 Hz is expected"):
+        separate_directory(tiny(fs=8000), claimed, tmp_path / "out")
+    assert not (tmp_path / "out" / "wav").exists()

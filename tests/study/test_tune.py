@@ -1,0 +1,39 @@
+"""The best of a grid, by the mean over families."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sepasr.config import load_config
+from sepasr.study.tune import Candidate, Outcome, family_mean, write_choice
+from sepasr.train.recipe import TrainConfig
+
+
+def outcome(lr: float, steps: int, **cpwer: float) -> Outcome:
+    families = {"tiny": "whisper", "base": "whisper", "sphinx": "gmm"}
+    mean = family_mean(cpwer, families)
+    return Outcome(Candidate(lr, steps, Path("/x")), cpwer, mean)
+
+
+def test_a_family_counts_once_however_many_members_have_read() -> None:
+    one = outcome(1e-4, 100, tiny=0.2, base=0.2, sphinx=0.8)
+    assert one.family_mean == pytest.approx(0.5)
+
+
+def test_the_best_over_families_is_written_as_a_delta(tmp_path: Path) -> None:
+    grid = [
+        outcome(1e-3, 200, tiny=0.1, base=0.1, sphinx=0.9),
+        outcome(3e-5, 200, tiny=0.3, base=0.3, sphinx=0.3),
+        outcome(3e-5, 100, tiny=0.3, base=0.3, sphinx=0.3),
+    ]
+    best = write_choice(grid, tmp_path / "grid.csv", tmp_path / "best.yaml")
+    assert best is grid[2]
+    config = load_config(TrainConfig, [tmp_path / "best.yaml"])
+    assert config.fit.steps == 100
+    assert config.fit.optimizer.lr == 3e-5
+    lines = (tmp_path / "grid.csv").read_text().splitlines()
+    assert lines[0] == "lr,steps,family_mean,tiny,base,sphinx"
+    assert lines[1] == "0.001,200,0.5000,0.1000,0.1000,0.9000"
+    assert len(lines) == 4
