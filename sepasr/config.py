@@ -31,6 +31,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise UserError(f"not valid YAML: {error.problem}", where=path, line=line) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"not valid YAML: {error}", where=path) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -56,7 +58,10 @@ def load_config(cls: type[T], files: Iterable[str | Path], overrides: Iterable[s
     for override in overrides:
         if "=" not in override:
             raise UserError(f"override '{override}' is not of the form name=value")
-        layers.append((f"override {override}", OmegaConf.from_dotlist([override])))
+        try:
+            layers.append((f"override {override}", OmegaConf.from_dotlist([override])))
+        except yaml.YAMLError:
+            raise UserError(f"override '{override}' has a value that is not valid YAML") from None
     for source, layer in layers:
         try:
             config = OmegaConf.merge(config, layer)

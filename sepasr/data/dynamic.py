@@ -17,6 +17,9 @@ from sepasr.data.audio import change_speed, read_audio, read_mono
 from sepasr.data.datadir import NoiseDir, RoomDir, Utterance, UtteranceDir
 from sepasr.errors import UserError
 
+ATTEMPTS = 1000
+"""Draws of speakers that may not be mixed before it is concluded that none may."""
+
 
 @dataclass(frozen=True)
 class MixingConfig:
@@ -94,7 +97,7 @@ class DynamicMixtures(Dataset):
         seed: items of another seed are other items.
 
     Raises:
-        UserError: there are fewer speakers than a mixture needs.
+        UserError: there are fewer speakers, or of a gender, than a mixture needs.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class DynamicMixtures(Dataset):
         config: MixingConfig,
         seed: int,
     ) -> None:
-        self.fs = utterances.info.fs
+        self.path, self.fs = utterances.path, utterances.info.fs
         self.noise, self.rooms, self.config, self.seed = noise, rooms, config, seed
         self.samples = round(config.segment_s * self.fs)
         self.by_speaker: dict[str, list[Utterance]] = {}
@@ -119,9 +122,12 @@ class DynamicMixtures(Dataset):
             )
         self.similar = utterances.similar
         self.genders = utterances.genders
-        if config.same_gender is not None and len(set(self.genders.values())) < 2:
+        needed = config.num_speakers if config.same_gender else 1
+        counts = [sum(self.genders.get(s) == gender for s in self.speakers) for gender in "fm"]
+        if config.same_gender is not None and min(counts) < needed:
             raise UserError(
-                "no spk2gender with women and men, which same_gender needs",
+                f"{counts[0]} women and {counts[1]} men in spk2gender, "
+                f"same_gender needs {needed} of each",
                 where=utterances.path,
                 remedy="prepare it with the speakers' genders, or leave same_gender out",
             )
@@ -133,6 +139,12 @@ class DynamicMixtures(Dataset):
         room = self.rooms.rooms[int(rng.integers(len(self.rooms.rooms)))]
         reverb, _ = read_audio(room.reverb, self.fs)
         anechoic, _ = read_audio(room.anechoic, self.fs)
+        if reverb.shape[1] < config.num_speakers:
+            raise UserError(
+                f"{reverb.shape[1]} source positions, too few for mixtures of "
+                f"{config.num_speakers}",
+                where=room.reverb,
+            )
         positions = rng.choice(reverb.shape[1], config.num_speakers, replace=False)
         images, references = [], []
         for speaker, position in zip(self._draw_speakers(rng), positions, strict=True):
@@ -162,12 +174,17 @@ class DynamicMixtures(Dataset):
         gender = "fm"[rng.integers(2)] if same else None
         chances = self.weights * [gender in (None, self.genders.get(s)) for s in self.speakers]
         chances /= chances.sum()
-        while True:
+        for _ in range(ATTEMPTS):
             drawn = [str(s) for s in rng.choice(self.speakers, count, False, chances)]
             mixed = len({self.genders.get(s) for s in drawn}) > 1
             alike = any(b in self.similar.get(a, ()) for a in drawn for b in drawn)
             if not alike and (same is None or mixed != same):
                 return drawn
+        raise UserError(
+            f"found no {count} speakers to mix",
+            where=self.path,
+            remedy="check spk2similar and same_gender, which may leave none",
+        )
 
     def _place(self, dry: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Cut a random segment of a long source, or set a short one at a random offset."""

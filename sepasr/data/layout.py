@@ -34,6 +34,7 @@ from sepasr.files import write_text
 INFO = "info.yaml"
 NOISE_FILES = ["wav.scp", "utt2dur"]
 ROOM_FILES = ["reverb.scp", "anechoic.scp"]
+SPEAKER_FILES = ["spk2utt", "spk2gender", "spk2similar"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def inspect(path: str | Path, names: list[str] | None = None) -> Contents:
     tables = {name: inspect_table(path / name) for name in names or expected_files(path)}
     problems += [problem for table in tables.values() for problem in table.problems]
 
-    by_id = [table for name, table in tables.items() if table.values and name[:4] != "spk2"]
+    by_id = [t for name, t in tables.items() if t.values and name not in SPEAKER_FILES]
     problems += check_same_ids(by_id)
     if info and info.cut == "min" and "text_spk1" in tables:
         what = "transcripts do not match sources that are cut (cut: min)"

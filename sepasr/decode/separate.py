@@ -73,7 +73,8 @@ def separate_directory(
         batch: mixtures of equal padded length that go together.
 
     Raises:
-        UserError: the directory's sampling rate is not the separator's.
+        UserError: the directory's sampling rate is not the separator's, or a mixture can't be read
+            or is not as long as the directory says.
     """
     fs = directory.info.fs
     if fs != separator.fs:
@@ -97,13 +98,26 @@ def separate_directory(
     separator.eval()
     with tqdm(total=len(missing), desc="separate", unit="mixture") as bar:
         for group in batches(missing, fs, batch):
-            waveforms = [read_mono(mixture.mixture, fs) for mixture in group]
+            waveforms = [_read(mixture, fs) for mixture in group]
             for mixture, estimates in zip(group, separate_batch(separator, waveforms), strict=True):
                 for file, estimate in zip(files[mixture.id], estimates, strict=True):
                     write_audio(file, estimate, fs)
             bar.update(len(group))
     for s in speakers:
         write_table(out / f"spk{s}.scp", {key: str(paths[s - 1]) for key, paths in files.items()})
+
+
+def _read(mixture: Mixture, fs: int) -> np.ndarray:
+    """The samples, as many as the bucket was chosen for."""
+    waveform = read_mono(mixture.mixture, fs)
+    expected = round(mixture.duration_s * fs)
+    if len(waveform) != expected:
+        raise UserError(
+            f"{len(waveform)} samples where the data directory has {expected} for '{mixture.id}'",
+            where=mixture.mixture,
+            remedy="prepare the data directory again",
+        )
+    return waveform
 
 
 def _claim(out: Path, separator: Separator) -> None:

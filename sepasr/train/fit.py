@@ -234,6 +234,12 @@ def steps_done(out: str | Path) -> int:
         ) from None
 
 
+def without_traceback(error: UserError) -> UserError:
+    """The mistake alone; torch puts a traceback before what a worker process raises."""
+    name = f"{UserError.__module__}.{UserError.__qualname__}: "
+    return UserError(str(error).rpartition(name)[2])
+
+
 def fit(
     module: TrainingModule,
     dataset: Dataset,
@@ -251,6 +257,9 @@ def fit(
         collate: makes a batch of items.
         valid: the validation batches.
         out: directory of checkpoints, logs and the exported model.
+
+    Raises:
+        UserError: an item can't be made, such as of audio that is missing or broken.
     """
     config = module.fit_config
     out = Path(out)
@@ -308,7 +317,10 @@ def fit(
         # Lightning asks for more workers than there are cores to spare.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*checkpoint directory.*not empty.*")
-        trainer.fit(module, loader, valid, ckpt_path=out / LAST if done else None)
+        try:
+            trainer.fit(module, loader, valid, ckpt_path=out / LAST if done else None)
+        except UserError as error:
+            raise without_traceback(error) from None
     if trainer.interrupted or trainer.global_step < config.steps:
         raise KeyboardInterrupt
     trainer.save_checkpoint(out / LAST)

@@ -197,6 +197,26 @@ def test_same_gender_needs_women_and_men(data_dirs, genders):
         mixtures(data_dirs, replace(CONFIG, same_gender=0.5), genders=genders)
 
 
+def test_mixtures_of_one_gender_need_as_many_of_each(data_dirs):
+    one_man = tuple(u for u in data_dirs.utterances.utterances if u.speaker not in ("ma", "mb"))
+    pairs = drawn_speakers(mixtures(data_dirs, replace(CONFIG, same_gender=0), utterances=one_man))
+    assert all("mc" in pair for pair in pairs)
+    with pytest.raises(UserError, match=r"3 women and 1 men .* needs 2 of each"):
+        mixtures(data_dirs, replace(CONFIG, same_gender=0.5), utterances=one_man)
+
+
+def test_speakers_of_whom_none_may_be_mixed_are_refused(data_dirs):
+    names = tuple(data_dirs.utterances.genders)
+    dataset = mixtures(data_dirs, similar={a: tuple(b for b in names if b != a) for a in names})
+    with pytest.raises(UserError, match=r"found no 2 speakers to mix .*spk2similar"):
+        dataset[0]
+
+
+def test_rooms_with_too_few_positions_are_refused(data_dirs):
+    with pytest.raises(UserError, match=r"room_reverb\.wav: 3 source positions"):
+        mixtures(data_dirs, replace(CONFIG, num_speakers=4))[0]
+
+
 def test_each_utterance_comes_once_per_pass(data_dirs):
     dataset = utterances(data_dirs)
     ids = [u.id for u in data_dirs.utterances.utterances]
