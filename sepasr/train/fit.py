@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.callbacks.progress import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -259,7 +260,8 @@ def fit(
         out: directory of checkpoints, logs and the exported model.
 
     Raises:
-        UserError: an item can't be made, such as of audio that is missing or broken.
+        UserError: Lightning refuses the settings, as those of a device that there isn't; or an item
+            can't be made, as of audio that is missing or broken.
     """
     config = module.fit_config
     out = Path(out)
@@ -267,41 +269,45 @@ def fit(
     done = steps_done(out)
     # Which devices there are not, and advertisements.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    trainer = lightning.Trainer(
-        max_steps=config.steps,
-        max_epochs=-1,
-        accumulate_grad_batches=config.accumulation,
-        precision=config.precision,  # type: ignore[arg-type]
-        gradient_clip_val=config.optimizer.gradient_norm,
-        accelerator=config.accelerator,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        strategy=config.strategy,
-        val_check_interval=config.valid_every * config.accumulation,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        default_root_dir=out,
-        logger=[
-            # A directory per (re)start: the logger would delete the file it resumes from.
-            CSVLogger(out, name="csv", version=f"from_step_{done}"),
-            TensorBoardLogger(out, name="", version="tensorboard"),
-        ],
-        callbacks=[
-            ModelCheckpoint(
-                out,
-                filename="last",
-                every_n_train_steps=config.save_every,
-                enable_version_counter=False,
-                save_on_train_epoch_end=False,
-            ),
-            Snapshots(config, out),
-            LearningRateMonitor("step"),
-            TQDMProgressBar(refresh_rate=10),
-        ],
-    )
+    try:
+        trainer = lightning.Trainer(
+            max_steps=config.steps,
+            max_epochs=-1,
+            accumulate_grad_batches=config.accumulation,
+            precision=config.precision,  # type: ignore[arg-type]
+            gradient_clip_val=config.optimizer.gradient_norm,
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            strategy=config.strategy,
+            val_check_interval=config.valid_every * config.accumulation,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            default_root_dir=out,
+            logger=[
+                # A directory per (re)start: the logger would delete the file it resumes from.
+                CSVLogger(out, name="csv", version=f"from_step_{done}"),
+                TensorBoardLogger(out, name="", version="tensorboard"),
+            ],
+            callbacks=[
+                ModelCheckpoint(
+                    out,
+                    filename="last",
+                    every_n_train_steps=config.save_every,
+                    enable_version_counter=False,
+                    save_on_train_epoch_end=False,
+                ),
+                Snapshots(config, out),
+                LearningRateMonitor("step"),
+                TQDMProgressBar(refresh_rate=10),
+            ],
+        )
+    except (ValueError, MisconfigurationException) as error:
+        remedy = "set fit.accelerator, devices, strategy and precision to what this machine has"
+        raise UserError(f"Lightning refuses the settings: {error}", remedy=remedy) from None
     module.batches_done = done * config.accumulation
     batches = EndlessBatches(
         config.batch, module.batches_done, trainer.global_rank, trainer.world_size

@@ -233,6 +233,8 @@ def test_train_with_a_bad_configuration(refused, train, tmp_path, text, message)
         ("loss.kind=magic", "unknown loss 'magic'"),
         ("loss.kind=guided", "needs an encoder"),
         ("fit.optimizer.schedule=steep", "unknown learning-rate schedule 'steep'"),
+        ("fit.accelerator=abacus", "'abacus'"),
+        ("fit.precision=exact", "'exact'"),
         ("mixing.num_speakers=3", "set mixing.num_speakers"),
         ("mixing.reference=reverb", "has anechoic references"),
     ],
