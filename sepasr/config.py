@@ -71,5 +71,8 @@ def load_config(cls: type[T], files: Iterable[str | Path], overrides: Iterable[s
             raise UserError(cause, where=source, remedy=f"known at the top: {known}") from None
     try:
         return OmegaConf.to_object(config)  # type: ignore[return-value]
+    except UserError as error:
+        # A class refuses what its values come to: which of the layers gave them isn't known here.
+        raise UserError(str(error), where=" + ".join(source for source, _ in layers)) from None
     except OmegaConfBaseException as error:
         raise UserError((error.msg or str(error)).splitlines()[0], where=layers[-1][0]) from None

@@ -52,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"sepasr {options.subcommand}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"sepasr {options.subcommand}: {place}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"sepasr {options.subcommand}: interrupted; run it again to go on", file=sys.stderr)
         return 130

@@ -44,6 +44,14 @@ class MixingConfig:
     reference: str = "anechoic"
     same_gender: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.segment_s <= 0:
+            raise UserError(f"mixing.segment_s is {self.segment_s}, not above 0")
+        for name in ("gain_db", "snr_db", "speed_percent"):
+            low, high = getattr(self, name)
+            if low > high or (name == "speed_percent" and low < 1):
+                raise UserError(f"mixing.{name} [{low}, {high}] is no range")
+
 
 def _from_db(level: float) -> np.float32:
     return np.float32(10 ** (level / 20))

@@ -51,6 +51,12 @@ class SeparatorConfig:
     attention_dropout: float = 0.1
     fs: int = 16000
 
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise UserError(f"width {self.width} can't be divided among {self.heads} heads")
+        if not 0 < self.stride <= self.kernel:
+            raise UserError(f"stride {self.stride} is not between 1 and the kernel {self.kernel}")
+
 
 @dataclass(frozen=True)
 class Provenance:

@@ -17,41 +17,13 @@ from lightning.pytorch.callbacks.progress import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sepasr.errors import UserError
+from sepasr.train.schedule import LatePlateau, OptimizerConfig, lr_factor
 
 LAST = "last.ckpt"
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """The optimiser and its learning rate over the steps.
-
-    Attributes:
-        lr: peak learning rate.
-        weight_decay: decoupled weight decay; 0 is plain Adam.
-        warmup_steps: linear rise from 0.
-        schedule: ``constant``; ``cosine`` (constant, then falling to ``final_lr`` over the last
-            ``decay_steps``); or ``plateau`` (halved when the validation loss has not fallen for
-            ``patience`` validations, once ``plateau_after`` steps have passed).
-        final_lr: where ``cosine`` ends.
-        decay_steps: how long ``cosine`` falls.
-        patience: for ``plateau``, in validations.
-        plateau_after: for ``plateau``, in steps.
-        gradient_norm: gradients are clipped to this norm.
-    """
-
-    lr: float = 5e-5
-    weight_decay: float = 0.0
-    warmup_steps: int = 0
-    schedule: str = "constant"
-    final_lr: float = 0.0
-    decay_steps: int = 0
-    patience: int = 3
-    plateau_after: int = 0
-    gradient_norm: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +61,11 @@ class FitConfig:
     accelerator: str = "auto"
     strategy: str = "auto"
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulation", "valid_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"fit.{name} is {getattr(self, name)}, less than 1")
 
 
 class EndlessBatches(Sampler[list[int]]):
@@ -157,48 +134,6 @@ class TrainingModule(lightning.LightningModule):
 
     def _may_decay(self) -> bool:
         return self.global_step >= self.fit_config.optimizer.plateau_after
-
-
-class LatePlateau(ReduceLROnPlateau):
-    """Halves the rate on a plateau, but only once ``may_decay`` says so."""
-
-    def __init__(self, optimizer: Optimizer, patience: int, may_decay: Callable[[], bool]) -> None:
-        super().__init__(optimizer, factor=0.5, patience=patience)
-        self.may_decay = may_decay
-
-    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
-        """Take the validation loss into account."""
-        if self.may_decay():
-            super().step(metrics, epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """State without the callable, which belongs to the module."""
-        return {k: v for k, v in super().state_dict().items() if k != "may_decay"}
-
-
-def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
-    """The learning rate of each step as a share of the peak.
-
-    Raises:
-        UserError: the schedule is unknown.
-    """
-    if config.schedule not in ("constant", "cosine"):
-        raise UserError(
-            f"unknown learning-rate schedule '{config.schedule}'",
-            remedy="constant, cosine or plateau",
-        )
-    floor = config.final_lr / config.lr
-
-    def factor(step: int) -> float:
-        rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-        if config.schedule == "constant":
-            return rise
-        remaining = (steps - step) / config.decay_steps if config.decay_steps else 1.0
-        progress = 1 - min(1.0, max(0.0, remaining))
-        cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item())
-        return rise * (floor + (1 - floor) * cosine)
-
-    return factor
 
 
 class Snapshots(Callback):

@@ -35,10 +35,10 @@ def claim(out: str | Path, inputs: Mapping[str, Any], *, overwrite: bool) -> Non
     """
     out = Path(out)
     text = yaml.safe_dump(dict(inputs), sort_keys=False)
-    if (out / CONFIG).is_file():
+    done = steps_done(out)
+    if (out / CONFIG).is_file() and done:
         before, now = read_yaml(out / CONFIG), yaml.safe_load(text)
         cause = _difference(_without_length(before), _without_length(now))
-        done = steps_done(out)
         if cause is None and done > inputs["fit"]["steps"]:
             cause = f"it was trained for {done} steps already"
         if cause is not None:

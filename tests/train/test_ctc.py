@@ -19,8 +19,9 @@ from sepasr.data.dynamic import UtteranceItem
 from sepasr.decode.recognisers.ctc import CtcDecoder, SentencePieceUnits
 from sepasr.errors import UserError
 from sepasr.train.ctc import CtcConfig, CtcModule, train_ctc
-from sepasr.train.fit import FitConfig, OptimizerConfig, fit, steps_done
+from sepasr.train.fit import FitConfig, fit, steps_done
 from sepasr.train.recipe import Sources
+from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.utterances import (
     BUCKET_SAMPLES,
     FS,

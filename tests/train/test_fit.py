@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from sepasr.data.dynamic import MixtureItem
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator, SeparatorConfig
-from sepasr.train.fit import FitConfig, OptimizerConfig, fit, lr_factor, steps_done
+from sepasr.train.fit import FitConfig, fit, steps_done
+from sepasr.train.schedule import OptimizerConfig, lr_factor
 from sepasr.train.separation import SeparationModule, collate
 
 

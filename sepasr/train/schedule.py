@@ -1,0 +1,88 @@
+"""The optimiser's settings and the learning rate over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from sepasr.errors import UserError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser and its learning rate over the steps.
+
+    Attributes:
+        lr: peak learning rate.
+        weight_decay: decoupled weight decay; 0 is plain Adam.
+        warmup_steps: linear rise from 0.
+        schedule: ``constant``; ``cosine`` (constant, then falling to ``final_lr`` over the last
+            ``decay_steps``); or ``plateau`` (halved when the validation loss has not fallen for
+            ``patience`` validations, once ``plateau_after`` steps have passed).
+        final_lr: where ``cosine`` ends.
+        decay_steps: how long ``cosine`` falls.
+        patience: for ``plateau``, in validations.
+        plateau_after: for ``plateau``, in steps.
+        gradient_norm: gradients are clipped to this norm.
+    """
+
+    lr: float = 5e-5
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    schedule: str = "constant"
+    final_lr: float = 0.0
+    decay_steps: int = 0
+    patience: int = 3
+    plateau_after: int = 0
+    gradient_norm: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise UserError(f"fit.optimizer.lr is {self.lr}, not above 0")
+
+
+class LatePlateau(ReduceLROnPlateau):
+    """Halves the rate on a plateau, but only once ``may_decay`` says so."""
+
+    def __init__(self, optimizer: Optimizer, patience: int, may_decay: Callable[[], bool]) -> None:
+        super().__init__(optimizer, factor=0.5, patience=patience)
+        self.may_decay = may_decay
+
+    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
+        """Take the validation loss into account."""
+        if self.may_decay():
+            super().step(metrics, epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State without the callable, which belongs to the module."""
+        return {k: v for k, v in super().state_dict().items() if k != "may_decay"}
+
+
+def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
+    """The learning rate of each step as a share of the peak.
+
+    Raises:
+        UserError: the schedule is unknown.
+    """
+    if config.schedule not in ("constant", "cosine"):
+        raise UserError(
+            f"unknown learning-rate schedule '{config.schedule}'",
+            remedy="constant, cosine or plateau",
+        )
+    floor = config.final_lr / config.lr
+
+    def factor(step: int) -> float:
+        rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+        if config.schedule == "constant":
+            return rise
+        remaining = (steps - step) / config.decay_steps if config.decay_steps else 1.0
+        progress = 1 - min(1.0, max(0.0, remaining))
+        cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item())
+        return rise * (floor + (1 - floor) * cosine)
+
+    return factor
