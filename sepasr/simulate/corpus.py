@@ -63,8 +63,8 @@ class CorpusConfig:
     """
 
     seed: int = 0
-    num_train_hibari: int = 1600
-    num_train_joe: int = 500
+    num_train_hibari: int = 1700
+    num_train_joe: int = 900
     num_train_espeak: int = 500
     num_dev: int = 32
     num_test: int = 24
