@@ -88,6 +88,12 @@ def test_round_trip_through_files(tmp_path: Path) -> None:
     assert not loaded.training
 
 
+def test_the_package_offers_it() -> None:
+    import sepasr
+
+    assert sepasr.Separator is Separator
+
+
 def test_float16_storage_loads_as_float32(tmp_path: Path) -> None:
     separator = tiny()
     separator.save_pretrained(tmp_path, torch.float16)
