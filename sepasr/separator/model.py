@@ -76,8 +76,9 @@ def match_level(estimates: Tensor, mixture: Tensor) -> Tensor:
     """Scale estimates by one gain per mixture so that their sum fits the mixture best.
 
     SI-SDR leaves the scale of the estimates free, recognisers and embeddings do not. The gain is
-    the least-squares one, g = <x, sum_c e_c> / |sum_c e_c|^2. Where the sum is silent, or points
-    away from the mixture, the gain is 1: there is nothing to fit.
+    the least-squares one, g = <x, sum_c e_c> / |sum_c e_c|^2. It may be negative: SI-SDR leaves the
+    sign free as well, and a recogniser that hears raw waveforms doesn't. Where the sum is silent
+    the gain is 1: there is nothing to fit.
 
     Args:
         estimates: (batch, speakers, samples).
@@ -89,7 +90,7 @@ def match_level(estimates: Tensor, mixture: Tensor) -> Tensor:
     total = estimates.sum(1)
     energy = total.square().sum(-1)
     product = (mixture * total).sum(-1)
-    fits = (energy > 1e-10) & (product > 0)
+    fits = energy > 1e-10
     gain = torch.where(fits, product / torch.where(fits, energy, 1.0), 1.0)
     return estimates * gain[:, None, None]
 
