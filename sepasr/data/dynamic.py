@@ -221,8 +221,11 @@ class DynamicUtterances(Dataset):
         seed: items of another seed are other items.
         room_share: share of the items that are heard in a room.
         noise_share: share of the items with noise.
-        snr_db: level of the speech over the noise.
+        snr_db: level of the speech, silence left out, over the noise.
         speed_percent: speed of the speech.
+        silence_share: share of the items with silence around the speech, as the shorter sentence of
+            a mixture has.
+        silence_s: the longest such silence, before and after together.
     """
 
     def __init__(
@@ -236,12 +239,15 @@ class DynamicUtterances(Dataset):
         noise_share: float = 0.5,
         snr_db: tuple[float, float] = (5.0, 25.0),
         speed_percent: tuple[int, int] = (95, 105),
+        silence_share: float = 0.0,
+        silence_s: float = 3.0,
     ) -> None:
         self.fs = utterances.info.fs
         self.utterances = utterances.utterances
         self.noise, self.rooms, self.seed = noise, rooms, seed
         self.room_share, self.noise_share = room_share, noise_share
         self.snr_db, self.speed_percent = snr_db, speed_percent
+        self.silence_share, self.silence_s = silence_share, silence_s
 
     def utterance(self, index: int) -> Utterance:
         """What item ``index`` says: each utterance once per pass, each pass in another order."""
@@ -249,10 +255,24 @@ class DynamicUtterances(Dataset):
         order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.utterances))
         return self.utterances[int(order[position])]
 
+    def silence(self, index: int) -> tuple[float, float]:
+        """Seconds of silence before and after what item ``index`` says."""
+        rng = np.random.default_rng([self.seed, index, 1])
+        if rng.random() >= self.silence_share:
+            return 0.0, 0.0
+        seconds, before = rng.uniform(0, self.silence_s), rng.random()
+        return seconds * before, seconds * (1 - before)
+
+    def duration_s(self, index: int) -> float:
+        """Length of item ``index`` in seconds, but for its change of speed."""
+        return self.utterance(index).duration_s + sum(self.silence(index))
+
     def __getitem__(self, index: int) -> UtteranceItem:
         rng = np.random.default_rng([self.seed, index])
         utterance = self.utterance(index)
         speech = _read_source(utterance, self.fs, self.speed_percent, rng)
+        spoken = len(speech)
+        speech = np.pad(speech, [round(seconds * self.fs) for seconds in self.silence(index)])
         if rng.random() < self.room_share:
             room = self.rooms.rooms[int(rng.integers(len(self.rooms.rooms)))]
             reverb, _ = read_audio(room.reverb, self.fs)
@@ -260,5 +280,6 @@ class DynamicUtterances(Dataset):
             speech = fftconvolve(speech, response)[: len(speech)]
         if rng.random() < self.noise_share:
             noise = _draw_noise(self.noise, len(speech), self.fs, rng)
-            speech = speech + _scaled_noise(noise, _power(speech), rng.uniform(*self.snr_db))
+            power = _power(speech) * len(speech) / spoken
+            speech = speech + _scaled_noise(noise, power, rng.uniform(*self.snr_db))
         return UtteranceItem(speech.astype(np.float32), utterance.text)

@@ -31,6 +31,8 @@ class HearingConfig:
         noise_share: share of the later utterances with noise.
         snr_db: level of the speech over the noise, from and to.
         speed_percent: speed of the speech, from and to.
+        silence_share: share of the later utterances with silence before and after.
+        silence_s: the longest such silence, both ends together.
         pool: batches that are drawn together and share out their utterances by length.
     """
 
@@ -39,6 +41,8 @@ class HearingConfig:
     noise_share: float = 0.5
     snr_db: tuple[float, float] = (5.0, 25.0)
     speed_percent: tuple[int, int] = (95, 105)
+    silence_share: float = 0.0
+    silence_s: float = 3.0
     pool: int = 16
 
 
@@ -66,7 +70,7 @@ class TrainingUtterances(Dataset):
         batch: int,
         seed: int,
     ) -> None:
-        def heard(room_share: float, noise_share: float) -> DynamicUtterances:
+        def heard(room_share: float, noise_share: float, silence_share: float) -> DynamicUtterances:
             return DynamicUtterances(
                 utterances,
                 noise,
@@ -76,25 +80,30 @@ class TrainingUtterances(Dataset):
                 noise_share=noise_share,
                 snr_db=config.snr_db,
                 speed_percent=config.speed_percent,
+                silence_share=silence_share,
+                silence_s=config.silence_s,
             )
 
-        self.clean, self.augmented = heard(0.0, 0.0), heard(config.room_share, config.noise_share)
+        self.clean = heard(0.0, 0.0, 0.0)
+        self.augmented = heard(config.room_share, config.noise_share, config.silence_share)
         self.clean_items = config.clean_steps * batch
         self.batch, self.pool, self.seed = batch, config.pool, seed
         self._block, self._order = -1, np.empty(0, dtype=np.int64)
 
     def __getitem__(self, index: int) -> UtteranceItem:
-        heard = self.clean if index < self.clean_items else self.augmented
         block, place = divmod(index, self.batch * self.pool)
         if block != self._block:
             self._block, self._order = block, self._draw(block)
-        return heard[int(self._order[place])]
+        return self._heard(index)[int(self._order[place])]
+
+    def _heard(self, index: int) -> DynamicUtterances:
+        return self.clean if index < self.clean_items else self.augmented
 
     def _draw(self, block: int) -> np.ndarray:
         """Numbers of the items of a pool, batch after batch."""
         size = self.batch * self.pool
         items = np.arange(block * size, (block + 1) * size)
-        durations = [self.clean.utterance(int(item)).duration_s for item in items]
+        durations = [self._heard(int(item)).duration_s(int(item)) for item in items]
         batches = items[np.argsort(durations, kind="stable")].reshape(self.pool, self.batch)
         return np.random.default_rng([self.seed, block]).permutation(batches).reshape(-1)
 

@@ -261,3 +261,24 @@ def test_shares_of_noisy_and_reverberant_utterances(data_dirs):
             not np.allclose(some[n].waveform, clean[n].waveform, atol=1e-5) for n in range(200)
         ]
         assert np.mean(changed) == pytest.approx(0.3, abs=0.1)
+
+
+def test_silence_around_some_utterances(data_dirs):
+    plain = utterances(data_dirs, room_share=0, noise_share=0, speed_percent=(100, 100))
+    settings = {"room_share": 0, "speed_percent": (100, 100), "silence_s": 0.5}
+    some = utterances(data_dirs, noise_share=0, silence_share=0.3, **settings)
+    spans = np.array([some.silence(n) for n in range(400)])
+    assert np.mean(spans.sum(1) > 0) == pytest.approx(0.3, abs=0.1)
+    assert 0.45 < spans.sum(1).max() <= 0.5
+    assert np.all(spans.max(0) > 0.3)
+    noisy = utterances(data_dirs, noise_share=1, silence_share=1, snr_db=(10, 10), **settings)
+    whole = utterances(data_dirs, noise_share=0, silence_share=1, **settings)
+    for n in range(40):
+        before, after = (round(seconds * FS) for seconds in some.silence(n))
+        waveform = some[n].waveform
+        assert len(waveform) == pytest.approx(some.duration_s(n) * FS, abs=2)
+        np.testing.assert_array_equal(waveform[before : len(waveform) - after], plain[n].waveform)
+        assert not waveform[:before].any()
+        # The ratio is that of the speech alone: LEVEL is the root of its mean square.
+        noise = noisy[n].waveform - whole[n].waveform
+        assert power_db(noise) == pytest.approx(20 * np.log10(LEVEL) - 10, abs=0.2)

@@ -287,6 +287,25 @@ def test_training_utterances_are_clean_first_and_of_similar_length(tmp_path: Pat
     np.testing.assert_array_equal(dataset[7].waveform, items[7].waveform)
 
 
+def test_silence_counts_for_similar_lengths(tmp_path: Path) -> None:
+    sources, _ = data_directories(tmp_path)
+    hearing = HearingConfig(1, 0.0, 0.0, silence_share=0.5, silence_s=2.0, pool=3)
+    dataset = TrainingUtterances(
+        UtteranceDir.load(sources.utterances),
+        NoiseDir.load(sources.noise),
+        RoomDir.load(sources.rooms),
+        replace(hearing, speed_percent=(100, 100)),
+        4,
+        seed=0,
+    )
+    lengths = np.array([len(dataset[i].waveform) for i in range(24)]).reshape(2, 3, 4)
+    for pool in lengths[1:]:  # the first one is partly clean
+        spans = sorted((batch.min(), batch.max()) for batch in pool)
+        assert all(a[1] <= b[0] + 1 for a, b in pairwise(spans))
+    longest = max(u.duration_s for u in UtteranceDir.load(sources.utterances).utterances)
+    assert lengths[0, 0].max() <= longest * FS < lengths.max()
+
+
 def test_whole_training_from_directories_and_yaml(tmp_path: Path) -> None:
     sources, dev = data_directories(tmp_path)
     settings = {
