@@ -3,7 +3,11 @@
 from setuptools import find_packages, setup
 
 IMPORTED = [
+    "av>=16,<19",
     "ctranslate2>=4.6,<5",
+    "dask>=2026.7,<2027",
+    "dask-jobqueue>=0.9,<0.10",
+    "distributed>=2026.7,<2027",
     "espnet>=202511",
     "espnet-s3prl>=2026.5",  # imported as s3prl
     "faster-whisper>=1.2,<2",

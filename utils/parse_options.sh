@@ -14,6 +14,12 @@
 # Then `--stage 3`, `--stage=3`, `--from-scratch true` and `--help` work; a name that begins with a
 # capital is not an option. Where the default is true or false only these are taken, where it is an
 # unquoted integer only integers. What follows the options, or `--`, stays in "$@".
+#
+# One option may name a file with further options, and with other defaults for those of the script:
+#
+#     recipe=mini          # its options are in egs/RECIPE/options.sh
+#     Options_of=(recipe egs/ /options.sh)
+#
 # A mistake of the user's is one line on stderr and ends the script with status 2.
 
 # Every name here is a long one, because a short one could be an option of the script's.
@@ -24,6 +30,9 @@ option_comment='^([[:space:]]*)#[[:space:]]?(.*)$'
 option_names=()
 option_kinds=()    # of each name: text, integer or boolean
 option_defaults=() # of each name
+option_more=       # the file of further options
+option_names_own=()  # the names without those that only that file has
+option_names_more=() # and these
 
 option_fail() {
     printf '%s: %s\n' "${option_script##*/}" "$1" >&2
@@ -35,7 +44,38 @@ option_block() {
     sed -E '/^(\.|source) .*parse_options\.sh/,$d; /^# shellcheck/d; /^#!/d' "$option_script"
 }
 
-option_read() {
+# Print the lines of the file of further options, but not other defaults for the script's own.
+option_block_more() {
+    local option_line
+    [[ -n $option_more ]] || return 0
+    while IFS= read -r option_line; do
+        [[ $option_line =~ $option_assignment && " ${option_names_own[*]-} " == *" ${BASH_REMATCH[1]} "* ]] ||
+            printf '%s\n' "$option_line"
+    done < <(sed '/^# shellcheck/d; /^#!/d' "$option_more")
+}
+
+# Take the options and defaults of the file that an option names.
+option_take_more() { # the script's arguments
+    local option_name=${Options_of[0]} option_others
+    while [[ $# -gt 0 && $1 != -- ]]; do
+        case $1 in
+            "--$option_name") printf -v "$option_name" '%s' "${2-}" ;;
+            "--$option_name="*) printf -v "$option_name" '%s' "${1#*=}" ;;
+        esac
+        shift
+    done
+    option_more=${Options_of[1]}${!option_name}${Options_of[2]}
+    if [[ ! -f $option_more ]]; then
+        option_others=$(compgen -G "${Options_of[1]}*${Options_of[2]}" || true)
+        option_others=${option_others//"${Options_of[1]}"/}
+        option_others=${option_others//"${Options_of[2]}"/}
+        option_fail "unknown $option_name '${!option_name}' (there are: ${option_others//$'\n'/ })"
+    fi
+    # shellcheck source=/dev/null
+    . "$option_more"
+}
+
+option_read() { # the lines are on standard input
     local option_line option_name option_text option_kind
     while IFS= read -r option_line; do
         [[ $option_line =~ $option_assignment ]] || continue
@@ -45,7 +85,7 @@ option_read() {
         option_names+=("$option_name")
         option_kinds+=("$option_kind")
         option_defaults+=("${!option_name}")
-    done < <(option_block)
+    done
 }
 
 # Print the comment at the top of the script, then its options with their defaults.
@@ -75,7 +115,7 @@ option_help() {
         else
             printf '\n %s:\n' "${BASH_REMATCH[2]}"
         fi
-    done < <(option_block)
+    done < <(option_block && option_block_more)
 }
 
 # Print how many letters must be changed, added or removed to make $2 of $1.
@@ -125,7 +165,12 @@ option_set() {
     printf -v "$option_name" '%s' "$2"
 }
 
-option_read
+[[ -z ${Options_of-} ]] || option_take_more "$@"
+option_read < <(option_block)
+option_names_own=(${option_names[@]+"${option_names[@]}"})
+option_read < <(option_block_more)
+# shellcheck disable=SC2034 # for the script
+option_names_more=("${option_names[@]:${#option_names_own[@]}}")
 while [[ $# -gt 0 ]]; do
     case $1 in
         -h | --help)

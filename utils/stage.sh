@@ -14,9 +14,11 @@
 # A marker is a text file that lists what its stage depended on: the values of options, and the
 # SHA-256 of files, among which are the markers of the stages before. It is written last, so that a
 # stage which was broken off has none and is taken up again.
-# $stage and $stop_stage are the script's own: the first and the last stage to run.
+# $stage and $stop_stage are the script's own: the first and the last stage to run. With its
+# dry_run=true, `once` says what there is to do instead of doing it, and nothing is touched.
 
-stage_number= # the stage that is running, for messages
+stage_number=  # the stage that is running, for messages
+stage_planned=() # markers of what a dry run has found to do
 
 # Print one line of progress.
 log() {
@@ -44,6 +46,7 @@ stage_wanted() {
 # End the script unless all of $2..., markers of the stages up to $1, are there.
 stage_needs() {
     local marker
+    [[ ${dry_run-} != true ]] || return 0
     for marker in "${@:2}"; do
         [[ -f $marker ]] || fail "stages 0-$1 come first (there is no $marker); begin with --stage 0"
     done
@@ -55,6 +58,8 @@ stage_keys() {
     for key in "$@"; do
         if [[ $key =~ ^[A-Za-z_][A-Za-z0-9_]*= ]]; then
             printf '%s\n' "${key//$'\n'/ }"
+        elif [[ ! -f $key && ${dry_run-} == true ]]; then
+            printf '%s (not there yet)\n' "$key"
         else
             [[ -f $key ]] || fail "there is no file $key, on which the stage depends"
             sum=$(sha256 "$key")
@@ -119,9 +124,36 @@ once() {
         keys+=("$1")
         shift
     done
-    if ! stage_is_done "$marker" "${keys[@]}"; then
+    shift
+    if [[ ${dry_run-} == true ]]; then
+        stage_plan "$marker" "$what" "$(stage_keys "${keys[@]}")" "$@"
+    elif ! stage_is_done "$marker" "${keys[@]}"; then
         log "$what"
-        "${@:2}" || exit # set -e is off where this is called in a condition
+        "$@" || exit # set -e is off where this is called in a condition
         mark_stage "$marker"
+    fi
+}
+
+# Say what `once` would do: whether the marker $1 holds with the keys $3, and what the command $4...
+# would read, write and need. A `sepasr` command tells that itself, a script in its first comment.
+stage_plan() {
+    local before='' earlier
+    [[ ! -f $1 ]] || before=$(<"$1")
+    earlier=$(grep -Fom 1 "${stage_planned[@]/#/-e}" <<<"$3" 2>/dev/null) || true
+    if [[ -z $before ]]; then
+        log "to do: $2"
+    elif [[ $before != "$3" ]]; then
+        log "to do again, for $(stage_change "$before" "$3"): $2"
+    elif [[ -n $earlier ]]; then
+        log "to do again, for $earlier will change: $2"
+    else
+        log "complete: $2"
+        return
+    fi
+    stage_planned+=("$1")
+    if [[ $4 != sepasr ]]; then
+        sed -n '2,${/^#/!q; s/^# /    /p;}' "$4"
+    elif command -v sepasr >/dev/null; then
+        sepasr plan "${@:5}" || exit
     fi
 }

@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
-# Put a starting point in place: utils/take_start.sh EXP WAV2VEC2_MINI SEPARATOR
+# Put starting points in place: utils/take_start.sh EXP DIR...
+# A folder is named after what it holds, separator or wav2vec2_mini, or is the folder final in one
+# of that name.
 set -euo pipefail
 exp=$1
 
 rm -rf "$exp/start"
 mkdir -p "$exp/start"
-cp -r "$2" "$exp/start/wav2vec2_mini"
-cp -r "$3" "$exp/start/separator"
-# As a recogniser and as an encoder of the loss, wav2vec2_mini is this one from here on.
-for kind in encoder asr; do
-    mkdir -p "$exp/conf/$kind"
-    echo "model: $exp/start/wav2vec2_mini" >"$exp/conf/$kind/wav2vec2_mini.yaml"
+for from in "${@:2}"; do
+    name=$(basename "${from%/final}")
+    cp -r "$from" "$exp/start/$name"
+    if [[ $name == wav2vec2_mini ]]; then
+        # As a recogniser and as an encoder of the loss, it is this one from here on.
+        for kind in encoder asr; do
+            mkdir -p "$exp/conf/$kind"
+            echo "model: $exp/start/$name" >"$exp/conf/$kind/$name.yaml"
+        done
+    fi
 done

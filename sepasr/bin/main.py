@@ -11,15 +11,19 @@ from sepasr.errors import UserError
 
 SUBCOMMANDS = {
     "simulate": "make the speech, rooms, noise and mixtures of the embedded corpus",
+    "build": "make WHAMR, and rooms to train in, from WSJ0 and WHAM's noise",
     "prepare": "write Kaldi-style data directories from a corpus",
+    "prepare_librimix": "write those of Libri2Mix or Libri3Mix",
     "train": "pretrain or fine-tune a separator",
     "train_ctc": "train a small Wav2Vec2 recogniser",
+    "submit": "run a training as a SLURM job",
     "tune": "choose the fine-tuning of every system on the development set",
     "separate": "separate recordings, or the mixtures of a data directory",
     "recognise": "decode the streams of a system with a recogniser",
     "transcribe": "separate a recording and write down what each speaker says",
     "score": "score separated and recognised mixtures into tables",
     "show": "print the tables of results once more",
+    "plan": "say what a subcommand would read, write and need, without running it",
 }
 
 
@@ -36,7 +40,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         if given[:1] == [name]:
             module = importlib.import_module(f"sepasr.bin.{name}")
             module.add_arguments(subparser)
-            subparser.set_defaults(run=module.run)
+            subparser.set_defaults(run=module.run, needs=getattr(module, "needs", None))
     return parser.parse_args(given)
 
 

@@ -5,19 +5,26 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sepasr.bin.workers import add_worker_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of each kind of directory."""
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     whamr = kinds.add_parser("whamr", help="mixtures of a WHAMR tree: one directory per set")
     whamr.add_argument("--whamr", type=Path, required=True, help="holds wav16k or wav8k")
-    whamr.add_argument("--wsj0", type=Path, help="WSJ0, for the transcripts")
+    whamr.add_argument("--wsj0", type=Path, help="WSJ0, for transcripts, utterances and comparison")
     whamr.add_argument("--sets", nargs="+", default=["tr", "cv", "tt"], choices=["tr", "cv", "tt"])
-    whamr.add_argument("--cut", default="max", choices=["max", "min"])
+    whamr.add_argument("--cut", default="max", help="or min (default: %(default)s)")
     whamr.add_argument("--condition", default="mix_both_reverb", help="folder of the mixtures")
-    whamr.add_argument("--reference", default="anechoic", choices=["anechoic", "reverb"])
+    whamr.add_argument("--reference", default="anechoic", help="or reverb (default: %(default)s)")
     whamr.add_argument("--allow-partial", action="store_true", help="fewer mixtures than WHAMR has")
     whamr.add_argument("--no-text", action="store_true", help="without transcripts")
+    whamr.add_argument("--styles", nargs="*", default=[], help="subsets of tt by style: nvp, vp")
+    whamr.add_argument("--training", action="store_true", help="also what dynamic mixing needs")
+    whamr.add_argument("--noise", type=Path, help="for --training without a set tr: WHAM's noise")
+    whamr.add_argument("--rirs", type=Path, help="for --training: impulse responses of rooms")
+    whamr.add_argument("--check", action="store_true", help="only look whether all files are there")
     utterances = kinds.add_parser("utterances", help="single utterances of a subset of WSJ0")
     utterances.add_argument("--wsj0", type=Path, required=True)
     utterances.add_argument("--subset", default="si_tr_s")
@@ -31,39 +38,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
         kind.add_argument("--corpus", required=True, help="name of the corpus, for the tables")
         kind.add_argument("--out", type=Path, required=True)
+        add_worker_arguments(kind)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the directories."""
-    from sepasr.data.utterances import prepare_noise, prepare_rirs, prepare_utterances
-    from sepasr.data.whamr import prepare_whamr
+    from sepasr.data.utterances import read_noise, read_rirs, read_subset
 
-    fs, corpus, out = options.fs, options.corpus, options.out
+    common = {"corpus": options.corpus, "jobs": options.jobs, "cluster": options.cluster}
     if options.kind == "whamr":
-        prepare_whamr(
-            options.whamr,
-            options.wsj0,
-            out,
-            options.sets,
-            fs=fs,
-            cut=options.cut,
-            condition=options.condition,
-            reference=options.reference,
-            allow_partial=options.allow_partial,
-            text=not options.no_text,
-            corpus=corpus,
-        )
+        _prepare_whamr(options)
     elif options.kind == "utterances":
-        prepare_utterances(
+        read_subset(
             options.wsj0,
             options.subset,
-            out,
-            fs,
+            options.out,
+            options.fs,
             similar=options.similar,
             genders=options.genders,
-            corpus=corpus,
-        )
+            **common,
+        ).write()
     elif options.kind == "noise":
-        prepare_noise(options.noise, out, fs, corpus=corpus)
+        read_noise(options.noise, options.out, options.fs, **common).write()
     else:
-        prepare_rirs(options.rirs, out, fs, corpus=corpus)
+        read_rirs(options.rirs, options.out, options.fs, **common).write()
+
+
+def _prepare_whamr(options: argparse.Namespace) -> None:
+    from sepasr.data.datadir import write_directories
+    from sepasr.data.whamr import DIRECTORIES, read_material, read_sets
+    from sepasr.data.whamr_tree import Whamr, check_tree
+    from sepasr.errors import UserError
+
+    whamr = Whamr(options.whamr, options.fs, options.cut, options.condition, options.reference)
+    if options.check:
+        check_tree(whamr, options.sets, allow_partial=options.allow_partial)
+        return
+    if options.training and options.wsj0 is None:
+        raise UserError("--training without --wsj0", remedy="its utterances are mixed")
+    workers = {"jobs": options.jobs, "cluster": options.cluster}
+    directories = read_sets(
+        whamr,
+        options.wsj0,
+        options.out,
+        options.sets,
+        allow_partial=options.allow_partial,
+        text=not options.no_text,
+        styles=options.styles,
+        corpus=options.corpus,
+        **workers,
+    )
+    if not options.training:
+        write_directories(directories, options.out, known=())
+        return
+    material = read_material(
+        directories, options.wsj0, options.out, noise=options.noise, rirs=options.rirs, **workers
+    )
+    write_directories([*directories, *material], options.out, DIRECTORIES)

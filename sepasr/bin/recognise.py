@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sepasr.bin.workers import add_worker_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="data directory of the mixtures")
     parser.add_argument("--exp", type=Path, required=True, help="folder of experiments")
     parser.add_argument("--systems", nargs="+", required=True, help="folders below EXP/separate")
+    add_worker_arguments(parser, 0, "processes of this machine (default: by the recogniser's YAML)")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -28,12 +31,24 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.decode.cache import TranscriptCache
     from sepasr.decode.recognise import recognise, streams_of
     from sepasr.decode.recogniser import load_recogniser
+    from sepasr.parallel import OncePerProcess
 
     data = MixtureDir.load(options.data)
     first, *deltas = options.recogniser
-    recogniser = load_recogniser(first, options.asr_source, options.overrides, deltas=deltas)
+    load = OncePerProcess(
+        load_recogniser, (first, options.asr_source, tuple(options.overrides), tuple(deltas))
+    )
+    recogniser = load()
     streams = {name: streams_of(data, options.exp / "separate" / name) for name in options.systems}
     with TranscriptCache(options.exp / "transcripts.sqlite") as cache:
         for name, found in streams.items():
             print(f"{recogniser.name} reads {name}", flush=True)
-            recognise(found, recogniser, cache, options.exp / "decode" / name / recogniser.name)
+            recognise(
+                found,
+                recogniser,
+                cache,
+                options.exp / "decode" / name / recogniser.name,
+                load=load,
+                jobs=options.jobs or recogniser.processes,
+                cluster=options.cluster,
+            )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sepasr.bin.workers import add_worker_arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -14,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exp", type=Path, required=True, help="folder of experiments")
     parser.add_argument("--systems", nargs="+", required=True, help="folders below EXP/separate")
     parser.add_argument("--recognisers", nargs="+", required=True, help="that have read them")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+    add_worker_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -43,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     data = MixtureDir.load(options.data)
     systems = [system_info(exp, folder) for folder in options.systems]
     recognisers = [recogniser_info(exp, options.systems[0], name) for name in options.recognisers]
-    scores = score(data, systems, recognisers, exp, jobs=options.jobs)
+    scores = score(data, systems, recognisers, exp, jobs=options.jobs, cluster=options.cluster)
     scores.write(out)
     names = {system.name for system in systems}
     results = summarise(

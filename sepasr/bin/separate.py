@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sepasr.bin.workers import add_worker_arguments
+
 PRETRAINED = Path(__file__).parents[2] / "egs/mini_whamr/pretrained/separator"
 
 
@@ -35,26 +37,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch", type=int, default=8, help="mixtures at a time (data directories)"
     )
     add_model_arguments(parser)
+    add_worker_arguments(parser)
+
+
+def needs(options: argparse.Namespace) -> list[str]:
+    """Disk for the streams of a data directory that is there already."""
+    from sepasr.bin.plan import size
+    from sepasr.data.datadir import MixtureDir
+
+    lines = []
+    for source in options.input:
+        if (source / "info.yaml").is_file():
+            data = MixtureDir.load(source)
+            seconds = sum(len(m.references) * m.duration_s for m in data.mixtures)
+            lines.append(f"disk: {size(4 * data.info.fs * seconds)} for {source}")
+    return lines
 
 
 def run(options: argparse.Namespace) -> None:
     """Separate everything that is named."""
     from sepasr.data.datadir import MixtureDir
     from sepasr.data.scp import write_table
-    from sepasr.decode.device import to_device
     from sepasr.decode.recording import find_recordings, separate_recording
-    from sepasr.decode.separate import separate_directory
+    from sepasr.decode.separate import load_separator, separate_directory
     from sepasr.errors import UserError
-    from sepasr.separator.model import Separator
+    from sepasr.parallel import OncePerProcess
 
-    separator = to_device(Separator.from_pretrained(options.model), options.device)
+    load = OncePerProcess(load_separator, (options.model, options.device))
+    separator = load()
     for source in options.input:
         if (source / "info.yaml").is_file() and len(options.input) > 1:
             raise UserError("a data directory is separated on its own", where=source)
     written: dict[str, list[Path]] = {}
     for source in options.input:
         if (source / "info.yaml").is_file():
-            separate_directory(separator, MixtureDir.load(source), options.out, options.batch)
+            separate_directory(
+                separator,
+                MixtureDir.load(source),
+                options.out,
+                options.batch,
+                load=load,
+                jobs=options.jobs,
+                cluster=options.cluster,
+            )
             return
         for recording in find_recordings(source):
             paths = separate_recording(separator, recording, options.out, options.channel)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sepasr.errors import UserError
+
+if TYPE_CHECKING:
+    from sepasr.train.recipe import Sources
 
 
-def add_material_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what every training needs."""
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what every training takes, apart from its speech."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -15,12 +21,11 @@ def add_material_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="how to train; a later file is laid over the earlier ones",
     )
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="overrides")
     parser.add_argument(
-        "--utterances", type=Path, required=True, help="data directory of single utterances"
+        "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", dest="overrides"
     )
-    parser.add_argument("--noise", type=Path, required=True, help="data directory of noise")
-    parser.add_argument("--rooms", type=Path, required=True, help="data directory of rooms")
+    parser.add_argument("--noise", type=Path, help="data directory of noise to add")
+    parser.add_argument("--rooms", type=Path, help="data directory of rooms to speak in")
     parser.add_argument("--valid", type=Path, required=True, help="data directory to validate on")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints and logs go")
     parser.add_argument(
@@ -28,12 +33,51 @@ def add_material_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_speech_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the two ways to have mixtures."""
+    speech = parser.add_mutually_exclusive_group(required=True)
+    speech.add_argument(
+        "--utterances",
+        type=Path,
+        help="data directory of single utterances, mixed anew at every step",
+    )
+    speech.add_argument("--mixtures", type=Path, help="data directory of fixed mixtures")
+
+
+def material(options: argparse.Namespace) -> Sources | Path:
+    """What the options say is to be trained on.
+
+    Raises:
+        UserError: noise or rooms are given for mixtures that are fixed.
+    """
+    from sepasr.train.recipe import Sources
+
+    if options.mixtures is None:
+        return Sources(options.utterances, options.noise, options.rooms)
+    if options.noise or options.rooms:
+        raise UserError(
+            "fixed mixtures have their noise and rooms",
+            where=options.mixtures,
+            remedy="leave --noise and --rooms out, or give --utterances",
+        )
+    return options.mixtures
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_material_arguments(parser)
+    add_common_arguments(parser)
+    add_speech_arguments(parser)
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument("--separator", type=Path, nargs="+", help="YAML of a new separator")
     start.add_argument("--init", type=Path, help="directory of a trained separator to start from")
+    parser.add_argument(
+        "--separator-set",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="laid over the YAML of a new separator: num_speakers=3 fs=8000 ...",
+    )
     parser.add_argument(
         "--encoder",
         type=Path,
@@ -43,17 +87,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def needs(options: argparse.Namespace) -> list[str]:
+    """Steps, memory, disk and operations; a starting point that isn't there yet tells less."""
+    import json
+
+    from sepasr.bin.plan import size
+    from sepasr.config import load_config
+    from sepasr.separator.model import CONFIG, SeparatorConfig
+    from sepasr.train.footprint import footprint
+    from sepasr.train.recipe import TrainConfig
+
+    config = load_config(TrainConfig, options.config, options.overrides)
+    fit = config.fit
+    per_step = fit.batch * fit.accumulation * fit.devices * fit.num_nodes
+    mixtures = fit.steps * per_step
+    lines = [f"steps: {fit.steps} of {per_step} mixtures of {config.mixing.segment_s:g} s"]
+    if options.separator:
+        shape = load_config(SeparatorConfig, options.separator, options.separator_set)
+    elif (options.init / CONFIG).is_file():
+        description = json.loads((options.init / CONFIG).read_text())
+        shape = SeparatorConfig(**description["config"])
+    else:
+        return lines
+    samples = round(config.mixing.segment_s * shape.fs)
+    fused, unfused = (
+        footprint(
+            shape,
+            fit.batch,
+            samples,
+            fused_attention=fused,
+            checkpoint_activations=config.checkpoint_activations,
+        )
+        for fused in (True, False)
+    )
+    memory = f"memory of each process: about {size(fused.memory)} in float32"
+    if unfused.memory > fused.memory:
+        memory += f" on a GPU, {size(unfused.memory)} on a CPU"
+    if options.encoder:
+        memory += ", and the encoder of the loss"
+    operations = fused.flops / fit.batch * mixtures
+    return [
+        *lines,
+        f"parameters: {fused.parameters:,}",
+        memory,
+        f"disk: {size(fused.checkpoint)} for a checkpoint",
+        f"operations: {operations:.1e}, {operations / 1e14 / 3600:.1f} h at 100 TFLOP/s",
+    ]
+
+
 def run(options: argparse.Namespace) -> None:
     """Train, resuming what was begun in ``--out``."""
-    from sepasr.train.recipe import Sources, train_separator
+    from sepasr.train.recipe import train_separator
 
     train_separator(
         config_files=options.config,
         overrides=options.overrides,
         separator_files=options.separator,
+        separator_overrides=options.separator_set,
         init=options.init,
         encoder_files=options.encoder,
-        sources=Sources(options.utterances, options.noise, options.rooms),
+        material=material(options),
         valid=options.valid,
         out=options.out,
         overwrite=options.overwrite,

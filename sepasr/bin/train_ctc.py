@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from sepasr.bin.train import add_material_arguments
+from sepasr.bin.train import add_common_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_material_arguments(parser)
+    add_common_arguments(parser)
+    parser.add_argument(
+        "--utterances", type=Path, required=True, help="data directory of single utterances"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

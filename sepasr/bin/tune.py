@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sepasr.bin.train import add_material_arguments
+from sepasr.bin.train import add_common_arguments, add_speech_arguments, material
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_material_arguments(parser)
+    add_common_arguments(parser)
+    add_speech_arguments(parser)
     parser.add_argument("--init", type=Path, required=True, help="separator to start from")
     parser.add_argument("--encoder", type=Path, nargs="*", default=[], help="YAML of the encoder")
     parser.add_argument("--lr", type=float, nargs="+", required=True, help="learning rates to try")
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.data.datadir import MixtureDir
     from sepasr.decode.recogniser import load_recogniser
     from sepasr.study.tune import Candidate, evaluate, write_choice
-    from sepasr.train.recipe import Sources, train_separator
+    from sepasr.train.recipe import train_separator
 
     recognisers = [
         load_recogniser(files[0], options.asr_source, deltas=files[1:])
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
             separator_files=None,
             init=options.init,
             encoder_files=options.encoder,
-            sources=Sources(options.utterances, options.noise, options.rooms),
+            material=material(options),
             valid=options.valid,
             out=out,
             overwrite=options.overwrite,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import soundfile
 
+from sepasr.data.sphere import read_shortened, read_sphere_header
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
 
@@ -22,7 +23,8 @@ def read_audio(
     """Read samples ``start`` to ``stop`` of a file.
 
     Args:
-        path: any file that libsndfile reads (WAV, FLAC, MP3, OGG, ...).
+        path: any file that libsndfile reads (WAV, FLAC, MP3, OGG, SPHERE, ...), and SPHERE that
+            is compressed by Shorten.
         fs: the sampling rate the file must have, in Hz; any is taken without it.
 
     Returns:
@@ -41,9 +43,12 @@ def read_audio(
             path, start=start, stop=stop, dtype="float32", always_2d=True
         )
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UserError(
-            f"cannot be read as audio: {error}", where=path, remedy="replace the file"
-        ) from None
+        sphere = read_sphere_header(path)
+        if sphere is None or not sphere.shortened:
+            what = f"cannot be read as audio: {error}"
+            raise UserError(what, where=path, remedy="replace the file") from None
+        samples, rate = read_shortened(path, sphere)
+        samples = samples[start:stop]
     if fs is not None and rate != fs:
         raise UserError(
             f"sampling rate is {rate} Hz where {fs} Hz is expected",
@@ -81,17 +86,42 @@ def write_audio(path: str | Path, samples: np.ndarray, fs: int, subtype: str = "
 
 
 @lru_cache(maxsize=64)
-def _resampler(source: int, target: int) -> torch.nn.Module:
+def _resampler(source: int, target: int, device: torch.device) -> torch.nn.Module:
     import torchaudio  # imported late: with torch it costs seconds that most commands need not pay
 
-    return torchaudio.transforms.Resample(source, target)
+    return torchaudio.transforms.Resample(source, target).to(device)
 
 
 def resample(waveform: torch.Tensor, source: int, target: int) -> torch.Tensor:
-    """Resample (..., samples) from ``source`` to ``target`` Hz with torchaudio's windowed sinc."""
+    """Resample (..., samples) from ``source`` to ``target`` Hz with torchaudio's windowed sinc.
+
+    The filter is linear, and a gradient flows through it. See :func:`resampled_length`.
+    """
     if source == target:
         return waveform
-    return _resampler(source, target)(waveform)
+    return _resampler(source, target, waveform.device)(waveform)
+
+
+Samples = TypeVar("Samples", int, "torch.Tensor")
+
+
+def resampled_length(samples: Samples, source: int, target: int) -> Samples:
+    """Samples that :func:`resample` makes of so many."""
+    return -(-samples * target // source)
+
+
+def read_resampled(path: str | Path, fs: int, target: int) -> np.ndarray:
+    """Read a one-channel file of ``fs`` Hz as float32 samples of shape (samples,) at ``target`` Hz.
+
+    Raises:
+        UserError: see :func:`read_audio`.
+    """
+    samples = read_mono(path, fs)
+    if fs == target:
+        return samples
+    import torch
+
+    return resample(torch.from_numpy(samples), fs, target).numpy()
 
 
 def change_speed(waveform: torch.Tensor, percent: int) -> torch.Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sepasr.data.layout import (
+    INFO,
     NOISE_FILES,
     ROOM_FILES,
     Info,
@@ -27,6 +29,7 @@ __all__ = [
     "RoomDir",
     "Utterance",
     "UtteranceDir",
+    "write_directories",
 ]
 
 
@@ -240,6 +243,28 @@ class RoomDir:
             "anechoic.scp": {r.id: str(r.anechoic) for r in self.rooms},
         }
         write_files(self.path, self.info, tables)
+
+
+def write_directories(
+    directories: Sequence[MixtureDir | UtteranceDir | NoiseDir | RoomDir],
+    out: Path,
+    known: Collection[str],
+) -> None:
+    """Write directories, and remove what an earlier preparation has left of those ``known``.
+
+    Training and scoring take the directories that are there.
+
+    Args:
+        directories: what to write.
+        out: the folder that they are in.
+        known: names of all directories that there can be in it.
+    """
+    for directory in directories:
+        directory.write()
+    written = {directory.path for directory in directories}
+    for name in known:
+        if out / name not in written and (out / name / INFO).is_file():
+            shutil.rmtree(out / name)
 
 
 def _check_order(records: Sequence[Mixture | Utterance | Noise | Room]) -> None:

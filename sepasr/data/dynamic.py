@@ -77,6 +77,12 @@ def _scaled_noise(noise: np.ndarray, speech_power: float, snr_db: float) -> np.n
     return noise * np.float32(np.sqrt(speech_power / power) * 10 ** (-snr_db / 20))
 
 
+def place_in_pass(index: int, count: int, seed: int) -> int:
+    """Which of ``count`` items comes as number ``index``: each once per pass, in a new order."""
+    number, position = divmod(index, count)
+    return int(np.random.default_rng([seed, number, 0]).permutation(count)[position])
+
+
 def _read_source(
     utterance: Utterance, fs: int, speed_percent: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
@@ -99,8 +105,9 @@ class DynamicMixtures(Dataset):
 
     Args:
         utterances: where the sources come from.
-        noise: where the noise comes from.
-        rooms: where the impulse responses come from.
+        noise: where the noise comes from; None adds none.
+        rooms: where the impulse responses come from; without, the sources are mixed as they are and
+            are their own references.
         config: the ranges.
         seed: items of another seed are other items.
 
@@ -111,8 +118,8 @@ class DynamicMixtures(Dataset):
     def __init__(
         self,
         utterances: UtteranceDir,
-        noise: NoiseDir,
-        rooms: RoomDir,
+        noise: NoiseDir | None,
+        rooms: RoomDir | None,
         config: MixingConfig,
         seed: int,
     ) -> None:
@@ -144,33 +151,52 @@ class DynamicMixtures(Dataset):
     def __getitem__(self, index: int) -> MixtureItem:
         rng = np.random.default_rng([self.seed, index])
         config = self.config
-        room = self.rooms.rooms[int(rng.integers(len(self.rooms.rooms)))]
-        reverb, _ = read_audio(room.reverb, self.fs)
-        anechoic, _ = read_audio(room.anechoic, self.fs)
-        if reverb.shape[1] < config.num_speakers:
-            raise UserError(
-                f"{reverb.shape[1]} source positions, too few for mixtures of "
-                f"{config.num_speakers}",
-                where=room.reverb,
-            )
-        positions = rng.choice(reverb.shape[1], config.num_speakers, replace=False)
+        responses = self._draw_responses(rng)
         images, references = [], []
-        for speaker, position in zip(self._draw_speakers(rng), positions, strict=True):
+        for speaker, response in zip(self._draw_speakers(rng), responses, strict=True):
             choices = self.by_speaker[speaker]
             utterance = choices[int(rng.integers(len(choices)))]
             dry = _read_source(utterance, self.fs, config.speed_percent, rng)
             dry = self._place(dry, rng) * _from_db(rng.uniform(*config.gain_db))
-            images.append(fftconvolve(dry, reverb[:, position])[: self.samples])
-            references.append(
-                images[-1]
-                if config.reference == "reverb"
-                else fftconvolve(dry, anechoic[:, position])[: self.samples]
+            image, reference = self._hear(dry, response)
+            images.append(image)
+            references.append(reference)
+        mixture = np.sum(images, axis=0)
+        if self.noise is not None:
+            noise = _draw_noise(self.noise, self.samples, self.fs, rng)
+            loudest = max(_power(image) for image in images)
+            mixture = mixture + _scaled_noise(noise, loudest, rng.uniform(*config.snr_db))
+        return MixtureItem(mixture.astype(np.float32), np.stack(references).astype(np.float32))
+
+    def _draw_responses(
+        self, rng: np.random.Generator
+    ) -> list[tuple[np.ndarray, np.ndarray]] | list[None]:
+        """Reverberant and anechoic response (taps,) of a position for each speaker, in one room."""
+        count = self.config.num_speakers
+        if self.rooms is None:
+            return [None] * count
+        room = self.rooms.rooms[int(rng.integers(len(self.rooms.rooms)))]
+        reverb, _ = read_audio(room.reverb, self.fs)
+        anechoic, _ = read_audio(room.anechoic, self.fs)
+        if reverb.shape[1] < count:
+            raise UserError(
+                f"{reverb.shape[1]} source positions, too few for mixtures of {count}",
+                where=room.reverb,
             )
-        noise = _draw_noise(self.noise, self.samples, self.fs, rng)
-        loudest = max(_power(image) for image in images)
-        noise = _scaled_noise(noise, loudest, rng.uniform(*config.snr_db))
-        mixture = (np.sum(images, axis=0) + noise).astype(np.float32)
-        return MixtureItem(mixture, np.stack(references).astype(np.float32))
+        positions = rng.choice(reverb.shape[1], count, replace=False)
+        return [(reverb[:, position], anechoic[:, position]) for position in positions]
+
+    def _hear(
+        self, dry: np.ndarray, response: tuple[np.ndarray, np.ndarray] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the microphone hears of a source, and the reference; (samples,) like ``dry``."""
+        if response is None:
+            return dry, dry
+        reverb, anechoic = response
+        image = fftconvolve(dry, reverb)[: len(dry)]
+        if self.config.reference == "reverb":
+            return image, image
+        return image, fftconvolve(dry, anechoic)[: len(dry)]
 
     def _draw_speakers(self, rng: np.random.Generator) -> list[str]:
         """Different speakers, none marked as too similar to another (``spk2similar``).
@@ -216,8 +242,8 @@ class DynamicUtterances(Dataset):
 
     Args:
         utterances: where the speech and its text come from.
-        noise: where the noise comes from.
-        rooms: where the impulse responses come from.
+        noise: where the noise comes from; without, no item has any.
+        rooms: where the impulse responses come from; without, no item is heard in one.
         seed: items of another seed are other items.
         room_share: share of the items that are heard in a room.
         noise_share: share of the items with noise.
@@ -231,8 +257,8 @@ class DynamicUtterances(Dataset):
     def __init__(
         self,
         utterances: UtteranceDir,
-        noise: NoiseDir,
-        rooms: RoomDir,
+        noise: NoiseDir | None,
+        rooms: RoomDir | None,
         seed: int,
         *,
         room_share: float = 0.5,
@@ -251,9 +277,7 @@ class DynamicUtterances(Dataset):
 
     def utterance(self, index: int) -> Utterance:
         """What item ``index`` says: each utterance once per pass, each pass in another order."""
-        epoch, position = divmod(index, len(self.utterances))
-        order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.utterances))
-        return self.utterances[int(order[position])]
+        return self.utterances[place_in_pass(index, len(self.utterances), self.seed)]
 
     def silence(self, index: int) -> tuple[float, float]:
         """Seconds of silence before and after what item ``index`` says."""
@@ -273,12 +297,12 @@ class DynamicUtterances(Dataset):
         speech = _read_source(utterance, self.fs, self.speed_percent, rng)
         spoken = len(speech)
         speech = np.pad(speech, [round(seconds * self.fs) for seconds in self.silence(index)])
-        if rng.random() < self.room_share:
+        if self.rooms is not None and rng.random() < self.room_share:
             room = self.rooms.rooms[int(rng.integers(len(self.rooms.rooms)))]
             reverb, _ = read_audio(room.reverb, self.fs)
             response = reverb[:, int(rng.integers(reverb.shape[1]))]
             speech = fftconvolve(speech, response)[: len(speech)]
-        if rng.random() < self.noise_share:
+        if self.noise is not None and rng.random() < self.noise_share:
             noise = _draw_noise(self.noise, len(speech), self.fs, rng)
             power = _power(speech) * len(speech) / spoken
             speech = speech + _scaled_noise(noise, power, rng.uniform(*self.snr_db))

@@ -6,16 +6,19 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import soundfile
-from tqdm import tqdm
 
 from sepasr.data.audio import read_audio
+from sepasr.data.sphere import read_shortened, read_sphere_header
 from sepasr.errors import UserError
+from sepasr.parallel import parallel_map
 
-# Opening a file waits for the disk or the network, not for a core.
-_THREADS = 16
+# Opening a file waits for the disk or the network more than for a core: every process that reads
+# headers has so many threads, and as many files at a time.
+_THREADS, _TOGETHER = 16, 256
 # The data size of a WAV that was written into a pipe, where its length was not yet known.
 _STREAMED = 0x7FFF0000
 
@@ -38,7 +41,7 @@ def read_header(path: str | Path, fs: int | None = None, channels: int | None = 
     """Read and check the header of an audio file.
 
     Args:
-        path: any file that libsndfile reads.
+        path: any file that :func:`sepasr.data.audio.read_audio` reads.
         fs: the sampling rate the file must have, in Hz; any is taken without it.
         channels: the number of channels the file must have; any is taken without it.
 
@@ -49,31 +52,40 @@ def read_header(path: str | Path, fs: int | None = None, channels: int | None = 
     path = Path(path)
     if not path.is_file():
         raise UserError("no such audio file", where=path, remedy="check path and corpus")
+    header = _read(path)
+    if header.frames == 0:
+        raise UserError("no samples", where=path, remedy="replace the file")
+    if fs is not None and header.fs != fs:
+        raise UserError(
+            f"sampling rate is {header.fs} Hz where {fs} Hz is expected",
+            where=path,
+            remedy="use the corpus of that rate, or resample",
+        )
+    if channels is not None and header.channels != channels:
+        raise UserError(
+            f"{header.channels} channels where {channels} is expected",
+            where=path,
+            remedy="extract one channel",
+        )
+    return header
+
+
+def _read(path: Path) -> Header:
     try:
         info = soundfile.info(path, verbose=True)
         if info.format not in ("WAV", "WAVEX"):
             _read_last_sample(path, info.frames)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UserError(
-            f"cannot be read as audio, or is truncated: {error}",
-            where=path,
-            remedy="replace the file",
-        ) from None
+        sphere = read_sphere_header(path)
+        if sphere is None or not sphere.shortened:
+            what = f"cannot be read as audio, or is truncated: {error}"
+            raise UserError(what, where=path, remedy="replace the file") from None
+        # Only decoding all of it tells whether it is complete.
+        samples, rate = read_shortened(path, sphere)
+        return Header(len(samples), rate, samples.shape[1])
     _check_wav_size(path, info.extra_info)
-    if info.frames == 0:
-        raise UserError("no samples", where=path, remedy="replace the file")
-    if fs is not None and info.samplerate != fs:
-        raise UserError(
-            f"sampling rate is {info.samplerate} Hz where {fs} Hz is expected",
-            where=path,
-            remedy="use the corpus of that rate, or resample",
-        )
-    if channels is not None and info.channels != channels:
-        raise UserError(
-            f"{info.channels} channels where {channels} is expected",
-            where=path,
-            remedy="extract one channel",
-        )
+    if info.format == "NIST":
+        _check_sphere_size(path, info.frames)
     return Header(info.frames, info.samplerate, info.channels)
 
 
@@ -95,12 +107,22 @@ def _check_wav_size(path: Path, log: str) -> None:
         )
 
 
+def _check_sphere_size(path: Path, frames: int) -> None:
+    """libsndfile shortens a truncated SPHERE file without a word."""
+    sphere = read_sphere_header(path)
+    if sphere is not None and frames < sphere.frames:
+        what = f"truncated: {sphere.frames} samples by its header, {frames} in the file"
+        raise UserError(what, where=path, remedy="replace the file")
+
+
 def read_headers(
     paths: Sequence[Path],
     fs: int | None = None,
     *,
     channels: int | None = None,
     samples: bool = False,
+    jobs: int = 1,
+    cluster: Path | None = None,
 ) -> list[Header | UserError]:
     """Read and check many headers in parallel, with a progress bar.
 
@@ -109,11 +131,30 @@ def read_headers(
         fs: as for :func:`read_header`.
         channels: as for :func:`read_header`.
         samples: read all samples too, so that those that are not finite are found.
+        jobs: as for :func:`sepasr.parallel.parallel_map`. One process has many threads already:
+            more of them pay where all samples are read.
+        cluster: likewise.
 
     Returns:
         For each path, in order, its header, or what is wrong with it.
     """
 
+    starts = range(0, len(paths), _TOGETHER)
+    groups = parallel_map(
+        partial(_read_group, fs=fs, channels=channels, samples=samples),
+        [tuple(paths[start : start + _TOGETHER]) for start in starts],
+        jobs=jobs,
+        cluster=cluster,
+        description="audio files",
+        unit="file",
+        weight=len,
+    )
+    return [header for group in groups for header in group]
+
+
+def _read_group(
+    paths: Sequence[Path], fs: int | None, channels: int | None, samples: bool
+) -> list[Header | UserError]:
     def read(path: Path) -> Header | UserError:
         try:
             header = read_header(path, fs, channels)
@@ -124,8 +165,7 @@ def read_headers(
         return header
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        bar = tqdm(pool.map(read, paths), total=len(paths), desc="audio files", unit="file")
-        return list(bar)
+        return list(pool.map(read, paths))
 
 
 def all_good(headers: Sequence[Header | UserError]) -> list[Header]:

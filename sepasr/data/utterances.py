@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance, UtteranceDir
@@ -11,7 +12,7 @@ from sepasr.data.wsj0 import find_transcripts, find_utterances, speaker_of
 from sepasr.errors import UserError
 
 
-def prepare_utterances(
+def read_subset(
     wsj0: str | Path,
     subset: str,
     out: str | Path,
@@ -20,8 +21,12 @@ def prepare_utterances(
     similar: str | Path | None = None,
     genders: str | Path | None = None,
     corpus: str = "wsj0",
+    jobs: int = 1,
+    cluster: Path | None = None,
 ) -> UtteranceDir:
-    """Write the data directory ``out`` of a subset of WSJ0, or of a corpus laid out like it.
+    """The data directory ``out`` of a subset of WSJ0, or of a corpus laid out like it.
+
+    It is not yet written, nor are those of the other functions here.
 
     Args:
         wsj0: a folder above the subset and its transcripts, in any release's layout.
@@ -32,24 +37,53 @@ def prepare_utterances(
             a mixture; speakers of other subsets may be in it.
         genders: a table of speakers, "f" or "m"; speakers of other subsets may be in it.
         corpus: name of the corpus.
+        jobs: as for :func:`sepasr.data.header.read_headers`.
+        cluster: likewise.
 
     Raises:
         UserError: no such utterances, a missing transcript, a file of another rate or truncated.
     """
-    files = {u: file.absolute() for u, file in find_utterances(wsj0, subset).items()}
-    texts = find_transcripts(wsj0, files)
-    headers = all_good(read_headers(list(files.values()), fs, channels=1))
-    utterances = tuple(
-        Utterance(u, file, texts[u], speaker_of(u), header.duration_s)
-        for (u, file), header in zip(files.items(), headers, strict=True)
-    )
-    speakers = {u.speaker for u in utterances}
-    alike = _among(read_table(similar), speakers) if similar else {}
+    files = find_utterances(wsj0, subset)
+    alike = read_table(similar) if similar else {}
     known = read_table(genders) if genders else {}
-    known = {speaker: gender for speaker, gender in known.items() if speaker in speakers}
-    directory = UtteranceDir(Path(out), Info(corpus, fs), utterances, alike, known)
-    directory.write()
-    return directory
+    speakers = {speaker_of(utterance) for utterance in files}
+    return UtteranceDir(
+        Path(out),
+        Info(corpus, fs),
+        read_utterances(wsj0, files, fs, jobs=jobs, cluster=cluster),
+        _among(alike, speakers),
+        {speaker: gender for speaker, gender in known.items() if speaker in speakers},
+    )
+
+
+def read_utterances(
+    wsj0: str | Path,
+    files: Mapping[str, Path],
+    fs: int = 16000,
+    *,
+    jobs: int = 1,
+    cluster: Path | None = None,
+) -> tuple[Utterance, ...]:
+    """Utterances of WSJ0 with their transcripts, sorted; every file's header is checked.
+
+    Args:
+        wsj0: a folder above the transcripts.
+        files: audio by utterance.
+        fs: sampling rate of the corpus in Hz.
+        jobs: as for :func:`sepasr.data.header.read_headers`.
+        cluster: likewise.
+
+    Raises:
+        UserError: a missing transcript, a file of another rate or truncated.
+    """
+    texts = find_transcripts(wsj0, files.keys())
+    names = sorted(files)
+    paths = [files[name].absolute() for name in names]
+    headers = all_good(read_headers(paths, fs, channels=1, jobs=jobs, cluster=cluster))
+    return tuple(
+        Utterance(name, path, texts[name], speaker_of(name), header.duration_s)
+        for name, path, header in zip(names, paths, headers, strict=True)
+    )
 
 
 def _among(similar: dict[str, str], speakers: set[str]) -> dict[str, tuple[str, ...]]:
@@ -60,29 +94,39 @@ def _among(similar: dict[str, str], speakers: set[str]) -> dict[str, tuple[str, 
     return {a: others for a, others in sorted(rows.items()) if others}
 
 
-def prepare_noise(
-    noise: str | Path, out: str | Path, fs: int = 16000, *, corpus: str = "wham_noise"
+def read_noise(
+    noise: str | Path,
+    out: str | Path,
+    fs: int = 16000,
+    *,
+    corpus: str = "wham_noise",
+    jobs: int = 1,
+    cluster: Path | None = None,
 ) -> NoiseDir:
-    """Write the data directory ``out`` of a folder of noise recordings; ids are file names.
+    """The data directory ``out`` of a folder of noise recordings; ids are file names.
 
     Raises:
         UserError: no such folder or no WAV in it, a file of another rate or truncated.
     """
     files = _wav_files(noise)
-    headers = all_good(read_headers(files, fs))
+    headers = all_good(read_headers(files, fs, jobs=jobs, cluster=cluster))
     noises = tuple(
         Noise(file.stem, file, header.duration_s)
         for file, header in zip(files, headers, strict=True)
     )
-    directory = NoiseDir(Path(out), Info(corpus, fs), noises)
-    directory.write()
-    return directory
+    return NoiseDir(Path(out), Info(corpus, fs), noises)
 
 
-def prepare_rirs(
-    rirs: str | Path, out: str | Path, fs: int = 16000, *, corpus: str = "rirs"
+def read_rirs(
+    rirs: str | Path,
+    out: str | Path,
+    fs: int = 16000,
+    *,
+    corpus: str = "rirs",
+    jobs: int = 1,
+    cluster: Path | None = None,
 ) -> RoomDir:
-    """Write the data directory ``out`` of a folder of `<room>_reverb.wav`, `<room>_anechoic.wav`.
+    """The data directory ``out`` of a folder of `<room>_reverb.wav`, `<room>_anechoic.wav`.
 
     Raises:
         UserError: no such folder or no WAV in it, another name, one file of a room is missing or
@@ -95,7 +139,8 @@ def prepare_rirs(
     for stem in sorted(expected ^ set(files)):
         what = "no such file" if stem in expected else "neither <room>_reverb nor <room>_anechoic"
         raise UserError(what, where=Path(rirs, f"{stem}.wav"), remedy="make the responses again")
-    headers = dict(zip(files, all_good(read_headers(list(files.values()), fs)), strict=True))
+    found = read_headers(list(files.values()), fs, jobs=jobs, cluster=cluster)
+    headers = dict(zip(files, all_good(found), strict=True))
     for reverb, anechoic in pairs:
         if headers[reverb].channels != headers[anechoic].channels:
             what = f"{headers[anechoic].channels} channels, {reverb} has {headers[reverb].channels}"
@@ -104,9 +149,7 @@ def prepare_rirs(
         Room(name, files[reverb], files[anechoic])
         for name, (reverb, anechoic) in zip(names, pairs, strict=True)
     )
-    directory = RoomDir(Path(out), Info(corpus, fs), rooms)
-    directory.write()
-    return directory
+    return RoomDir(Path(out), Info(corpus, fs), rooms)
 
 
 def _wav_files(folder: str | Path) -> list[Path]:

@@ -2,172 +2,216 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sepasr.data.datadir import Info, Mixture, MixtureDir
-from sepasr.data.header import all_good, read_headers
-from sepasr.data.wsj0 import find_transcripts, speaker_of
+from sepasr.data.datadir import Info, Mixture, MixtureDir, Noise, NoiseDir, RoomDir, UtteranceDir
+from sepasr.data.mixtures import Spoken, read_mixtures
+from sepasr.data.utterances import read_noise, read_rirs, read_utterances
+from sepasr.data.whamr_audio import Heard, hear_mixtures
+from sepasr.data.whamr_tree import COUNTS, Whamr, check_tree, utterances_of
+from sepasr.data.wsj0 import find_audio, find_transcripts, find_utterances, speaker_of
 from sepasr.errors import UserError
 
-COUNTS = {"tr": 20_000, "cv": 5_000, "tt": 3_000}
+SPOKEN_PUNCTUATION = "o"
+"""Fourth character (the style) of utterances whose punctuation is spoken ("verbalised")."""
+STYLES = ("nvp", "vp")
+"""Subsets of mixtures: with verbalised punctuation in no utterance, and in every one."""
+DIRECTORIES = (
+    *("tr", "cv", "tt", *(f"tt_{style}" for style in STYLES)),
+    *("tr_utterances", "cv_utterances", "tr_noise", "tr_rooms"),
+)
+"""All that stage 1 can write."""
+HEARD = 20
+"""How many mixtures of each set are heard."""
+WSJ0_FS = 16000
+TRAINING_SUBSET = "si_tr_s"
+"""The subset of WSJ0 that the sets tr and cv are made of."""
 
 
-def prepare_whamr(
-    whamr: str | Path,
+def read_sets(
+    whamr: Whamr,
     wsj0: str | Path | None,
     out: str | Path,
     sets: Iterable[str] = tuple(COUNTS),
     *,
-    fs: int = 16000,
-    cut: str = "max",
-    condition: str = "mix_both_reverb",
-    reference: str = "anechoic",
     allow_partial: bool = False,
     text: bool = True,
+    styles: Sequence[str] = (),
     corpus: str = "whamr",
+    jobs: int = 1,
+    cluster: Path | None = None,
 ) -> list[MixtureDir]:
-    """Write a data directory per set: all of them, or none if anything is wrong.
+    """The data directory of each set, not yet written.
 
-    The header of every file is read, so that a wrong rate or length and truncation are found here.
+    The header of every file is read, and a few mixtures of each set are heard: see
+    :mod:`sepasr.data.whamr_audio`.
 
     Args:
-        whamr: the folder that holds `wav16k` or `wav8k`.
-        wsj0: a folder above WSJ0's transcripts; only needed for ``text``.
-        out: the data directories are made in this folder, each named after its set.
+        whamr: where it is, and which version.
+        wsj0: a folder above WSJ0's transcripts, and above its audio if that is to be compared.
+        out: the directories are in this folder, each named after its set.
         sets: of "tr", "cv", "tt".
-        fs: sampling rate in Hz: 16000 or 8000.
-        cut: "max" or "min".
-        condition: folder of the mixtures, mix_{single,clean,both}_{anechoic,reverb}: `single` has
-            the first speaker only, `clean` has no noise.
-        reference: "anechoic" or "reverb": which s1 and s2 are the references.
         allow_partial: accept fewer mixtures than the complete corpus has.
         text: give the references their transcripts, which match the audio only if it isn't cut.
+        styles: of :data:`STYLES`: subsets of tt, each in a directory `tt_STYLE` of its own. One
+            without any mixture is left out.
         corpus: name of the corpus.
+        jobs: processes.
+        cluster: see :func:`sepasr.parallel.parallel_map`.
 
     Returns:
-        The directories written, in the order of ``sets``.
+        The directories, in the order of ``sets``, then of ``styles``.
 
     Raises:
-        UserError: a folder, file or transcript is missing; a file name is not of four fields; a
-            file is truncated, of another rate, or of another length than its mixture; the number
-            of mixtures is not that of the complete corpus; text is asked for with cut "min".
+        UserError: see :func:`sepasr.data.whamr_tree.check_tree`; a transcript is missing; a file is
+            truncated, of another rate, or of another length than its mixture; what is heard is not
+            what it should be; text is asked for with cut "min".
     """
-    if text and cut == "min":
+    if text and whamr.cut == "min":
         what = "transcripts do not match sources that are cut to the shorter one"
         raise UserError(what, where="cut min", remedy="use cut max, or do without text")
     if text and wsj0 is None:
         what = "transcripts are asked for without the folder of WSJ0"
         raise UserError(what, remedy="give it, or do without text")
+    for style in styles:
+        if style not in STYLES:
+            raise UserError(f"unknown style '{style}'", remedy=f"there are {', '.join(STYLES)}")
 
-    info = Info(corpus, fs, cut, condition, reference)
-    names, folders = {}, {}
-    for subset in sets:
-        folders[subset] = _find_folders(Path(whamr).absolute(), subset, info)
-        names[subset] = _find_names(folders[subset])
-        _check_count(folders[subset]["wav.scp"], len(names[subset]), subset, allow_partial)
+    names = check_tree(whamr, sets, allow_partial=allow_partial)
     texts = None
     if text and wsj0 is not None:
-        spoken = {u for subset in names.values() for name in subset for u in utterances_of(name)}
-        texts = find_transcripts(wsj0, spoken)
-    directories = [
-        MixtureDir(
-            Path(out, subset), info, _read_mixtures(folders[subset], names[subset], fs, texts)
-        )
-        for subset in names
+        said = {u for subset in names.values() for name in subset for u in whamr.utterances(name)}
+        texts = find_transcripts(wsj0, said)
+    directories = []
+    for subset, found in names.items():
+        spoken = {
+            name: Spoken(
+                tuple(speaker_of(u) for u in whamr.utterances(name)),
+                tuple(texts[u] for u in whamr.utterances(name)) if texts else None,
+            )
+            for name in found
+        }
+        folders = whamr.folders(subset)
+        mixtures = read_mixtures(folders, spoken, whamr.fs, jobs=jobs, cluster=cluster)
+        directories.append(MixtureDir(Path(out, subset), whamr.info(corpus), mixtures))
+    _hear(whamr, wsj0, directories, jobs, cluster)
+    return directories + [
+        MixtureDir(Path(out, f"tt_{style}"), directory.info, chosen)
+        for directory in directories
+        for style in styles
+        if directory.path.name == "tt" and (chosen := of_style(directory.mixtures, style))
     ]
-    for directory in directories:
-        directory.write()
-    return directories
 
 
-def utterances_of(name: str) -> tuple[str, str]:
-    """The utterances of a mixture, whose name is `utterance_gain_utterance_gain` (gains in dB).
+def of_style(mixtures: Iterable[Mixture], style: str) -> tuple[Mixture, ...]:
+    """The mixtures of a style of :data:`STYLES`."""
+    return tuple(
+        mixture
+        for mixture in mixtures
+        if {u[3] == SPOKEN_PUNCTUATION for u in utterances_of(mixture.id)} == {style == "vp"}
+    )
+
+
+def _hear(
+    whamr: Whamr,
+    wsj0: str | Path | None,
+    directories: Sequence[MixtureDir],
+    jobs: int,
+    cluster: Path | None,
+) -> None:
+    """Hear a few mixtures of each set, and say how well separated they already are."""
+    few = {
+        directory.path.name: directory.mixtures[:: max(1, len(directory.mixtures) // HEARD)][:HEARD]
+        for directory in directories
+    }
+    said = {u for mixtures in few.values() for m in mixtures for u in whamr.utterances(m.id)}
+    audio = find_audio(wsj0, said) if wsj0 is not None else {}
+    for subset, mixtures in few.items():
+        items = [
+            Heard(m, whamr.condition, whamr.cut, tuple(map(audio.get, whamr.utterances(m.id))))
+            for m in mixtures
+        ]
+        level_db = hear_mixtures(items, whamr.fs, jobs=jobs, cluster=cluster)
+        missing = sum(original is None for item in items for original in item.originals)
+        print(
+            f"{subset}: mixtures have an SI-SDR of {level_db:.1f} dB, from which SI-SDRi counts "
+            f"({len(items)} heard{f', {missing} utterances not in WSJ0' if missing else ''})",
+            file=sys.stderr,
+        )
+
+
+def read_material(
+    directories: Sequence[MixtureDir],
+    wsj0: str | Path,
+    out: str | Path,
+    *,
+    noise: str | Path | None = None,
+    rirs: str | Path | None = None,
+    jobs: int = 1,
+    cluster: Path | None = None,
+) -> list[UtteranceDir | NoiseDir | RoomDir]:
+    """The data directories of what training mixes itself, not yet written.
+
+    `tr_utterances` are the utterances that the set tr is made of; without this set, all of WSJ0's
+    si_tr_s. None that is heard in cv or tt is among them, and no speaker of tt. They are WSJ0's own
+    files, at 16 kHz whatever the rate of the mixtures. `cv_utterances` are those that cv is made
+    of. `tr_noise` is the noise of tr, and `tr_rooms` what is in ``rirs``.
+
+    Args:
+        directories: of the sets, as :func:`read_sets` gives them.
+        wsj0: a folder above WSJ0's audio and transcripts.
+        out: the directories are in this folder.
+        noise: a folder of noise, where there is no tr.
+        rirs: a folder of impulse responses.
+        jobs: processes.
+        cluster: see :func:`sepasr.parallel.parallel_map`.
 
     Raises:
-        UserError: the name is not of four fields.
+        UserError: an utterance of tr or cv is not in WSJ0; a file is missing, truncated, or of
+            another rate.
     """
-    fields = name.split("_")
-    if len(fields) != 4 or not all(fields):
-        what = "the name is not of the form utterance_gain_utterance_gain"
-        raise UserError(what, where=name, remedy="keep other files out of the corpus")
-    return fields[0], fields[2]
+    sets = {directory.path.name: directory for directory in directories}
+    info = directories[0].info
+    heard = {
+        name: {u for mixture in directory.mixtures for u in utterances_of(mixture.id)}
+        for name, directory in sets.items()
+    }
+    files = find_utterances(wsj0, TRAINING_SUBSET)
+    training = heard.get("tr", files.keys()) - heard.get("cv", set()) - heard.get("tt", set())
+    strangers = {speaker_of(utterance) for utterance in heard.get("tt", ())}
+    chosen = {"tr": {u for u in training if speaker_of(u) not in strangers}}
+    if "cv" in heard:
+        chosen["cv"] = heard["cv"]
 
+    if not chosen["tr"]:
+        what = f"no utterance of {TRAINING_SUBSET} is left: all are heard in cv or tt"
+        raise UserError(what, where=wsj0, remedy="check the sets of WHAMR")
+    for name, utterances in chosen.items():
+        missing = sorted(utterances - files.keys())
+        if missing:
+            what = f"no audio of '{missing[0]}', which is heard in {name} ({len(missing)} like it)"
+            where = f"{wsj0}/**/{TRAINING_SUBSET}/**"
+            raise UserError(what, where=where, remedy="give a folder above all WSJ0 discs")
 
-def _find_folders(whamr: Path, subset: str, info: Info) -> dict[str, Path]:
-    """The folder that each scp of a data directory lists."""
-    condition = info.condition or ""
-    top = whamr
-    for name in ("", f"wav{info.fs // 1000}k", info.cut or "", subset):
-        top = _subfolder(top, name)
-    folders = {"wav.scp": _subfolder(top, condition)}
-    for speaker in (1,) if condition.startswith("mix_single") else (1, 2):
-        folders[f"spk{speaker}.scp"] = _subfolder(top, f"s{speaker}_{info.reference}")
-    if not condition.startswith("mix_clean"):
-        folders["noise1.scp"] = _subfolder(top, "noise")
-    return folders
-
-
-def _subfolder(folder: Path, name: str) -> Path:
-    if (folder / name).is_dir():
-        return folder / name
-    beside = sorted(f.name for f in folder.iterdir() if f.is_dir()) if folder.is_dir() else []
-    remedy = f"there are {', '.join(beside)}" if beside else "check the path of WHAMR"
-    raise UserError("no such folder", where=folder / name, remedy=remedy)
-
-
-def _find_names(folders: Mapping[str, Path]) -> list[str]:
-    """Names of the mixtures, sorted, without suffix: those of the files in every folder."""
-    main, *others = folders.values()
-    names = {file.stem for file in main.glob("*.wav")}
-    if not names:
-        raise UserError("no WAV files", where=main, remedy="check the path of WHAMR")
-    for folder in others:
-        there = {file.stem for file in folder.glob("*.wav")}
-        for missing, found, place in ((names - there, main, folder), (there - names, folder, main)):
-            if missing:
-                what = f"no such file, but it is in {found} ({len(missing)} like it)"
-                remedy = "complete the corpus"
-                raise UserError(what, where=place / f"{min(missing)}.wav", remedy=remedy)
-    return sorted(names)
-
-
-def _check_count(folder: Path, count: int, subset: str, allow_partial: bool) -> None:
-    if subset not in COUNTS:
-        raise UserError(f"unknown set '{subset}'", remedy=f"sets are {', '.join(COUNTS)}")
-    if count != COUNTS[subset] and not allow_partial:
-        what = f"{count} mixtures where the complete corpus has {COUNTS[subset]}"
-        raise UserError(what, where=folder, remedy="complete it, or allow a partial corpus")
-
-
-def _read_mixtures(
-    folders: Mapping[str, Path], names: Sequence[str], fs: int, texts: Mapping[str, str] | None
-) -> tuple[Mixture, ...]:
-    """Make the records of one set, with every file's header checked."""
-    files = {scp: [folder / f"{name}.wav" for name in names] for scp, folder in folders.items()}
-    paths = [path for column in files.values() for path in column]
-    headers = dict(zip(paths, all_good(read_headers(paths, fs, channels=1)), strict=True))
-    noises = files.get("noise1.scp", [None] * len(names))
-    references = zip(*(files[scp] for scp in files if scp.startswith("spk")), strict=True)
-
-    mixtures = []
-    for name, mixture, sources, noise in zip(
-        names, files["wav.scp"], references, noises, strict=True
-    ):
-        for path in (*sources, noise):
-            if path and headers[path].frames != headers[mixture].frames:
-                what = f"{headers[path].frames} samples, its mixture has {headers[mixture].frames}"
-                raise UserError(what, where=path, remedy="replace the file")
-        utterances = utterances_of(name)[: len(sources)]
-        mixtures.append(
-            Mixture(
-                id=name,
-                mixture=mixture,
-                references=sources,
-                noise=noise,
-                texts=tuple(texts[utterance] for utterance in utterances) if texts else None,
-                speakers=tuple(speaker_of(utterance) for utterance in utterances),
-                duration_s=headers[mixture].duration_s,
-            )
+    material: list[UtteranceDir | NoiseDir | RoomDir] = []
+    for name, utterances in chosen.items():
+        recorded = {utterance: files[utterance] for utterance in utterances}
+        read = read_utterances(wsj0, recorded, WSJ0_FS, jobs=jobs, cluster=cluster)
+        path = Path(out, f"{name}_utterances")
+        material.append(UtteranceDir(path, Info(info.corpus, WSJ0_FS), read))
+    if "tr" in sets and sets["tr"].mixtures[0].noise:
+        noises = tuple(Noise(m.id, m.noise, m.duration_s) for m in sets["tr"].mixtures if m.noise)
+        material.append(NoiseDir(Path(out, "tr_noise"), Info(info.corpus, info.fs), noises))
+    elif noise is not None:
+        path = Path(out, "tr_noise")
+        material.append(
+            read_noise(noise, path, info.fs, corpus=info.corpus, jobs=jobs, cluster=cluster)
         )
-    return tuple(mixtures)
+    if rirs is not None:
+        path = Path(out, "tr_rooms")
+        material.append(
+            read_rirs(rirs, path, info.fs, corpus=info.corpus, jobs=jobs, cluster=cluster)
+        )
+    return material

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from sepasr.errors import UserError
@@ -28,7 +28,7 @@ def speaker_of(utterance: str) -> str:
 
 
 def find_utterances(wsj0: str | Path, subset: str) -> dict[str, Path]:
-    """Find the audio of a subset: the close-talking microphone (.wv1), or WAV or FLAC made of it.
+    """Find the audio of a subset by the close-talking microphone: .wv1, or WAV or FLAC made of it.
 
     Args:
         wsj0: a folder somewhere above folders named ``subset``, which may lie on several discs.
@@ -40,19 +40,9 @@ def find_utterances(wsj0: str | Path, subset: str) -> dict[str, Path]:
     Raises:
         UserError: there is no such folder, or it holds no utterance of the first microphone.
     """
-    wsj0 = Path(wsj0)
-    found: dict[str, Path] = {}
-    second = 0
-    for file in _files(wsj0):
-        if subset.lower() not in (part.lower() for part in file.relative_to(wsj0).parts[:-1]):
-            continue
-        utterance, *suffixes = file.name.lower().split(".")
-        if "wv2" in suffixes:
-            second += 1
-        elif file.suffix.lower() in _AUDIO:
-            found[utterance] = min(found.get(utterance, file), file, key=_preference)
+    found, second = _find_first_microphone(Path(wsj0), lambda _, folders: subset.lower() in folders)
     if found:
-        return dict(sorted(found.items()))
+        return found
     if second:
         what = (
             f"{second} files of '{subset}' are of the second microphone (.wv2), none of the first"
@@ -60,6 +50,46 @@ def find_utterances(wsj0: str | Path, subset: str) -> dict[str, Path]:
         raise UserError(what, where=wsj0, remedy="get the .wv1 files: the others score worse")
     what = f"no utterance (.wav, .flac, .wv1) below any folder named '{subset}'"
     raise UserError(what, where=wsj0, remedy="give a folder above all WSJ0 discs")
+
+
+def find_audio(wsj0: str | Path, utterances: Collection[str]) -> dict[str, Path]:
+    """Find the audio of utterances by the close-talking microphone, whatever their subset.
+
+    Returns:
+        Files by utterance, sorted: of those that are there.
+
+    Raises:
+        UserError: there are some of them, but all by the second microphone (.wv2).
+    """
+    found, second = _find_first_microphone(Path(wsj0), lambda name, _: name in utterances)
+    if second and not found:
+        what = f"{second} utterances are there by the second microphone (.wv2), none by the first"
+        raise UserError(what, where=wsj0, remedy="get the .wv1 files: the others score worse")
+    return found
+
+
+def _find_first_microphone(
+    wsj0: Path, wanted: Callable[[str, Collection[str]], bool]
+) -> tuple[dict[str, Path], int]:
+    """Audio files by utterance, sorted, and the number of those by the second microphone.
+
+    Args:
+        wsj0: the folder to search.
+        wanted: whether to take an utterance, by its name and by the names of the folders it is in,
+            all in lower case.
+    """
+    found: dict[str, Path] = {}
+    second = 0
+    for file in _files(wsj0):
+        utterance, *suffixes = file.name.lower().split(".")
+        folders = [part.lower() for part in file.relative_to(wsj0).parts[:-1]]
+        if not suffixes or not wanted(utterance, folders):
+            continue
+        if "wv2" in suffixes:
+            second += 1
+        elif file.suffix.lower() in _AUDIO:
+            found[utterance] = min(found.get(utterance, file), file, key=_preference)
+    return dict(sorted(found.items())), second
 
 
 def _preference(file: Path) -> int:

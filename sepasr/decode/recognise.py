@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
-from sepasr.data.audio import read_mono
+from sepasr.data.audio import read_resampled
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table, write_table
 from sepasr.decode.cache import TranscriptCache, cache_key
+from sepasr.decode.hearing import FS
 from sepasr.decode.recogniser import Recogniser, Transcript
 from sepasr.errors import UserError
 from sepasr.files import atomic_path, write_text
+from sepasr.parallel import map_as_completed
 
 GUARD_HEADER = ("id", "stream", "rule")
 RECOGNISER = "recogniser.json"
@@ -30,12 +31,14 @@ class Stream:
     Attributes:
         id: the mixture it was separated from.
         number: which of its streams, from 1.
-        path: mono audio at the recogniser's rate.
+        path: mono audio.
+        fs: its sampling rate in Hz; recognisers hear it at their own.
     """
 
     id: str
     number: int
     path: Path
+    fs: int = FS
 
 
 def streams_of(data: MixtureDir, separated: str | Path) -> list[Stream]:
@@ -49,24 +52,31 @@ def streams_of(data: MixtureDir, separated: str | Path) -> list[Stream]:
     Raises:
         UserError: a list is missing or broken.
     """
-    separated = Path(separated)
+    separated, fs = Path(separated), data.info.fs
     if separated.name == "mixture":
-        return [Stream(mixture.id, 1, mixture.mixture) for mixture in data.mixtures]
+        return [Stream(mixture.id, 1, mixture.mixture, fs) for mixture in data.mixtures]
     if separated.name == "clean":
         return [
-            Stream(mixture.id, number, path)
+            Stream(mixture.id, number, path, fs)
             for mixture in data.mixtures
             for number, path in enumerate(mixture.references, 1)
         ]
     return [
-        Stream(name, number, Path(path))
+        Stream(name, number, Path(path), fs)
         for number in range(1, len(data.mixtures[0].references) + 1)
         for name, path in read_table(separated / f"spk{number}.scp").items()
     ]
 
 
 def recognise(
-    streams: Sequence[Stream], recogniser: Recogniser, cache: TranscriptCache, out_dir: str | Path
+    streams: Sequence[Stream],
+    recogniser: Recogniser,
+    cache: TranscriptCache,
+    out_dir: str | Path,
+    *,
+    load: Callable[[], Recogniser] | None = None,
+    jobs: int = 1,
+    cluster: Path | None = None,
 ) -> None:
     """Read every stream that the cache does not know, then write all transcripts.
 
@@ -80,6 +90,10 @@ def recognise(
         recogniser: reads them.
         cache: keeps what was read.
         out_dir: directory to write to; made if there is none.
+        load: how each worker gets the recogniser, a :class:`sepasr.parallel.OncePerProcess`;
+            without it, the recogniser travels with the work.
+        jobs: as for :func:`sepasr.parallel.parallel_map`.
+        cluster: likewise.
 
     Raises:
         UserError: a stream is missing, named twice, no mono audio, or of another rate.
@@ -88,24 +102,37 @@ def recognise(
     keys: dict[Stream, str] = {}
     samples: dict[str, int] = {}
     for stream in streams:
-        waveform = read_mono(stream.path, recogniser.fs)
+        waveform = read_resampled(stream.path, stream.fs, recogniser.fs)
         keys[stream] = cache_key(waveform, recogniser)
         samples[keys[stream]] = len(waveform)
     transcripts = cache.get(samples)
-    paths = {key: stream.path for stream, key in keys.items() if key not in transcripts}
+    missing = {key: stream for stream, key in keys.items() if key not in transcripts}
     # Those of like length together, the longest first: what does not fit in memory fails early.
-    unread = sorted(paths, key=lambda key: -samples[key])
-    with tqdm(total=len(unread), desc=recogniser.name, unit="stream", disable=not unread) as bar:
-        for start in range(0, len(unread), recogniser.batch_size):
-            batch = unread[start : start + recogniser.batch_size]
-            waveforms = [read_mono(paths[key], recogniser.fs) for key in batch]
-            read = dict(zip(batch, recogniser.transcribe(waveforms), strict=True))
-            cache.put(read)
-            transcripts |= read
-            bar.update(len(batch))
+    unread = sorted(missing, key=lambda key: -samples[key])
+    size = max(1, min(recogniser.batch_size, -(-len(unread) // jobs)))  # something for everyone
+    batches = [unread[start : start + size] for start in range(0, len(unread), size)]
+    completed = map_as_completed(
+        partial(_read, load or (lambda: recogniser)),
+        [tuple(missing[key] for key in batch) for batch in batches],
+        jobs=jobs,
+        cluster=cluster,
+        description=recogniser.name,
+        unit="stream",
+        weight=len,
+    )
+    for number, read in completed:
+        known = dict(zip(batches[number], read, strict=True))
+        cache.put(known)
+        transcripts |= known
     _write({stream: transcripts[key] for stream, key in keys.items()}, Path(out_dir))
     reader = {a: getattr(recogniser, a) for a in ("name", "family", "weights", "identity")}
     write_text(Path(out_dir) / RECOGNISER, json.dumps(reader, indent=2) + "\n")
+
+
+def _read(load: Callable[[], Recogniser], streams: Sequence[Stream]) -> list[Transcript]:
+    recogniser = load()
+    waveforms = [read_resampled(stream.path, stream.fs, recogniser.fs) for stream in streams]
+    return recogniser.transcribe(waveforms)
 
 
 def _check(streams: Sequence[Stream]) -> None:

@@ -33,6 +33,8 @@ KINDS = {
     ),
     "pocketsphinx": ("sepasr.decode.recognisers.pocketsphinx", {"grammar", "jobs"}),
 }
+ONE_THREAD = {"pocketsphinx"}
+"""Kinds that compute in one thread: on a machine of many cores, several processes read."""
 COMMON = {"name", "family", "weights", "kind", "batch_size", "guard"}
 
 
@@ -54,7 +56,7 @@ class RecogniserConfig:
         beam: hypotheses kept; 1 is greedy.
         compute_type: CTranslate2's number type, such as int8, float16, float32.
         device: cpu or cuda.
-        jobs: cores to use, as threads or processes; 0 means all.
+        jobs: cores to use, as threads, or as processes by kinds in ``ONE_THREAD``; 0 means all.
         batch_size: streams decoded at a time. It does not change what is read.
         guard: the guard against hallucination.
     """
@@ -124,6 +126,7 @@ class Recogniser:
         weights: identity of its weights.
         fs: sampling rate of what it hears, 16000 Hz.
         batch_size: streams it decodes at a time.
+        processes: how many should read side by side on one machine if nothing else is asked for.
         identity: SHA-256 of everything that decides what it reads in a given stream.
     """
 
@@ -132,6 +135,7 @@ class Recogniser:
     def __init__(self, config: RecogniserConfig, decoder: Decoder) -> None:
         self.name, self.family, self.weights = config.name, config.family, config.weights
         self.batch_size = config.batch_size
+        self.processes = cores(config.jobs) if config.kind in ONE_THREAD else 1
         self._guard = config.guard
         self._decoder = decoder
         # The constants are what this class and its helpers do to every stream.
@@ -185,7 +189,6 @@ def load_recogniser(
     name_or_path: str | Path,
     source: str = "package",
     overrides: Iterable[str] = (),
-    *,
     deltas: Iterable[str | Path] = (),
 ) -> Recogniser:
     """Load the recogniser of a YAML file.
@@ -237,5 +240,9 @@ def _check(config: RecogniserConfig) -> None:
 
 
 def cores(jobs: int) -> int:
-    """Cores that ``jobs`` asks for: itself, or with 0 all there are."""
-    return jobs or os.cpu_count() or 1
+    """Cores that ``jobs`` asks for: itself, or with 0 all that this process should use.
+
+    One among several workers should use one, which its OMP_NUM_THREADS says.
+    """
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return jobs or (int(allowed) if allowed.isdecimal() else 0) or os.cpu_count() or 1

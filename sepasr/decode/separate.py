@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from sepasr.data.audio import read_mono, write_audio
 from sepasr.data.datadir import Mixture, MixtureDir
 from sepasr.data.scp import write_table
+from sepasr.decode.device import to_device
 from sepasr.errors import UserError
 from sepasr.files import write_text
+from sepasr.parallel import parallel_map
 from sepasr.separator.model import Separator
 
 BUCKET_S = 0.5
@@ -58,8 +60,24 @@ def separate_batch(separator: Separator, waveforms: Sequence[np.ndarray]) -> lis
     return [item[:, : len(wave)] for item, wave in zip(estimates, waveforms, strict=True)]
 
 
+def load_separator(model: Path, device: str) -> Separator:
+    """The separator of a directory, on a device, in evaluation mode.
+
+    Raises:
+        UserError: it can't be loaded, or there is no such device.
+    """
+    return to_device(Separator.from_pretrained(model), device)
+
+
 def separate_directory(
-    separator: Separator, directory: MixtureDir, out: str | Path, batch: int = 8
+    separator: Separator,
+    directory: MixtureDir,
+    out: str | Path,
+    batch: int = 8,
+    *,
+    load: Callable[[], Separator] | None = None,
+    jobs: int = 1,
+    cluster: Path | None = None,
 ) -> None:
     """Write ``wav/<id>_spk<s>.wav`` and, last, the lists ``spk<s>.scp``.
 
@@ -71,10 +89,14 @@ def separate_directory(
         directory: what to separate.
         out: where to write.
         batch: mixtures of equal padded length that go together.
+        load: how each worker gets the separator, a :class:`sepasr.parallel.OncePerProcess`; without
+            it, the separator travels with the work.
+        jobs: as for :func:`sepasr.parallel.parallel_map`.
+        cluster: likewise.
 
     Raises:
-        UserError: the directory's sampling rate is not the separator's, or a mixture can't be read
-            or is not as long as the directory says.
+        UserError: the directory's sampling rate or number of speakers is not the separator's, or a
+            mixture can't be read or is not as long as the directory says.
     """
     fs = directory.info.fs
     if fs != separator.fs:
@@ -83,11 +105,18 @@ def separate_directory(
             where=directory.path,
             remedy="prepare the data at the separator's rate",
         )
+    speakers = len(directory.mixtures[0].references)
+    if speakers != separator.num_speakers:
+        raise UserError(
+            f"mixtures of {speakers} speakers for a separator of {separator.num_speakers}",
+            where=directory.path,
+            remedy="train a separator with as many",
+        )
     out = Path(out).absolute()
     _claim(out, separator)
-    speakers = range(1, separator.num_speakers + 1)
+    separator.eval()
     files = {
-        mixture.id: [out / "wav" / f"{mixture.id}_spk{s}.wav" for s in speakers]
+        mixture.id: _files(out, mixture.id, separator.num_speakers)
         for mixture in directory.mixtures
     }
     missing = [
@@ -95,16 +124,31 @@ def separate_directory(
         for mixture in directory.mixtures
         if not all(file.is_file() for file in files[mixture.id])
     ]
-    separator.eval()
-    with tqdm(total=len(missing), desc="separate", unit="mixture") as bar:
-        for group in batches(missing, fs, batch):
-            waveforms = [_read(mixture, fs) for mixture in group]
-            for mixture, estimates in zip(group, separate_batch(separator, waveforms), strict=True):
-                for file, estimate in zip(files[mixture.id], estimates, strict=True):
-                    write_audio(file, estimate, fs)
-            bar.update(len(group))
-    for s in speakers:
-        write_table(out / f"spk{s}.scp", {key: str(paths[s - 1]) for key, paths in files.items()})
+    parallel_map(
+        partial(_separate_and_write, load or (lambda: separator), out),
+        list(batches(missing, fs, batch)),
+        jobs=jobs,
+        cluster=cluster,
+        description="separate",
+        unit="mixture",
+        weight=len,
+    )
+    for s in range(separator.num_speakers):
+        write_table(out / f"spk{s + 1}.scp", {key: str(paths[s]) for key, paths in files.items()})
+
+
+def _files(out: Path, mixture: str, speakers: int) -> list[Path]:
+    return [out / "wav" / f"{mixture}_spk{s}.wav" for s in range(1, speakers + 1)]
+
+
+def _separate_and_write(
+    load: Callable[[], Separator], out: Path, mixtures: Sequence[Mixture]
+) -> None:
+    separator = load()
+    waveforms = [_read(mixture, separator.fs) for mixture in mixtures]
+    for mixture, estimates in zip(mixtures, separate_batch(separator, waveforms), strict=True):
+        for file, estimate in zip(_files(out, mixture.id, len(estimates)), estimates, strict=True):
+            write_audio(file, estimate, separator.fs)
 
 
 def _read(mixture: Mixture, fs: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, device
 
+from sepasr.data.audio import resample, resampled_length
 from sepasr.encoder.base import AsrEncoder
 from sepasr.loss.loss import Loss
 from sepasr.loss.pit import assigned, best_permutation, reorder
@@ -37,15 +38,18 @@ class EmbeddingLoss:
 
     Args:
         encoder: gives the frames; its own parameters take no part in training.
+        fs: sampling rate of the signals in Hz. Where it isn't the encoder's, what the encoder hears
+            is resampled, in the graph of the gradient; SI-SDR is that of the signals themselves.
         guided: True chooses the permutation by SI-SDR (guided PIT, the paper's method); False by
             the embedding distance itself (plain PIT, which the paper reports to fail).
         signal_weight: weight of an added negative SI-SDR in dB; 0 in the paper.
     """
 
     def __init__(
-        self, encoder: AsrEncoder, *, guided: bool = True, signal_weight: float = 0.0
+        self, encoder: AsrEncoder, fs: int, *, guided: bool = True, signal_weight: float = 0.0
     ) -> None:
         self.encoder = encoder
+        self.fs = fs
         self.guided = guided
         self.signal_weight = signal_weight
 
@@ -88,7 +92,9 @@ class EmbeddingLoss:
         """Frames (batch, speakers, frames, width) and their number (batch, speakers)."""
         batch, speakers, samples = signals.shape
         with torch.autocast(signals.device.type, enabled=False):
-            flat = signals.float() * valid_samples(lengths, samples)[:, None]
-            frames, counts = self.encoder(flat.flatten(0, 1), lengths.repeat_interleave(speakers))
+            valid = signals.float() * valid_samples(lengths, samples)[:, None]
+            heard = resample(valid.flatten(0, 1), self.fs, self.encoder.fs)
+            lengths = resampled_length(lengths, self.fs, self.encoder.fs)
+            frames, counts = self.encoder(heard, lengths.repeat_interleave(speakers))
         shape = (batch, speakers)
         return frames.unflatten(0, shape), counts.unflatten(0, shape)

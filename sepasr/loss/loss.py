@@ -38,18 +38,15 @@ class SeparationLoss(Protocol):
         ...
 
 
-def mean_above(value: Tensor, threshold_db: float | None) -> Tensor:
-    """Mean over the items that are not yet good enough.
+def items_above(value: Tensor, threshold_db: float | None) -> Tensor:
+    """Losses of the items that are not yet good enough.
 
     Args:
         value: loss per item, (batch,), in dB.
         threshold_db: items whose loss is below are left out (-30 in the paper); None keeps all.
 
     Returns:
-        A scalar; 0, with a zero gradient, when every item is left out.
+        (kept,). A selection, not a product with a mask: 0 x NaN of an item that is left out would
+        be NaN. The sum of none is 0, with a zero gradient.
     """
-    if threshold_db is None:
-        return value.mean()
-    kept = value.detach() >= threshold_db
-    # A selection, not a product: 0 x NaN of an item that is left out would be NaN.
-    return value[kept].sum() / kept.sum().clamp_min(1)
+    return value if threshold_db is None else value[value.detach() >= threshold_db]

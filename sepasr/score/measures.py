@@ -14,26 +14,30 @@ Rules, the same for every system:
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
-from multiprocessing import get_context
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Mixture
 from sepasr.errors import UserError
 from sepasr.loss.pit import best_permutation
 from sepasr.loss.si_sdr import pairwise_si_sdr
+from sepasr.parallel import map_as_completed
+from sepasr.score.log import ValueLog
 from sepasr.score.srmr import srmr
 
+REVISION = 1
+"""To be raised when anything here changes a value: what was measured before is then forgotten."""
 SILENCE = 1e-5
 """A signal that stays within this of its mean (-100 dB re full scale) is silent."""
 WORST_SI_SDR_DB = -80.0
@@ -185,13 +189,17 @@ class Task:
     estimates: tuple[tuple[Path, ...], ...]
 
 
-def measure_all(tasks: Sequence[Task], fs: int, jobs: int = 1) -> list[tuple[Measures, ...]]:
+def measure_all(
+    tasks: Sequence[Task], fs: int, log: ValueLog, jobs: int = 1, cluster: Path | None = None
+) -> list[tuple[Measures, ...]]:
     """Measure every system on every mixture.
 
     Args:
         tasks: one per mixture.
         fs: the sampling rate that all audio must have, in Hz.
-        jobs: processes; with 1 all is done in this one.
+        log: keeps what was measured; nothing is measured twice.
+        jobs: as for :func:`sepasr.parallel.parallel_map`.
+        cluster: likewise.
 
     Returns:
         For each task the measures of its systems, in order.
@@ -199,30 +207,45 @@ def measure_all(tasks: Sequence[Task], fs: int, jobs: int = 1) -> list[tuple[Mea
     Raises:
         UserError: audio is missing, of another rate or not as long as its mixture.
     """
-    bar = partial(tqdm, total=len(tasks), desc="signal measures", unit="mixture")
-    work = partial(_measure_task, fs=fs)
-    if jobs == 1:
-        return list(bar(map(work, tasks)))
-    # Not a fork of this process: it may hold threads of torch. The server imports all but once.
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        return list(bar(pool.map(work, tasks)))
+    pairs = [(task.mixture, files) for task in tasks for files in task.estimates]
+    keys = [_key(*pair, fs) for pair in pairs]
+    # By key, since several systems may have given the same.
+    missing = {k: pair for k, pair in zip(keys, pairs, strict=True) if k not in log.known}
+    completed = map_as_completed(
+        partial(_measure_pair, fs=fs),
+        list(missing.values()),
+        jobs=jobs,
+        cluster=cluster,
+        description="signal measures",
+        unit="mixture",
+    )
+    unknown = list(missing)
+    for number, measures in completed:
+        log.add(unknown[number], astuple(measures))
+    found = (Measures(*log.known[key]) for key in keys)
+    return [tuple(next(found) for _ in task.estimates) for task in tasks]
 
 
-def _measure_task(task: Task, fs: int) -> tuple[Measures, ...]:
-    mixture = read_mono(task.mixture.mixture, fs)
-    references = _read_streams(task.mixture.references, len(mixture), fs)
-    results = []
-    for files in task.estimates:
-        if files == task.mixture.references:
-            results.append(Measures(srmr=mean_srmr(references, fs)))
-        else:
-            estimates = _read_streams(files, len(mixture), fs)
-            results.append(measure(estimates, references, mixture, fs))
-    return tuple(results)
+def _key(mixture: Mixture, estimates: Sequence[Path], fs: int) -> str:
+    """What decides the measures: which files, as they are now, and what measures them."""
+    files = (mixture.mixture, *mixture.references, *estimates)
+    content = [REVISION, fs, *(version(name) for name in ("pesq", "pystoi"))]
+    for file in files:
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            raise UserError("no such audio file", where=file, remedy="separate again") from None
+        content += [str(file), found.st_size, found.st_mtime_ns]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _measure_pair(pair: tuple[Mixture, tuple[Path, ...]], fs: int) -> Measures:
+    mixture, files = pair
+    unseparated = read_mono(mixture.mixture, fs)
+    references = _read_streams(mixture.references, len(unseparated), fs)
+    if files == mixture.references:
+        return Measures(srmr=mean_srmr(references, fs))
+    return measure(_read_streams(files, len(unseparated), fs), references, unseparated, fs)
 
 
 def _read_streams(files: Sequence[Path], samples: int, fs: int) -> np.ndarray:

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table
 from sepasr.errors import UserError
-from sepasr.score.measures import Task, measure_all
+from sepasr.score.log import ValueLog
+from sepasr.score.measures import Measures, Task, measure_all
 from sepasr.score.normalise import normalise
 from sepasr.score.result import CLEAN, MEASURES, MIXTURE, RecogniserInfo, SystemInfo
 from sepasr.score.rows import GuardRow, MeasureRow, Scores, UtteranceRow
@@ -28,6 +29,7 @@ def score(
     exp: str | Path,
     *,
     jobs: int = 1,
+    cluster: Path | None = None,
 ) -> Scores:
     """Score what systems made of a test set.
 
@@ -35,14 +37,16 @@ def score(
     ``exp/decode/<folder>/<recogniser>/text_spk{1..}`` and ``guard.csv`` (``id,stream,rule``). The
     system ``mixture`` has no separated audio and one transcript, ``text_spk1``: its audio and
     transcript stand for every speaker. ``clean`` are the references: measured against themselves
-    they would be perfect, so only their SRMR is given.
+    they would be perfect, so only their SRMR is given. Signal measures are kept in
+    ``exp/measures.jsonl``, and taken again only of files that have changed.
 
     Args:
         data: the test set, with transcripts.
         systems: the rows of the table.
         recognisers: that have read every system.
         exp: folder of experiments.
-        jobs: processes for the signal measures.
+        jobs: for the signal measures, as for :func:`sepasr.parallel.parallel_map`.
+        cluster: likewise.
 
     Raises:
         UserError: the set has no transcripts, a file is missing or lacks a mixture (with its id),
@@ -60,7 +64,10 @@ def score(
     transcripts = [_transcripts(data, *pair, decode) for pair in pairs]
     guard = [row for pair in pairs for row in _guard_rows(data, *pair, decode)]
     estimates = [_estimates(data, system, separate) for system in systems]
-    measures = _measure_rows(data, systems, estimates, jobs)
+    tasks = [Task(*row) for row in zip(data.mixtures, zip(*estimates, strict=True), strict=True)]
+    log = ValueLog(Path(exp) / "measures.jsonl")
+    measured = measure_all(tasks, data.info.fs, log, jobs, cluster)
+    measures = _measure_rows(data, systems, measured)
     bar = tqdm(zip(pairs, transcripts, strict=True), "word errors", len(pairs), unit="decode")
     utterances = [
         row
@@ -138,14 +145,9 @@ def _guard_rows(
 def _measure_rows(
     data: MixtureDir,
     systems: Sequence[SystemInfo],
-    estimates: Sequence[Sequence[tuple[Path, ...]]],
-    jobs: int,
+    measured: Sequence[tuple[Measures, ...]],
 ) -> dict[SystemInfo, list[MeasureRow]]:
-    tasks = [
-        Task(mixture, files)
-        for mixture, files in zip(data.mixtures, zip(*estimates, strict=True), strict=True)
-    ]
-    measured = zip(*measure_all(tasks, data.info.fs, jobs), strict=True)
+    """For each system its row for every mixture."""
     return {
         system: [
             MeasureRow(
@@ -156,7 +158,7 @@ def _measure_rows(
             )
             for mixture, measures in zip(data.mixtures, column, strict=True)
         ]
-        for system, column in zip(systems, measured, strict=True)
+        for system, column in zip(systems, zip(*measured, strict=True), strict=True)
     }
 
 

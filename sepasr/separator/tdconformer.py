@@ -14,6 +14,7 @@ import torch
 from espnet2.enh.separator.abs_separator import AbsSeparator
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 
 class ChannelPReLU(nn.Module):
@@ -178,6 +179,11 @@ class TDConformer(AbsSeparator):
         dropout: dropout rate of the feed-forward, convolution and attention outputs.
         attention_dropout: dropout rate of the attention weights. Apart from ``dropout``, because
             on a CPU it keeps the fused attention from being used.
+
+    Attributes:
+        checkpoint_activations: whether training keeps only the input of each conformer layer and
+            runs the layer once more, with the same dropout, for its gradient: less memory, about a
+            third more time.
     """
 
     def __init__(
@@ -194,6 +200,7 @@ class TDConformer(AbsSeparator):
         attention_dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        self.checkpoint_activations = False
         self._num_spk = num_spk
         self.bottleneck_norm = nn.LayerNorm(input_dim)
         self.bottleneck = nn.Linear(input_dim, width)
@@ -221,7 +228,10 @@ class TDConformer(AbsSeparator):
             x = subsample(x)
         stack = x
         for layer in self.layers:
-            stack = layer(stack)
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                stack = checkpoint(layer, stack, use_reentrant=False)
+            else:
+                stack = layer(stack)
         x = x + stack
         for supersample, skip in zip(self.supersampling, reversed(skips), strict=True):
             x = supersample(x, skip)

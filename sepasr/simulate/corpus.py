@@ -6,24 +6,21 @@ a smaller one, and neither the number of processes nor an interruption changes a
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 import yaml
-from tqdm import tqdm
 
 from sepasr.data.audio import read_mono, write_audio
 from sepasr.data.scp import write_table
 from sepasr.errors import UserError
 from sepasr.files import write_text
+from sepasr.parallel import parallel_map
 from sepasr.simulate import text, voices
 from sepasr.simulate.listing import Spoken, spoken_in, write_dots, write_metadata
 from sepasr.simulate.mixture import (
@@ -59,7 +56,6 @@ class CorpusConfig:
         rt60_s: range of the nominal reverberation time, in seconds.
         snr_db: range of the louder reverberant speaker against the noise, in dB.
         gain_db: one speaker is louder by up to this, the other softer by the same, in dB.
-        jobs: processes.
     """
 
     seed: int = 0
@@ -74,7 +70,6 @@ class CorpusConfig:
     rt60_s: tuple[float, float] = (0.1, 0.4)
     snr_db: tuple[float, float] = (8.0, 20.0)
     gain_db: float = 2.5
-    jobs: int = 2
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ _NOISE_TAGS = {"tr": 20, "cv": 21, "tt": 22}
 _ROOM_TAG = 30
 _SIZES = {
     *("num_train_hibari", "num_train_joe", "num_train_espeak", "num_dev", "num_test"),
-    *("num_rooms", "num_noises_train", "jobs"),
+    *("num_rooms", "num_noises_train"),
 }
 
 
@@ -105,13 +100,21 @@ class _Task:
     files: tuple[Path, ...]
     make: Callable[[], None]
 
+    @property
+    def is_done(self) -> bool:
+        return all(file.exists() for file in self.files)
 
-def build_corpus(config: CorpusConfig, out: Path) -> None:
+
+def build_corpus(
+    config: CorpusConfig, out: Path, *, jobs: int = 1, cluster: Path | None = None
+) -> None:
     """Make the corpus, or what is missing of it, and remove what it no longer holds.
 
     Args:
         config: what it is made of.
         out: its directory; may hold a corpus made with other sizes, or part of one.
+        jobs: as for :func:`sepasr.parallel.parallel_map`.
+        cluster: likewise.
 
     Raises:
         UserError: the directory holds a corpus made with another seed or other conditions, or a
@@ -121,10 +124,12 @@ def build_corpus(config: CorpusConfig, out: Path) -> None:
     _claim(config, out)
     training = list(_training_sentences(config))
     plans = {name: _plans(config, name) for name in _SETS}
-    # Mixtures come second because they read the noise files.
     first = [*_speech(config, out, training), *_noises(config, out), *_rooms(config, out)]
     second = [_mixture(config, out, s, i, plan) for s in plans for i, plan in enumerate(plans[s])]
-    _run([first, second], config.jobs)
+    # Mixtures come second because they read the noise files.
+    for tasks, description in ((first, "speech, noise and rooms"), (second, "mixtures")):
+        missing = [task for task in tasks if not task.is_done]
+        parallel_map(_make, missing, jobs=jobs, cluster=cluster, description=description)
     sentences = [
         *training,
         *(said for name in plans for said in spoken_in(plans[name], _SETS[name].wsj0)),
@@ -154,7 +159,7 @@ def speaker_genders() -> dict[str, str]:
 def _check(config: CorpusConfig) -> None:
     for field in fields(config):
         value = getattr(config, field.name)
-        least = 1 if field.name in ("jobs", "num_noises", "num_noises_train") else 0
+        least = 1 if field.name in ("num_noises", "num_noises_train") else 0
         if isinstance(value, int) and value < least:
             raise UserError(f"{value} is less than {least}", where=field.name)
         if not isinstance(value, int | float) and value[0] > value[1]:
@@ -280,40 +285,8 @@ def _make_mixture(seed: int, name: str, plan: MixturePlan, out: Path) -> None:
             write_audio(path, getattr(signals, field.name), FS)
 
 
-def _run(phases: list[list[_Task]], jobs: int) -> None:
-    pending = [
-        [task for task in phase if not all(file.exists() for file in task.files)]
-        for phase in phases
-    ]
-    total = sum(map(len, pending))
-    if total == 0:
-        return
-    spawn = multiprocessing.get_context("spawn")  # forked onnxruntime and torch may lock up
-    with (
-        ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_start_worker) as pool,
-        tqdm(total=total, desc="corpus", unit="file", smoothing=0) as bar,
-    ):
-        for phase in pending:
-            for _ in pool.map(_make, phase, chunksize=4):
-                bar.update()
-
-
-def _start_worker() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed run must not leave processes behind that hold its terminal or pipe."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
 def _make(task: _Task) -> None:
+    torch.set_num_threads(1)  # sums of resampling must not depend on the number of threads
     task.make()
 
 

@@ -99,7 +99,7 @@ def impulse_responses(room: Room) -> tuple[np.ndarray, np.ndarray]:
     anechoic = _simulate(room, 0)
     length = min(int(RIR_S * FS), max(map(len, reverberant)))
     scale = [1 / np.sqrt(np.sum(np.square(rir))) for rir in anechoic]
-    return _stack(reverberant, scale, length), _stack(anechoic, scale, length)
+    return stack_responses(reverberant, scale, length), stack_responses(anechoic, scale, length)
 
 
 def _simulate(room: Room, order: int) -> list[np.ndarray]:
@@ -123,7 +123,8 @@ def _simulate(room: Room, order: int) -> list[np.ndarray]:
     return box.rir[0]
 
 
-def _stack(rirs: list[np.ndarray], scale: list[float], length: int) -> np.ndarray:
+def stack_responses(rirs: list[np.ndarray], scale: list[float], length: int) -> np.ndarray:
+    """Scaled responses (samples,) as columns of (``length``, sources), float32."""
     stacked = np.zeros((length, len(rirs)), np.float32)
     for column, (rir, factor) in enumerate(zip(rirs, scale, strict=True)):
         part = rir[:length]

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from scipy.signal import butter, sosfilt
 
 from sepasr.data.audio import resample
@@ -133,6 +132,8 @@ def speak(speaker: Speaker, sentence: str, rng: np.random.Generator) -> np.ndarr
         (samples,) float32 at 16 kHz, trimmed, of the stated rms. The samples depend on the
         arguments alone, not on what was spoken before.
     """
+    import torch  # imported late: rooms, which need the rate of speech, can do without
+
     tempo = float(rng.uniform(*TEMPO))
     seed = int(rng.integers(2**31))
     say = {"hibari": _hibari, "joe": _joe, "espeak": _espeak}[speaker.engine]

@@ -96,7 +96,8 @@ def evaluate(
             rates = {}
             for recogniser in recognisers:
                 read = exp / "decode" / candidate.name / recogniser.name
-                recognise(streams_of(data, folder), recogniser, cache, read)
+                streams, jobs = streams_of(data, folder), recogniser.processes
+                recognise(streams, recogniser, cache, read, jobs=jobs)
                 rates[recogniser.name] = _rate(data, read)
             outcomes.append(Outcome(candidate, rates, family_mean(rates, families)))
     return outcomes

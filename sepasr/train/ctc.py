@@ -16,11 +16,11 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from sepasr.config import load_config
-from sepasr.data.datadir import NoiseDir, RoomDir, UtteranceDir
+from sepasr.data.datadir import UtteranceDir
 from sepasr.decode.recognisers.ctc import SentencePieceUnits
-from sepasr.errors import UserError
 from sepasr.train.fit import FitConfig, TrainingModule, fit
-from sepasr.train.recipe import Sources
+from sepasr.train.recipe import Sources, check_rate
+from sepasr.train.sums import Sums
 from sepasr.train.utterances import (
     BLANK,
     FS,
@@ -70,6 +70,7 @@ class CtcModule(TrainingModule):
         self.units = SentencePieceUnits(pieces, self.model.config.vocab_size)
         self.intermediate_weight = config.intermediate_weight
         self.middle = (self.model.config.num_hidden_layers + 1) // 2
+        self._validation = Sums()
         self.references: list[str] = []
         self.hypotheses: list[str] = []
 
@@ -99,20 +100,26 @@ class CtcModule(TrainingModule):
         return (1 - weight) * loss + weight * ctc_loss(middle, frames, batch)
 
     def validation_step(self, batch: UtteranceBatch, _: int) -> None:
-        """CTC loss; the words are counted when all are read."""
+        """Read; what was read is counted when all is."""
         last, _middle, frames = self.log_probabilities(batch)
-        loss = ctc_loss(last, frames, batch)
-        self.log("valid/loss", loss, batch_size=len(frames), sync_dist=True)
+        units = batch.unit_lengths
+        self._validation.add(loss=ctc_loss(last, frames, batch) * units.sum(), units=units)
         for path, valid in zip(last.argmax(-1).tolist(), frames.tolist(), strict=True):
             self.hypotheses.append(self.units.text(path[:valid]))
         self.references += batch.texts
 
     def on_validation_epoch_end(self) -> None:
-        """Word error rate of greedy reading over all validation utterances."""
+        """CTC loss per unit, and word error rate of greedy reading, over all utterances."""
         import jiwer
 
-        wer = jiwer.wer(self.references, self.hypotheses)
-        self.log("valid/wer", wer, prog_bar=True, sync_dist=True)
+        read = jiwer.process_words(self.references, self.hypotheses)
+        errors = read.substitutions + read.deletions + read.insertions
+        words = read.substitutions + read.deletions + read.hits
+        counts = torch.tensor([errors, words], device=self.device)
+        self._validation.add(errors=counts[0], words=counts[1])
+        total = self._validation.take(self.trainer.strategy)
+        self.log("valid/loss", total["loss"] / total["units"], sync_dist=True)
+        self.log("valid/wer", total["errors"] / total["words"], prog_bar=True, sync_dist=True)
         self.references, self.hypotheses = [], []
 
     def export(self, directory: Path) -> None:
@@ -163,29 +170,20 @@ def train_ctc(
         UserError: anything that does not fit, before the first step.
     """
     config = load_config(CtcConfig, config_files, overrides)
-    directories = [UtteranceDir.load(path) for path in (sources.utterances, valid)]
-    for directory in directories:
-        if directory.info.fs != FS:
-            raise UserError(
-                f"{directory.info.fs} Hz speech for a recogniser of {FS} Hz",
-                where=directory.path,
-                remedy="prepare it at that rate",
-            )
-    utterances, dev = directories
-    noise, rooms = NoiseDir.load(sources.noise), RoomDir.load(sources.rooms)
+    directories = sources.load(FS)
+    dev = UtteranceDir.load(valid)
+    check_rate(dev, "speech", FS)
     torch.manual_seed(config.fit.seed)
     model = new_model(config.model)
-    data = {name: str(path) for name, path in asdict(sources).items()}
+    data = {name: path and str(path) for name, path in asdict(sources).items()}
     claim(out, {**asdict(config), "data": data}, overwrite=overwrite)
     pieces = out / PIECES
     if not pieces.is_file():
-        train_pieces([u.text for u in utterances.utterances], config.model.pieces, pieces)
+        train_pieces([u.text for u in directories[0].utterances], config.model.pieces, pieces)
     collate = Collate(pieces)
     fit(
         CtcModule(model, pieces, config),
-        TrainingUtterances(
-            utterances, noise, rooms, config.hearing, config.fit.batch, config.fit.seed
-        ),
+        TrainingUtterances(*directories, config.hearing, config.fit.batch, config.fit.seed),
         collate,
         DataLoader(WholeUtterances(dev), batch_size=VALID_BATCH, collate_fn=collate),
         out,

@@ -12,7 +12,8 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.callbacks.progress import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -21,9 +22,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sepasr.errors import UserError
+from sepasr.train.checkpoint import LAST, Checkpoints, steps_done
 from sepasr.train.schedule import LatePlateau, OptimizerConfig, lr_factor
-
-LAST = "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class FitConfig:
         valid_every: steps between validations.
         save_every: steps between checkpoints to resume from.
         snapshots: steps at which the model is exported besides the last one.
-        devices: as Lightning takes it.
+        devices: processes on each machine, each with a GPU of its own or, on ``cpu``, without.
         num_nodes: machines.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``mps``.
-        strategy: as Lightning names it.
+        strategy: as Lightning names it; ``auto`` is ``ddp`` where there are several devices.
         optimizer: see :class:`OptimizerConfig`.
     """
 
@@ -63,16 +63,23 @@ class FitConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulation", "valid_every", "save_every"):
+        at_least_one = ("steps", "batch", "accumulation", "valid_every", "save_every")
+        for name in (*at_least_one, "devices", "num_nodes"):
             if getattr(self, name) < 1:
                 raise UserError(f"fit.{name} is {getattr(self, name)}, less than 1")
+        if any(kind in self.strategy for kind in ("spawn", "fork", "notebook")):
+            raise UserError(
+                f"fit.strategy {self.strategy} trains in processes that leave nothing behind",
+                remedy="use ddp",
+            )
 
 
 class EndlessBatches(Sampler[list[int]]):
     """Numbers of items, batch after batch, from where training stands.
 
     Items are pure functions of their number, so this is all there is to resume. It has no length:
-    the number of steps ends the training. Of several processes each takes its own batches.
+    the number of steps ends the training. Of several processes each takes its own batches: together
+    those that one process would take of as many times the size.
     """
 
     def __init__(self, batch: int, done: int, rank: int = 0, world: int = 1) -> None:
@@ -126,7 +133,8 @@ class TrainingModule(lightning.LightningModule):
                     "scheduler": plateau,
                     "monitor": "valid/loss",
                     "interval": "step",
-                    "frequency": self.fit_config.valid_every,
+                    # Counted in batches.
+                    "frequency": self.fit_config.valid_every * self.fit_config.accumulation,
                 },
             }
         schedule = LambdaLR(optimizer, lr_factor(config, self.fit_config.steps))
@@ -155,19 +163,21 @@ class Snapshots(Callback):
             module.export(self.out / f"step{step}")  # type: ignore[operator]
 
 
-def steps_done(out: str | Path) -> int:
-    """Optimiser steps in the checkpoint that a training in ``out`` would resume from."""
-    last = Path(out) / LAST
-    if not last.is_file():
-        return 0
-    try:
-        return int(torch.load(last, map_location="cpu", weights_only=True)["global_step"])
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a broken file
+def share_of(loader: DataLoader, rank: int, world: int) -> DataLoader:
+    """The batches of a loader that one of several processes takes: each batch goes to one.
+
+    Raises:
+        UserError: there are fewer batches than processes.
+    """
+    batches = list(loader.batch_sampler or ())
+    if len(batches) < world:
         raise UserError(
-            f"the checkpoint cannot be read: {error}",
-            where=last,
-            remedy="remove it to start again",
-        ) from None
+            f"{len(batches)} batches to validate on, fewer than the {world} devices",
+            remedy="validate on more, or train on fewer devices",
+        )
+    return DataLoader(
+        loader.dataset, batch_sampler=batches[rank::world], collate_fn=loader.collate_fn
+    )
 
 
 def without_traceback(error: UserError) -> UserError:
@@ -204,6 +214,7 @@ def fit(
     done = steps_done(out)
     # Which devices there are not, and advertisements.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    slurm = SLURMEnvironment.detect()
     try:
         trainer = lightning.Trainer(
             max_steps=config.steps,
@@ -211,6 +222,7 @@ def fit(
             accumulate_grad_batches=config.accumulation,
             precision=config.precision,  # type: ignore[arg-type]
             gradient_clip_val=config.optimizer.gradient_norm,
+            plugins=SLURMEnvironment(auto_requeue=False) if slurm else None,
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.num_nodes,
@@ -220,6 +232,7 @@ def fit(
             num_sanity_val_steps=0,
             log_every_n_steps=10,
             use_distributed_sampler=False,
+            enable_checkpointing=False,
             enable_model_summary=False,
             default_root_dir=out,
             logger=[
@@ -228,25 +241,25 @@ def fit(
                 TensorBoardLogger(out, name="", version="tensorboard"),
             ],
             callbacks=[
-                ModelCheckpoint(
+                Checkpoints(
                     out,
-                    filename="last",
-                    every_n_train_steps=config.save_every,
-                    enable_version_counter=False,
-                    save_on_train_epoch_end=False,
+                    every=config.save_every,
+                    valid_every=config.valid_every,
+                    accumulation=config.accumulation,
+                    slurm=slurm,
                 ),
                 Snapshots(config, out),
                 LearningRateMonitor("step"),
                 TQDMProgressBar(refresh_rate=10),
             ],
         )
-    except (ValueError, MisconfigurationException) as error:
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
         remedy = "set fit.accelerator, devices, strategy and precision to what this machine has"
         raise UserError(f"Lightning refuses the settings: {error}", remedy=remedy) from None
+    rank, world = trainer.global_rank, trainer.world_size
+    valid = share_of(valid, rank, world)
     module.batches_done = done * config.accumulation
-    batches = EndlessBatches(
-        config.batch, module.batches_done, trainer.global_rank, trainer.world_size
-    )
+    batches = EndlessBatches(config.batch, module.batches_done, rank, world)
     loader = DataLoader(
         dataset,
         batch_sampler=batches,
@@ -257,12 +270,14 @@ def fit(
     with warnings.catch_warnings():
         # Lightning asks for more workers than there are cores to spare.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*checkpoint directory.*not empty.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between it and torch
         try:
             trainer.fit(module, loader, valid, ckpt_path=out / LAST if done else None)
         except UserError as error:
             raise without_traceback(error) from None
-    if trainer.interrupted or trainer.global_step < config.steps:
+        except SystemExit:  # what Lightning makes of Ctrl-C and of SIGTERM
+            raise KeyboardInterrupt from None
+    if trainer.global_step < config.steps:
         raise KeyboardInterrupt
     trainer.save_checkpoint(out / LAST)
     if trainer.is_global_zero:

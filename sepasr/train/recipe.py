@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from sepasr.config import load_config
 from sepasr.data.datadir import MixtureDir, NoiseDir, RoomDir, UtteranceDir
 from sepasr.data.dynamic import DynamicMixtures, MixingConfig
+from sepasr.data.fixed import FixedMixtures
 from sepasr.encoder.base import AsrEncoder, load_encoder
 from sepasr.errors import UserError
 from sepasr.files import sha256
@@ -43,24 +44,86 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training: see the classes of its parts."""
+    """A training: see the classes of its parts.
+
+    Attributes:
+        checkpoint_activations: see :class:`sepasr.separator.tdconformer.TDConformer`. It changes
+            memory and time, not the result.
+    """
 
     loss: LossConfig = field(default_factory=LossConfig)
     mixing: MixingConfig = field(default_factory=MixingConfig)
+    checkpoint_activations: bool = False
     fit: FitConfig = field(default_factory=FitConfig)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Data directories that training material is mixed from."""
+    """Data directories that training material is mixed from, anew at every step.
+
+    Attributes:
+        utterances: the speech.
+        noise: None adds none.
+        rooms: None mixes the utterances as they are.
+    """
 
     utterances: Path
-    noise: Path
-    rooms: Path
+    noise: Path | None = None
+    rooms: Path | None = None
+
+    def load(self, fs: int) -> tuple[UtteranceDir, NoiseDir | None, RoomDir | None]:
+        """Read the directories.
+
+        Raises:
+            UserError: a directory is not as it should be, or not of ``fs`` Hz.
+        """
+        utterances = UtteranceDir.load(self.utterances)
+        noise = NoiseDir.load(self.noise) if self.noise else None
+        rooms = RoomDir.load(self.rooms) if self.rooms else None
+        for directory, what in ((utterances, "speech"), (noise, "noise"), (rooms, "rooms")):
+            if directory is not None:
+                check_rate(directory, what, fs)
+        return utterances, noise, rooms
 
 
-def build_loss(config: LossConfig, encoder: AsrEncoder | None) -> SeparationLoss:
-    """The loss that a configuration names.
+def check_rate(
+    directory: MixtureDir | UtteranceDir | NoiseDir | RoomDir, what: str, fs: int
+) -> None:
+    """Refuse a directory that is not of ``fs`` Hz."""
+    if directory.info.fs != fs:
+        raise UserError(
+            f"{directory.info.fs} Hz {what} for a model of {fs} Hz",
+            where=directory.path,
+            remedy="prepare it at that rate, or set fs of a new separator",
+        )
+
+
+def load_mixtures(path: Path, config: MixingConfig, fs: int) -> MixtureDir:
+    """Read mixtures to train or validate on.
+
+    Raises:
+        UserError: they are of another rate, number of speakers or kind of reference.
+    """
+    directory = MixtureDir.load(path)
+    check_rate(directory, "mixtures", fs)
+    speakers = len(directory.mixtures[0].references)
+    if speakers != config.num_speakers:
+        raise UserError(
+            f"has mixtures of {speakers} speakers, training has {config.num_speakers}",
+            where=path,
+            remedy="set mixing.num_speakers, and num_speakers of a new separator",
+        )
+    if directory.info.reference != config.reference:
+        raise UserError(
+            f"has {directory.info.reference} references, training uses {config.reference}",
+            where=path,
+            remedy="prepare it with the same reference, or set mixing.reference",
+        )
+    return directory
+
+
+def build_loss(config: LossConfig, encoder: AsrEncoder | None, fs: int) -> SeparationLoss:
+    """The loss that a configuration names, for signals of ``fs`` Hz.
 
     Raises:
         UserError: an unknown kind, or an encoder missing or given where none is used.
@@ -79,20 +142,59 @@ def build_loss(config: LossConfig, encoder: AsrEncoder | None) -> SeparationLoss
     if encoder is None:
         raise UserError(f"loss '{config.kind}' needs an encoder", remedy="give --encoder")
     return EmbeddingLoss(
-        encoder, guided=config.kind == "guided", signal_weight=config.signal_weight
+        encoder, fs, guided=config.kind == "guided", signal_weight=config.signal_weight
     )
 
 
-def describe(config: TrainConfig, encoder: AsrEncoder | None) -> dict[str, Any]:
+def describe(
+    config: TrainConfig, encoder: AsrEncoder | None, material: Sources | Path
+) -> dict[str, Any]:
     """What a separator remembers of a training."""
+    fit = config.fit
     return {
         "loss": config.loss.kind,
         "encoder": encoder and {a: getattr(encoder, a) for a in ("name", "family", "weights")},
-        "seed": config.fit.seed,
-        "lr": config.fit.optimizer.lr,
-        "batch": config.fit.batch * config.fit.accumulation,
+        "seed": fit.seed,
+        "lr": fit.optimizer.lr,
+        "batch": fit.batch * fit.accumulation * fit.devices * fit.num_nodes,
         "segment_s": config.mixing.segment_s,
+        "dynamic_mixing": isinstance(material, Sources),
     }
+
+
+def starting_point(
+    config: MixingConfig,
+    files: Sequence[Path] | None,
+    overrides: Sequence[str],
+    init: Path | None,
+) -> Separator:
+    """A new separator, or one that is there.
+
+    Raises:
+        UserError: it is not for this number of speakers, or was trained towards other references.
+    """
+    if files is not None:
+        shape = load_config(SeparatorConfig, files, overrides)
+        separator = Separator(shape, Provenance(config.reference))
+    else:
+        assert init is not None
+        if overrides:
+            raise UserError("its shape is given", where=init, remedy="leave --separator-set out")
+        separator = Separator.from_pretrained(init).train()  # Lightning leaves it as it finds it
+        if separator.provenance.reference != config.reference:
+            raise UserError(
+                f"was trained towards {separator.provenance.reference} references, this training "
+                f"uses {config.reference} ones",
+                where=init,
+                remedy="set mixing.reference accordingly",
+            )
+    if separator.num_speakers != config.num_speakers:
+        raise UserError(
+            f"the separator has {separator.num_speakers} speakers, the mixtures have "
+            f"{config.num_speakers}",
+            remedy="set mixing.num_speakers, and num_speakers of a new separator",
+        )
+    return separator
 
 
 def train_separator(
@@ -100,22 +202,24 @@ def train_separator(
     config_files: Sequence[Path],
     overrides: Sequence[str],
     separator_files: Sequence[Path] | None,
+    separator_overrides: Sequence[str] = (),
     init: Path | None,
     encoder_files: Sequence[Path],
-    sources: Sources,
+    material: Sources | Path,
     valid: Path,
     out: Path,
     overwrite: bool,
 ) -> None:
-    """Train a new separator, or one that is there, on dynamically mixed material.
+    """Train a new separator, or one that is there.
 
     Args:
         config_files: YAML of :class:`TrainConfig`, the base first.
         overrides: ``name=value``.
         separator_files: YAML of :class:`SeparatorConfig`, for a new separator.
+        separator_overrides: ``name=value`` of a new separator.
         init: directory of a separator to start from.
         encoder_files: YAML of the loss's encoder, the base first; none for the signal loss.
-        sources: what to mix.
+        material: what to mix at every step, or the directory of fixed mixtures.
         valid: mixtures to validate on.
         out: checkpoints, logs and ``final/``, the trained separator.
         overwrite: remove a training with other inputs that is in ``out``.
@@ -125,59 +229,30 @@ def train_separator(
     """
     config = load_config(TrainConfig, config_files, overrides)
     encoder = load_encoder(encoder_files[0], deltas=encoder_files[1:]) if encoder_files else None
-    loss = build_loss(config.loss, encoder)
     torch.manual_seed(config.fit.seed)
-    if separator_files is not None:
-        separator = Separator(
-            load_config(SeparatorConfig, separator_files),
-            Provenance(config.mixing.reference),
-        )
+    separator = starting_point(config.mixing, separator_files, separator_overrides, init)
+    loss = build_loss(config.loss, encoder, separator.fs)
+    separator.separator.checkpoint_activations = config.checkpoint_activations
+    dataset: DynamicMixtures | FixedMixtures
+    if isinstance(material, Sources):
+        directories = material.load(separator.fs)
+        dataset = DynamicMixtures(*directories, config.mixing, config.fit.seed)
+        data = {name: path and str(path) for name, path in asdict(material).items()}
     else:
-        assert init is not None
-        separator = Separator.from_pretrained(init)
-        if separator.provenance.reference != config.mixing.reference:
-            raise UserError(
-                f"was trained towards {separator.provenance.reference} references, this training "
-                f"uses {config.mixing.reference} ones",
-                where=init,
-                remedy="set mixing.reference accordingly",
-            )
-    if separator.num_speakers != config.mixing.num_speakers:
-        raise UserError(
-            f"the separator has {separator.num_speakers} speakers, the mixtures have "
-            f"{config.mixing.num_speakers}",
-            remedy="set mixing.num_speakers",
-        )
-    dataset = DynamicMixtures(
-        UtteranceDir.load(sources.utterances),
-        NoiseDir.load(sources.noise),
-        RoomDir.load(sources.rooms),
-        config.mixing,
-        config.fit.seed,
-    )
-    if dataset.fs != separator.fs:
-        raise UserError(
-            f"{dataset.fs} Hz speech for a separator of {separator.fs} Hz",
-            where=sources.utterances,
-            remedy="set fs in the separator's YAML",
-        )
-    mixtures = MixtureDir.load(valid)
-    if mixtures.info.reference != config.mixing.reference:
-        raise UserError(
-            f"has {mixtures.info.reference} references, training uses {config.mixing.reference}",
-            where=valid,
-            remedy="prepare it with the same reference",
-        )
-    module = SeparationModule(
-        separator, loss, config.fit, config.loss.threshold_db, describe(config, encoder)
-    )
+        fixed = load_mixtures(material, config.mixing, separator.fs)
+        dataset = FixedMixtures(fixed, config.mixing.segment_s, config.fit.seed)
+        data = {"mixtures": str(material)}
+    mixtures = load_mixtures(valid, config.mixing, separator.fs)
+    description = describe(config, encoder, material)
+    module = SeparationModule(separator, loss, config.fit, config.loss.threshold_db, description)
     inputs = {
         **asdict(config),
         "encoder": encoder and asdict(encoder.conf),
         "init": init and sha256(init / WEIGHTS),
         "separator": asdict(separator.config),
-        "data": {name: str(path) for name, path in asdict(sources).items()},
+        "data": data,
     }
+    del inputs["checkpoint_activations"]  # it decides nothing
     claim(out, inputs, overwrite=overwrite)
     whole = DataLoader(WholeMixtures(mixtures), batch_size=1, collate_fn=collate)
     fit(module, dataset, collate, whole, out)

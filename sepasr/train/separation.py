@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.dynamic import MixtureItem
-from sepasr.loss.loss import SeparationLoss, mean_above
+from sepasr.loss.loss import SeparationLoss, items_above
 from sepasr.loss.si_sdr import si_sdr
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Provenance, Separator
 from sepasr.train.fit import FitConfig, TrainingModule
+from sepasr.train.sums import Sums
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class SeparationModule(TrainingModule):
         separator: starts from the weights it has.
         loss: see :class:`sepasr.loss.loss.SeparationLoss`.
         config: how to train.
-        threshold_db: items whose loss is below are left out of the mean; None keeps all.
+        threshold_db: items whose loss is below are left out of the mean, which is taken over the
+            items of a step on all devices and in all accumulated batches; None keeps all.
         description: what the exported separator shall say of this training.
     """
 
@@ -88,33 +91,48 @@ class SeparationModule(TrainingModule):
         self.threshold_db = threshold_db
         self.description = description
         self.signal_loss = SignalLoss()
+        self._step, self._validation = Sums(), Sums()
 
     def on_fit_start(self) -> None:
         """Move the loss, which Lightning does not know of, to the device."""
         self.loss.to(self.device)
 
     def training_step(self, batch: MixtureBatch, _: int) -> Tensor:
-        """The mean loss of a batch."""
+        """The mean loss of a batch, an item that is left out counting as 0."""
         result = self.loss(self.separator(batch.mixture), batch.references)
-        value = mean_above(result.value, self.threshold_db)
-        self.log("train/loss", value, prog_bar=True)
-        for name, part in result.parts.items():
-            self.log(f"train/{name}", part.mean(), prog_bar=name == "si_sdr")
-        return value
+        kept = items_above(result.value, self.threshold_db)
+        items = torch.ones_like(result.value)
+        self._step.add(items=items, kept=torch.ones_like(kept), loss=kept, **result.parts)
+        return kept.sum() / len(result.value)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Turn the gradient into that of the mean over the kept items of all devices and batches.
+
+        Before, it is the mean over accumulated batches (Lightning) and devices (DDP), in which
+        items that are left out still count.
+        """
+        total = self._step.take(self.trainer.strategy)
+        items, kept = total.pop("items"), total.pop("kept").clamp_min(1)
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(items / kept)
+        self.log("train/loss", total.pop("loss") / kept, prog_bar=True)
+        for name, part in total.items():
+            self.log(f"train/{name}", part / items, prog_bar=name == "si_sdr")
 
     def validation_step(self, batch: MixtureBatch, _: int) -> None:
         """SI-SDR and its improvement over the mixture; the signal loss is the one monitored."""
         loss = self.signal_loss(self.separator(batch.mixture), batch.references)
         before = si_sdr(batch.mixture[:, None], batch.references).mean(-1)
-        size = len(batch.mixture)
-        self.log("valid/loss", loss.value.mean(), batch_size=size, sync_dist=True)
-        self.log(
-            "valid/si_sdri",
-            (loss.parts["si_sdr"] - before).mean(),
-            prog_bar=True,
-            batch_size=size,
-            sync_dist=True,
-        )
+        gain = loss.parts["si_sdr"] - before
+        self._validation.add(items=torch.ones_like(gain), loss=loss.value, si_sdri=gain)
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean over all items, on all devices."""
+        total = self._validation.take(self.trainer.strategy)
+        items = total.pop("items")
+        for name, value in total.items():
+            self.log(f"valid/{name}", value / items, prog_bar=name == "si_sdri", sync_dist=True)
 
     def export(self, directory: Path) -> None:
         """Write the separator as a directory of its own."""

@@ -64,8 +64,8 @@ class TrainingUtterances(Dataset):
     def __init__(
         self,
         utterances: UtteranceDir,
-        noise: NoiseDir,
-        rooms: RoomDir,
+        noise: NoiseDir | None,
+        rooms: RoomDir | None,
         config: HearingConfig,
         batch: int,
         seed: int,

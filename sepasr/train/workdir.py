@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -13,16 +15,27 @@ import yaml
 from sepasr.config import read_yaml
 from sepasr.errors import UserError
 from sepasr.files import write_text
-from sepasr.train.fit import steps_done
+from sepasr.train.checkpoint import LAST, steps_done
 
 CONFIG = "config.yaml"
+PATIENCE_S = 120.0
+"""How long the other processes wait for the first one to remove another training."""
+
+# Set by whatever started this process: torchrun, Lightning, SLURM.
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one of its training that writes, before they have met."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
 
 def claim(out: str | Path, inputs: Mapping[str, Any], *, overwrite: bool) -> None:
     """Write ``config.yaml``, after making sure that what is in ``out`` came from the same inputs.
 
     Its length may change (steps, snapshots, how long the rate falls): a longer training goes on
-    where a shorter one ended.
+    where a shorter one ended. Of several processes the first one writes and removes; the others
+    wait until what was to be removed is gone.
 
     Args:
         out: folder of the training.
@@ -35,21 +48,32 @@ def claim(out: str | Path, inputs: Mapping[str, Any], *, overwrite: bool) -> Non
     """
     out = Path(out)
     text = yaml.safe_dump(dict(inputs), sort_keys=False)
-    done = steps_done(out)
-    if (out / CONFIG).is_file() and done:
-        before, now = read_yaml(out / CONFIG), yaml.safe_load(text)
-        cause = _difference(_without_length(before), _without_length(now))
-        if cause is None and done > inputs["fit"]["steps"]:
-            cause = f"it was trained for {done} steps already"
-        if cause is not None:
-            if not overwrite:
-                raise UserError(
-                    f"holds another training: {cause}",
-                    where=out,
-                    remedy="name another --out, or let --overwrite remove it",
-                )
+    deadline = time.monotonic() + PATIENCE_S
+    while cause := _conflict(out, yaml.safe_load(text)):
+        if not overwrite or time.monotonic() > deadline:
+            raise UserError(
+                f"holds another training: {cause}",
+                where=out,
+                remedy="name another --out, or let --overwrite remove it",
+            )
+        if is_first_process():
+            (out / LAST).unlink()  # first, so that no other process goes on from it
             shutil.rmtree(out)
-    write_text(out / CONFIG, text)
+        else:
+            time.sleep(0.1)
+    if is_first_process():
+        write_text(out / CONFIG, text)
+
+
+def _conflict(out: Path, inputs: Mapping[str, Any]) -> str | None:
+    """In what the training that is in ``out`` differs, in words."""
+    done = steps_done(out)
+    if not done or not (out / CONFIG).is_file():
+        return None
+    cause = _difference(_without_length(read_yaml(out / CONFIG)), _without_length(inputs))
+    if cause is None and done > inputs["fit"]["steps"]:
+        return f"it was trained for {done} steps already"
+    return cause
 
 
 def _without_length(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
+import io
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import tqdm
+from tqdm import tqdm
 
 from sepasr.bin.main import SUBCOMMANDS, main
 from sepasr.data.audio import write_audio
@@ -27,7 +28,7 @@ fit: {steps: 1, batch: 2, workers: 0, valid_every: 1, accelerator: cpu}
 @pytest.fixture
 def refused(capsys, monkeypatch):
     """Runs a command that must fail; returns its one line."""
-    monkeypatch.setattr("sepasr.decode.separate.tqdm", functools.partial(tqdm.tqdm, disable=True))
+    monkeypatch.setattr("sepasr.parallel.tqdm", partial(tqdm, file=io.StringIO()))
 
     def run(*arguments: object) -> str:
         capsys.readouterr()
@@ -191,7 +192,7 @@ def test_train_with_a_missing_entry(refused, train, data_dirs, tmp_path):
 
 def test_train_at_another_rate(refused, train, data_dirs, tmp_path):
     other_rate(data_dirs.utterances)
-    assert "8000 Hz speech for a separator of 16000 Hz" in refused(*train())
+    assert "8000 Hz speech for a model of 16000 Hz" in refused(*train())
     assert not (tmp_path / "out").exists()
 
 

@@ -1,7 +1,11 @@
-"""A hand-made WHAMR and WSJ0: a few tiny files in the corpora's exact layout."""
+"""A hand-made WHAMR and WSJ0: a few tiny files in the corpora's exact layout.
+
+Sources are the utterances of WSJ0, delayed and scaled, and mixtures the sums of their parts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +38,9 @@ UTTERANCES = {
     "wsj0/si_et_05/22g/22gc0105.wav": 800,
     "wsj0/si_et_05/22g/22go010b.wav": 700,
 }
+# Delay of each speaker in samples, and gain.
+IMAGES = ((100, 0.9), (130, 0.7))
+ECHO = 37
 
 
 def write_wav(path: Path, frames: int, channels: int = 1, subtype: str = "FLOAT", fs: int = FS):
@@ -59,22 +66,47 @@ class Corpora:
         return self.whamr / "wav16k" / cut / subset
 
 
-def make_corpora(folder: Path) -> Corpora:
+def signals(trees: Corpora, name: str, frames: int) -> dict[str, np.ndarray]:
+    """All signals of a mixture by their folder's name: (frames,) each."""
+    rng = np.random.default_rng(list(name.encode()))
+    made = {"noise": rng.uniform(-0.1, 0.1, frames)}
+    for speaker, (utterance, (delay, gain)) in enumerate(
+        zip(name.split("_")[::2], IMAGES, strict=True), 1
+    ):
+        (file,) = (trees.wsj0 / f for f in UTTERANCES if f.lower().endswith(f"{utterance}.wav"))
+        direct = np.zeros(frames)
+        samples = soundfile.read(file)[0][: frames - delay]
+        direct[delay : delay + len(samples)] = gain * samples
+        made[f"s{speaker}_anechoic"] = direct
+        made[f"s{speaker}_reverb"] = direct + 0.5 * np.roll(direct, ECHO)
+    for room in ("anechoic", "reverb"):
+        first, second = made[f"s1_{room}"], made[f"s2_{room}"]
+        made[f"mix_both_{room}"] = first + second + made["noise"]
+        made[f"mix_clean_{room}"] = first + second
+        made[f"mix_single_{room}"] = first + made["noise"]
+    return made
+
+
+def write_mixture(trees: Corpora, subset: str, cut: str, name: str, frames: int) -> None:
+    """Write a mixture and its parts."""
+    for kind, samples in signals(trees, name, frames).items():
+        path = trees.folder(subset, cut) / kind / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, FS, subtype="FLOAT")
+
+
+def make_corpora(folder: Path, sets: Sequence[str] = ("cv", "tt")) -> Corpora:
     """Write all of them into a folder."""
     trees = Corpora(*(folder / name for name in ("whamr", "wsj0", "noise", "rirs")))
-    for subset in ("cv", "tt"):
-        for cut in ("max", "min"):
-            for kind in ("mix_both_reverb", "mix_clean_reverb", "mix_single_reverb", "noise"):
-                for name, frames in MIXTURES.items():
-                    write_wav(trees.folder(subset, cut) / kind / f"{name}.wav", frames)
-            for kind in ("s1_anechoic", "s2_anechoic", "s1_reverb", "s2_reverb"):
-                for name, frames in MIXTURES.items():
-                    write_wav(trees.folder(subset, cut) / kind / f"{name}.wav", frames)
     for name, lines in DOTS.items():
         (trees.wsj0 / name).parent.mkdir(parents=True, exist_ok=True)
         (trees.wsj0 / name).write_text("".join(f"{line}\n" for line in lines))
     for name, frames in UTTERANCES.items():
         write_wav(trees.wsj0 / name, frames, subtype="PCM_16")
+    for subset in sets:
+        for cut in ("max", "min"):
+            for name, frames in MIXTURES.items():
+                write_mixture(trees, subset, cut, name, frames)
     for name, frames in NOISES.items():
         write_wav(trees.noise / f"{name}.wav", frames, channels=2)
     for room in ("room0", "room1"):

@@ -129,6 +129,28 @@ def test_references_are_the_direct_paths_at_the_positions_of_the_images(data_dir
         assert echoes < {0.2, 0.4, 0.6}  # as data_dirs has them
 
 
+def test_without_rooms_and_noise_the_sources_are_their_own_references(data_dirs):
+    for noise in (data_dirs.noise, None):
+        dataset = DynamicMixtures(data_dirs.utterances, noise, None, CONFIG, 0)
+        spectra = set()
+        for item in map(dataset.__getitem__, range(10)):
+            rest = item.mixture - item.references.sum(0)
+            assert (np.abs(rest).max() > 0.01) == (noise is not None)
+            spectra |= {float(np.abs(reference).max()) for reference in item.references}
+        assert len(spectra) == 20
+    # Without a change of speed and level they are the files.
+    config = replace(CONFIG, gain_db=(0, 0), speed_percent=(100, 100))
+    item = DynamicMixtures(data_dirs.utterances, None, None, config, 0)[0]
+    assert set(np.abs(item.references).ravel()) <= {0, np.float32(LEVEL)}
+
+
+def test_without_rooms_and_noise_an_utterance_is_clean(data_dirs):
+    shares = {"room_share": 1, "noise_share": 1, "speed_percent": (100, 100)}
+    dataset = DynamicUtterances(data_dirs.utterances, None, None, 0, **shares)
+    expected = read_mono(dataset.utterance(3).path)
+    np.testing.assert_array_equal(dataset[3].waveform, expected)
+
+
 def test_gains_cover_their_range(data_dirs):
     config = replace(CONFIG, gain_db=(-2.0, 4.0), speed_percent=(100, 100))
     dataset = mixtures(data_dirs, config)

@@ -12,13 +12,14 @@ from sepasr.data.datadir import (
     Utterance,
     UtteranceDir,
 )
-from sepasr.data.utterances import prepare_noise, prepare_rirs, prepare_utterances
+from sepasr.data.utterances import read_noise, read_rirs, read_subset
 from sepasr.data.validate import validate
 from sepasr.errors import UserError
 
 
 def test_every_value_of_a_directory_of_single_speakers(corpora, tmp_path):
-    written = prepare_utterances(corpora.wsj0, "si_et_05", tmp_path / "d")
+    read = read_subset(corpora.wsj0, "si_et_05", tmp_path / "d")
+    read.write()
     wsj0 = corpora.wsj0
     expected = UtteranceDir(
         tmp_path / "d",
@@ -43,7 +44,7 @@ def test_every_value_of_a_directory_of_single_speakers(corpora, tmp_path):
             ),
         ),
     )
-    assert written == expected
+    assert read == expected
     assert UtteranceDir.load(tmp_path / "d") == expected
     assert validate(tmp_path / "d", samples=True) == []
 
@@ -51,14 +52,13 @@ def test_every_value_of_a_directory_of_single_speakers(corpora, tmp_path):
 def test_similar_speakers_of_other_subsets_are_left_out(corpora, tmp_path):
     table = tmp_path / "spk2similar"
     table.write_text("22g 445 999\n445 22g\n998 445 999\n999 998\n")
-    prepare_utterances(corpora.wsj0, "si_et_05", tmp_path / "d", similar=table)
+    read_subset(corpora.wsj0, "si_et_05", tmp_path / "d", similar=table).write()
     assert UtteranceDir.load(tmp_path / "d").similar == {"22g": ("445",), "445": ("22g",)}
 
 
 def test_utterances_of_another_rate_are_refused(corpora, tmp_path):
     with pytest.raises(UserError, match="16000 Hz where 8000 Hz"):
-        prepare_utterances(corpora.wsj0, "si_et_05", tmp_path / "d", 8000)
-    assert not (tmp_path / "d").exists()
+        read_subset(corpora.wsj0, "si_et_05", tmp_path / "d", 8000)
 
 
 def test_noise_of_any_number_of_channels(corpora, tmp_path):
@@ -66,7 +66,9 @@ def test_noise_of_any_number_of_channels(corpora, tmp_path):
         Noise(name, corpora.noise / f"{name}.wav", NOISES[name] / FS) for name in sorted(NOISES)
     )
     expected = NoiseDir(tmp_path / "d", Info("wham_noise", FS), noises)
-    assert prepare_noise(corpora.noise, tmp_path / "d") == expected
+    read = read_noise(corpora.noise, tmp_path / "d")
+    assert read == expected
+    read.write()
     assert NoiseDir.load(tmp_path / "d") == expected
     assert validate(tmp_path / "d", samples=True) == []
 
@@ -77,7 +79,9 @@ def test_rooms_are_pairs_of_files(corpora, tmp_path):
         for k in range(2)
     )
     expected = RoomDir(tmp_path / "d", Info("rirs", FS), rooms)
-    assert prepare_rirs(corpora.rirs, tmp_path / "d") == expected
+    read = read_rirs(corpora.rirs, tmp_path / "d")
+    assert read == expected
+    read.write()
     assert RoomDir.load(tmp_path / "d") == expected
     assert validate(tmp_path / "d", samples=True) == []
 
@@ -95,13 +99,12 @@ def test_rooms_are_pairs_of_files(corpora, tmp_path):
 def test_a_room_that_is_not_a_pair_is_named(corpora, tmp_path, damage, message):
     damage(corpora.rirs)
     with pytest.raises(UserError, match=message):
-        prepare_rirs(corpora.rirs, tmp_path / "d")
-    assert not (tmp_path / "d").exists()
+        read_rirs(corpora.rirs, tmp_path / "d")
 
 
-@pytest.mark.parametrize("prepare", [prepare_noise, prepare_rirs])
-def test_an_empty_or_missing_folder_is_named(tmp_path, prepare):
+@pytest.mark.parametrize("read", [read_noise, read_rirs])
+def test_an_empty_or_missing_folder_is_named(tmp_path, read):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "nowhere"):
         with pytest.raises(UserError, match=f"{name}: no such folder, or no WAV files"):
-            prepare(tmp_path / name, tmp_path / "d")
+            read(tmp_path / name, tmp_path / "d")

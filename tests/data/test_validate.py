@@ -8,9 +8,10 @@ import pytest
 import soundfile
 from hand_made import FS, MIXTURES, write_wav
 
-from sepasr.data.utterances import prepare_noise, prepare_rirs, prepare_utterances
+from sepasr.data.utterances import read_noise, read_rirs, read_subset
 from sepasr.data.validate import main, validate
-from sepasr.data.whamr import prepare_whamr
+from sepasr.data.whamr import read_sets
+from sepasr.data.whamr_tree import Whamr
 
 SCRIPT = Path(__file__).parents[2] / "utils" / "validate_data_dir.sh"
 FIRST, SECOND = sorted(MIXTURES)
@@ -19,7 +20,9 @@ FIRST, SECOND = sorted(MIXTURES)
 @pytest.fixture
 def mixtures(corpora, tmp_path):
     """A good directory of mixtures, and the folder of its audio."""
-    prepare_whamr(corpora.whamr, corpora.wsj0, tmp_path, ["tt"], allow_partial=True)
+    whamr = Whamr(corpora.whamr)
+    (directory,) = read_sets(whamr, corpora.wsj0, tmp_path, ["tt"], allow_partial=True)
+    directory.write()
     return tmp_path / "tt", corpora.folder()
 
 
@@ -108,7 +111,7 @@ def test_a_missing_table_is_reported_once(mixtures, name):
 
 
 def test_rooms_need_as_many_channels_in_both_files(corpora, tmp_path):
-    prepare_rirs(corpora.rirs, tmp_path / "d")
+    read_rirs(corpora.rirs, tmp_path / "d").write()
     write_wav(corpora.rirs / "room1_anechoic.wav", 100, channels=5)
     assert messages(tmp_path / "d") == [
         "anechoic.scp:2: 5 channels of id 'room1', reverb.scp has 6"
@@ -116,8 +119,8 @@ def test_rooms_need_as_many_channels_in_both_files(corpora, tmp_path):
 
 
 def test_single_speakers_and_noise_are_checked_too(corpora, tmp_path):
-    prepare_utterances(corpora.wsj0, "si_et_05", tmp_path / "speech")
-    prepare_noise(corpora.noise, tmp_path / "noise")
+    read_subset(corpora.wsj0, "si_et_05", tmp_path / "speech").write()
+    read_noise(corpora.noise, tmp_path / "noise").write()
     write_wav(corpora.wsj0 / "wsj0/si_et_05/22g/22go010b.wav", 699)
     write_wav(corpora.noise / "noise_b.wav", 100, fs=8000)
     (speech,), (noise,) = messages(tmp_path / "speech"), messages(tmp_path / "noise")

@@ -41,7 +41,7 @@ def grammar(tmp_path: Path) -> Path:
 
 
 def test_reads_sentences_of_the_grammar(grammar: Path, spoken: list[np.ndarray]) -> None:
-    read = PocketsphinxDecoder(grammar, jobs=1).decode(spoken, [50, 3])
+    read = PocketsphinxDecoder(grammar).decode(spoken, [50, 3])
     assert read == [
         Hypothesis(TEXTS[0], 8, cut=False),
         Hypothesis("seven dogs run", 3, cut=True),
@@ -64,14 +64,13 @@ def test_every_stream_is_read_as_the_first(grammar: Path, spoken: list[np.ndarra
     noisy = to_level(spoken[0] + 0.02 * noise)
     streams = [spoken[1], noisy, *spoken, noisy, noisy[::-1].copy(), noisy]
     expected = [_first_decode(grammar, stream) for stream in streams]
-    for jobs in (1, 2):
-        read = PocketsphinxDecoder(grammar, jobs).decode(streams, [50] * len(streams))
-        assert [hypothesis.text for hypothesis in read] == expected
+    read = PocketsphinxDecoder(grammar).decode(streams, [50] * len(streams))
+    assert [hypothesis.text for hypothesis in read] == expected
 
 
 def test_silence_is_read_as_nothing(grammar: Path) -> None:
     silence = np.zeros(16000, dtype=np.float32)
-    read = PocketsphinxDecoder(grammar, jobs=1).decode([silence, silence[:1600]], [5, 5])
+    read = PocketsphinxDecoder(grammar).decode([silence, silence[:1600]], [5, 5])
     assert read == [Hypothesis("", 0, cut=False)] * 2
 
 
@@ -93,7 +92,7 @@ def test_wrong_grammars_are_one_line(tmp_path: Path, text: str, message: str) ->
     file = tmp_path / "wrong.jsgf"
     file.write_text(text)
     with pytest.raises(UserError) as caught:
-        PocketsphinxDecoder(file, jobs=1)
+        PocketsphinxDecoder(file)
     assert message in str(caught.value)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -16,6 +16,7 @@ from sepasr.decode.guard import GuardConfig, Hypothesis
 from sepasr.decode.recognise import Stream, recognise, streams_of
 from sepasr.decode.recogniser import Recogniser, RecogniserConfig
 from sepasr.errors import UserError
+from sepasr.models import REPOSITORY
 
 FS = 16000
 CONFIG = RecogniserConfig(name="counter", family="none", weights="none", kind="ctc", batch_size=2)
@@ -84,6 +85,23 @@ def test_nothing_is_read_twice(
     assert second.read == []
     for name in ("text_spk1", "text_spk2", "guard.csv"):
         assert (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
+
+
+@pytest.mark.slow
+def test_workers_read_the_same(
+    streams: list[Stream], cache: TranscriptCache, tmp_path: Path
+) -> None:
+    local = REPOSITORY / "conf" / "cluster" / "local.yaml"
+    here, nobody = Counter({6300: "", 6400: "a b a b a b a b"}), Counter(batches=0)
+    recogniser = Recogniser(CONFIG, here)
+    recognise(streams, recogniser, cache, tmp_path / "there", jobs=2, cluster=local)
+    assert here.read == []
+    recognise(streams, Recogniser(CONFIG, nobody), cache, tmp_path / "known")
+    with TranscriptCache(tmp_path / "empty.sqlite") as empty:
+        recognise(streams, recogniser, empty, tmp_path / "here")
+    for file in (tmp_path / "here").iterdir():
+        for other in ("there", "known"):
+            assert (tmp_path / other / file.name).read_text() == file.read_text()
 
 
 def test_equal_streams_are_read_once(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchaudio
 
 from sepasr.loss.embedding import EmbeddingLoss, embedding_distance
 from sepasr.loss.si_sdr import si_sdr
 from sepasr.loss.signal import SignalLoss
 
-HOP = 10
+FS, HOP = 16000, 10
 
 
 class FrameSquares(torch.nn.Module):
     """Frames of ten samples, each sample squared: not a good encoder, but a clear one."""
+
+    fs = FS
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,9 +42,10 @@ def test_distance_is_the_mean_over_valid_frames_and_dimensions() -> None:
     assert embedding_distance(estimate, reference, torch.tensor([1])).tolist() == [1.0]
 
 
-def test_guided_permutation_is_that_of_the_signal_and_the_value_that_of_the_embedding() -> None:
-    estimates, references = signals()
-    result = EmbeddingLoss(FrameSquares())(estimates, references)
+@pytest.mark.parametrize("speakers", [2, 3])
+def test_guided_permutation_is_the_signal_s_and_the_value_the_embedding_s(speakers: int) -> None:
+    estimates, references = signals(speakers)
+    result = EmbeddingLoss(FrameSquares(), FS)(estimates, references)
     assert result.permutation.tolist() == SignalLoss()(estimates, references).permutation.tolist()
     expected = (estimates.flip(1).square() - references.square()).square().mean((1, 2))
     torch.testing.assert_close(result.value, expected)
@@ -53,7 +57,7 @@ def test_guided_permutation_is_that_of_the_signal_and_the_value_that_of_the_embe
 def test_guided_gradient_is_that_worked_out_by_hand() -> None:
     """d/de mean((e^2 - r^2)^2) = 4 e (e^2 - r^2) / n for the assigned reference."""
     estimates, references = signals()
-    EmbeddingLoss(FrameSquares())(estimates, references).value.sum().backward()
+    EmbeddingLoss(FrameSquares(), FS)(estimates, references).value.sum().backward()
     e, r = estimates.detach(), references.flip(1)
     expected = 4 * e * (e.square() - r.square()) / (2 * 200)
     torch.testing.assert_close(estimates.grad, expected)
@@ -63,8 +67,8 @@ def test_embedding_may_choose_another_permutation_than_the_signal() -> None:
     """The encoder can't tell a sign, the signal is all but orthogonal to what it fits."""
     references = torch.tensor([[1.0, -1.0] * 10, [2.0, 2.0, -2.0, -2.0] * 5])[None]
     estimates = torch.stack([references[0, 1] / 2, references[0, 0] * 2])[None]
-    guided = EmbeddingLoss(FrameSquares())(estimates, references)
-    plain = EmbeddingLoss(FrameSquares(), guided=False)(estimates, references)
+    guided = EmbeddingLoss(FrameSquares(), FS)(estimates, references)
+    plain = EmbeddingLoss(FrameSquares(), FS, guided=False)(estimates, references)
     assert guided.permutation.tolist() == [[1, 0]]
     assert plain.permutation.tolist() == [[0, 1]]
     assert plain.value.item() == 0.0
@@ -76,23 +80,44 @@ def test_embedding_may_choose_another_permutation_than_the_signal() -> None:
 def test_the_encoder_runs_once_per_signal_never_per_pair(guided: bool, speakers: int) -> None:
     estimates, references = signals(speakers, batch=4)
     encoder = FrameSquares()
-    EmbeddingLoss(encoder, guided=guided)(estimates, references)
+    EmbeddingLoss(encoder, FS, guided=guided)(estimates, references)
     assert encoder.calls == [4 * speakers] * 2
+
+
+def test_signals_of_another_rate_are_resampled_for_the_encoder_alone() -> None:
+    """Against the same worked out by hand with torchaudio's function, values and gradients."""
+    estimates, references = signals(3)
+    lengths = torch.tensor([200, 151, 90])
+    result = EmbeddingLoss(FrameSquares(), 8000)(estimates, references, lengths)
+    result.value.sum().backward()
+
+    by_hand = estimates.detach().clone().requires_grad_()
+    expected = []
+    for e, r, length in zip(by_hand.flip(1), references, lengths, strict=True):
+        e, r = (torchaudio.functional.resample(x[:, :length], 8000, FS) for x in (e, r))
+        frames = 2 * int(length) // HOP * HOP
+        expected.append((e[:, :frames].square() - r[:, :frames].square()).square().mean())
+    torch.stack(expected).sum().backward()
+    torch.testing.assert_close(result.value, torch.stack(expected))
+    torch.testing.assert_close(estimates.grad, by_hand.grad)
+    mask = torch.arange(200) < lengths[:, None, None]
+    si_sdrs = si_sdr(estimates.detach().flip(1), references, mask).mean(-1)
+    torch.testing.assert_close(result.parts["si_sdr"], si_sdrs)
 
 
 def test_no_gradient_through_the_references() -> None:
     estimates, references = signals()
     references.requires_grad_()
-    EmbeddingLoss(FrameSquares())(estimates, references).value.sum().backward()
+    EmbeddingLoss(FrameSquares(), FS)(estimates, references).value.sum().backward()
     assert references.grad is None
     assert estimates.grad.abs().sum() > 0
 
 
 def test_what_is_padded_changes_nothing() -> None:
     estimates, references = signals(batch=1)
-    whole = EmbeddingLoss(FrameSquares())(estimates, references)
+    whole = EmbeddingLoss(FrameSquares(), FS)(estimates, references)
     padding = 100 * torch.randn(1, 2, 60)
-    padded = EmbeddingLoss(FrameSquares())(
+    padded = EmbeddingLoss(FrameSquares(), FS)(
         torch.cat([estimates, padding], -1),
         torch.cat([references, -padding], -1),
         torch.tensor([200]),
@@ -102,12 +127,12 @@ def test_what_is_padded_changes_nothing() -> None:
 
 def test_added_signal_loss_is_weighted() -> None:
     estimates, references = signals()
-    result = EmbeddingLoss(FrameSquares(), signal_weight=0.5)(estimates, references)
+    result = EmbeddingLoss(FrameSquares(), FS, signal_weight=0.5)(estimates, references)
     expected = result.parts["embedding"] - 0.5 * result.parts["si_sdr"]
     torch.testing.assert_close(result.value.detach(), expected)
     result.value.sum().backward()
     alone = estimates.detach().clone().requires_grad_()
     (-0.5 * si_sdr(alone.flip(1), references).mean(-1)).sum().backward()
     embedding_only = estimates.detach().clone().requires_grad_()
-    EmbeddingLoss(FrameSquares())(embedding_only, references).value.sum().backward()
+    EmbeddingLoss(FrameSquares(), FS)(embedding_only, references).value.sum().backward()
     torch.testing.assert_close(estimates.grad, alone.grad + embedding_only.grad)

@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from sepasr.loss.loss import mean_above
+from sepasr.loss.loss import items_above
 from sepasr.loss.pit import assigned, best_permutation, reorder
 from sepasr.loss.si_sdr import si_sdr
 from sepasr.loss.signal import SignalLoss
@@ -65,18 +65,18 @@ def test_what_has_no_answer_is_refused(speakers: int) -> None:
         best_permutation(torch.zeros(1, 3, 2))
 
 
-def test_items_under_the_threshold_are_left_out_of_the_mean() -> None:
+def test_items_under_the_threshold_are_left_out() -> None:
     value = torch.tensor([-40.0, -20.0, -10.0], requires_grad=True)
-    mean = mean_above(value, -30.0)
-    assert mean.item() == -15.0
-    mean.backward()
-    assert value.grad.tolist() == [0.0, 0.5, 0.5]
-    assert mean_above(value, None).item() == pytest.approx(-70 / 3)
+    kept = items_above(value, -30.0)
+    assert kept.tolist() == [-20.0, -10.0]
+    kept.sum().backward()
+    assert value.grad.tolist() == [0.0, 1.0, 1.0]
+    assert items_above(value, None) is value
 
 
-def test_a_batch_with_every_item_left_out_has_loss_zero() -> None:
+def test_a_batch_with_every_item_left_out_has_a_zero_gradient() -> None:
     value = torch.tensor([-40.0, -50.0], requires_grad=True)
-    mean = mean_above(value, -30.0)
-    mean.backward()
-    assert mean.item() == 0.0
+    total = items_above(value, -30.0).sum()
+    total.backward()
+    assert total.item() == 0.0
     assert value.grad.tolist() == [0.0, 0.0]

@@ -1,6 +1,6 @@
 import math
 from dataclasses import astuple
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,14 @@ import pytest
 from sepasr.data.audio import write_audio
 from sepasr.data.datadir import Mixture
 from sepasr.errors import UserError
+from sepasr.models import REPOSITORY
+from sepasr.score import measures as module
+from sepasr.score.log import ValueLog
 from sepasr.score.measures import WORST_PESQ, Measures, Task, measure, measure_all, pesq
 from sepasr.score.srmr import srmr
 
 FS = 16_000
+LOCAL = REPOSITORY / "conf" / "cluster" / "local.yaml"
 NAMES = ("si_sdr", "si_sdri", "pesq", "stoi", "estoi", "srmr")
 
 
@@ -145,8 +149,12 @@ def task(folder: Path, scene, name: str = "m") -> Task:
     return Task(record, (files["e"], files["s"]))
 
 
+def log(folder: Path, name: str = "log") -> ValueLog:
+    return ValueLog(folder / f"{name}.jsonl")
+
+
 def test_files(tmp_path, scene):
-    [(estimates, references)] = measure_all([task(tmp_path, scene)], FS)
+    [(estimates, references)] = measure_all([task(tmp_path, scene)], FS, log(tmp_path))
     expected = measure(scene[2], scene[0], scene[1], FS)
     assert astuple(estimates) == pytest.approx(astuple(expected))
     mean_srmr = np.mean([srmr(reference, FS) for reference in scene[0]])
@@ -157,16 +165,38 @@ def test_files(tmp_path, scene):
 @pytest.mark.slow
 def test_processes_give_the_same(tmp_path, scene):
     tasks = [task(tmp_path, scene, "a"), task(tmp_path, [s[..., ::-1] for s in scene], "b")]
-    alone, together = measure_all(tasks, FS), measure_all(tasks, FS, jobs=2)
+    alone, together = (
+        measure_all(tasks, FS, log(tmp_path, name), 2, where)
+        for name, where in (("here", None), ("there", LOCAL))
+    )
     for one, other in zip(chain(*alone), chain(*together), strict=True):
         assert astuple(one) == pytest.approx(astuple(other), nan_ok=True)
+
+
+def test_nothing_is_measured_twice(tmp_path, scene, monkeypatch):
+    times = count(1)
+    monkeypatch.setattr(module, "measure", lambda *_: Measures(si_sdr=next(times)))
+    first, second = (task(tmp_path, scene, name) for name in ("first", "second"))
+    [(kept, references)] = measure_all([first], FS, log(tmp_path))
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('["a line that was interru')
+    found = measure_all([second, first], FS, log(tmp_path))
+    assert [estimates.si_sdr for estimates, _ in found] == [2, 1]
+    assert found[1][0].si_sdr == kept.si_sdr
+    assert found[1][1].srmr == references.srmr
+    write_audio(first.estimates[0][1], 2 * scene[0][0], FS)
+    found = measure_all([second, first], FS, log(tmp_path))
+    assert [estimates.si_sdr for estimates, _ in found] == [2, 3]
+    (tmp_path / "log.jsonl").write_text('["key", NaN]\nnothing\n')
+    with pytest.raises(UserError, match=r"log\.jsonl:2: not a JSON list"):
+        log(tmp_path)
 
 
 def test_unequal_lengths(tmp_path, scene):
     bad = task(tmp_path, scene)
     write_audio(bad.estimates[0][1], scene[0][0, :-1], FS)
     with pytest.raises(UserError, match=r"m_e1\.wav: 15999 samples where its mixture has 16000"):
-        measure_all([bad], FS)
+        measure_all([bad], FS, log(tmp_path))
 
 
 @pytest.mark.slow
@@ -174,7 +204,7 @@ def test_an_error_in_a_process_names_the_file(tmp_path, scene):
     bad = task(tmp_path, scene)
     bad.estimates[0][1].unlink()
     with pytest.raises(UserError, match=r"m_e1\.wav: no such audio file"):
-        measure_all([bad], FS, jobs=2)
+        measure_all([bad], FS, log(tmp_path), 2, LOCAL)
 
 
 def test_undefined_by_default():

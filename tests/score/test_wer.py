@@ -3,6 +3,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
+from sepasr.score import wer
 from sepasr.score.wer import Errors, align, cpwer, orcwer
 
 
@@ -52,6 +53,17 @@ def test_against_brute_force(speakers, streams):
         cp, orc = cpwer(references, hypotheses), orcwer(references, hypotheses)
         assert (cp.words, cp.errors) == (words, cp_oracle(references, hypotheses))
         assert (orc.words, orc.errors) == (words, orc_oracle(references, hypotheses))
+
+
+def test_few_assignments_tried_and_many_searched_are_one_measure(monkeypatch):
+    generator = np.random.default_rng(0)
+    cases = [[[random_text(generator) for _ in range(3)] for _ in range(2)] for _ in range(50)]
+    tried = [orcwer(*case).errors for case in cases]
+    monkeypatch.setattr(wer, "MOST_ASSIGNMENTS", 0)
+    assert [orcwer(*case).errors for case in cases] == tried
+    monkeypatch.undo()
+    five = [random_text(generator) for _ in range(5)]
+    assert orcwer(five, five[::-1]).errors == 0
 
 
 def test_speaker_swap_costs_nothing():

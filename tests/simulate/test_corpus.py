@@ -7,9 +7,11 @@ import soundfile
 
 from sepasr.config import load_config
 from sepasr.errors import UserError
+from sepasr.models import REPOSITORY
 from sepasr.simulate import text, voices
 from sepasr.simulate.corpus import CorpusConfig, build_corpus
 
+LOCAL = REPOSITORY / "conf" / "cluster" / "local.yaml"
 CONFIG = CorpusConfig(
     num_train_hibari=6,
     num_train_joe=2,
@@ -19,7 +21,6 @@ CONFIG = CorpusConfig(
     num_rooms=2,
     num_noises_train=5,
     num_noises=2,
-    jobs=1,
 )
 SIGNALS = ["mix_both_reverb", "noise", "s1_anechoic", "s1_reverb", "s2_anechoic", "s2_reverb"]
 
@@ -141,7 +142,7 @@ def test_a_complete_corpus_is_left_alone(corpus):
 @pytest.mark.slow
 def test_processes_interruption_and_size_change_no_sample(corpus, tmp_path):
     before = snapshot(corpus)
-    build_corpus(replace(CONFIG, jobs=2, num_test=3, num_train_hibari=8), tmp_path)
+    build_corpus(replace(CONFIG, num_test=3, num_train_hibari=8), tmp_path, jobs=2, cluster=LOCAL)
     larger = snapshot(tmp_path)
     assert {name: larger[name] for name in before if name.endswith(".wav")} == {
         name: content for name, content in before.items() if name.endswith(".wav")
@@ -162,7 +163,6 @@ def test_another_seed_in_the_same_directory_is_refused(corpus):
     ("change", "cause"),
     [
         ({"num_test": -1}, "num_test"),
-        ({"jobs": 0}, "jobs"),
         ({"snr_db": (20.0, 8.0)}, "snr_db"),
     ],
 )
@@ -174,8 +174,8 @@ def test_a_senseless_configuration_is_refused(tmp_path, change, cause):
 
 def test_configuration_comes_from_yaml(tmp_path):
     (tmp_path / "corpus.yaml").write_text("num_test: 3\nsnr_db: [5.0, 6.0]\n", encoding="utf-8")
-    config = load_config(CorpusConfig, [tmp_path / "corpus.yaml"], ["jobs=1"])
-    assert (config.num_test, config.jobs, list(config.snr_db)) == (3, 1, [5.0, 6.0])
+    config = load_config(CorpusConfig, [tmp_path / "corpus.yaml"], ["num_dev=1"])
+    assert (config.num_test, config.num_dev, list(config.snr_db)) == (3, 1, [5.0, 6.0])
 
 
 def test_default_training_speech_suffices():

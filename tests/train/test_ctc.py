@@ -18,8 +18,9 @@ from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance,
 from sepasr.data.dynamic import UtteranceItem
 from sepasr.decode.recognisers.ctc import CtcDecoder, SentencePieceUnits
 from sepasr.errors import UserError
+from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc import CtcConfig, CtcModule, train_ctc
-from sepasr.train.fit import FitConfig, fit, steps_done
+from sepasr.train.fit import FitConfig, fit
 from sepasr.train.recipe import Sources
 from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.utterances import (

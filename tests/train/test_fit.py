@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from tiny_training import THRESHOLD_DB, TINY, Tones, train, weights
 
 from sepasr.data.dynamic import MixtureItem
-from sepasr.loss.signal import SignalLoss
-from sepasr.separator.model import Separator, SeparatorConfig
-from sepasr.train.fit import FitConfig, fit, steps_done
+from sepasr.train.checkpoint import steps_done
 from sepasr.train.schedule import OptimizerConfig, lr_factor
-from sepasr.train.separation import SeparationModule, collate
 
-
-class Tones(Dataset):
-    """Item i is a function of i alone."""
-
-    def __len__(self) -> int:
-        return 10**6
-
-    def __getitem__(self, index: int) -> MixtureItem:
-        rng = np.random.default_rng(index)
-        references = rng.standard_normal((2, 800)).astype(np.float32)
-        return MixtureItem(references.sum(0), references)
+DROPOUT = replace(TINY, dropout=0.1, attention_dropout=0.1)
 
 
 class Killed(Exception):
@@ -35,6 +22,7 @@ class Killed(Exception):
 
 class DyingTones(Tones):
     def __init__(self, last: int) -> None:
+        super().__init__()
         self.last = last
 
     def __getitem__(self, index: int) -> MixtureItem:
@@ -43,65 +31,78 @@ class DyingTones(Tones):
         return super().__getitem__(index)
 
 
-def config(**changes) -> FitConfig:
-    settings = {
-        "steps": 9,
-        "batch": 2,
-        "seed": 3,
-        "workers": 0,
-        "valid_every": 4,
-        "save_every": 2,
-        "accelerator": "cpu",
-        "optimizer": OptimizerConfig(lr=1e-3, schedule="cosine", warmup_steps=2, decay_steps=6),
-    }
-    return FitConfig(**{**settings, **changes})
+def trained(out: Path, **changes) -> dict[str, torch.Tensor]:
+    train(out, Tones(), DROPOUT, **changes)
+    return weights(out)
 
 
-def train(out: Path, dataset: Dataset, **changes) -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)
-    separator = Separator(
-        SeparatorConfig(channels=16, width=8, hidden=8, heads=2, layers=1, depthwise_kernel=3)
-    )
-    module = SeparationModule(separator, SignalLoss(), config(**changes))
-    valid = DataLoader(Tones(), batch_sampler=[[0], [1]], collate_fn=collate)
-    fit(module, dataset, collate, valid, out)
-    return Separator.from_pretrained(out / "final").state_dict()
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_killed_and_resumed_gives_equal_weights(tmp_path: Path, accumulation: int) -> None:
-    whole = train(tmp_path / "whole", Tones(), accumulation=accumulation)
+    whole = trained(tmp_path / "whole", accumulation=accumulation)
+    dying = DyingTones(2 * 7 * accumulation)
     with pytest.raises(Killed):
-        train(tmp_path / "killed", DyingTones(2 * 7 * accumulation), accumulation=accumulation)
+        train(tmp_path / "killed", dying, DROPOUT, accumulation=accumulation)
     assert steps_done(tmp_path / "killed") == 6
     assert not (tmp_path / "killed" / "final").exists()
-    resumed = train(tmp_path / "killed", Tones(), accumulation=accumulation)
-    assert whole.keys() == resumed.keys()
-    for name, tensor in whole.items():
-        assert torch.equal(tensor, resumed[name]), name
+    assert equal(whole, trained(tmp_path / "killed", accumulation=accumulation))
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_the_plateau_is_the_same_after_an_interruption(tmp_path: Path, accumulation: int) -> None:
+    """Checkpoints and validations fall on the same steps."""
+    plateau = OptimizerConfig(lr=1e-7, schedule="plateau", patience=0, plateau_after=2)
+    settings = {"optimizer": plateau, "valid_every": 2, "accumulation": accumulation, "steps": 8}
+    whole = train(tmp_path / "whole", Tones(), **settings)
+    rate = whole.trainer.optimizers[0].param_groups[0]["lr"]
+    assert rate == pytest.approx(1e-7 / 8)
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", DyingTones(2 * 6 * accumulation), **settings)
+    assert steps_done(tmp_path / "killed") == 5
+    resumed = train(tmp_path / "killed", Tones(), **settings)
+    assert resumed.trainer.optimizers[0].param_groups[0]["lr"] == rate
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
 def test_training_changes_the_weights_and_the_seed_matters(tmp_path: Path) -> None:
-    once = train(tmp_path / "a", Tones())
-    again = train(tmp_path / "b", Tones())
-    assert all(torch.equal(once[name], again[name]) for name in once)
-    longer = train(tmp_path / "c", Tones(), steps=11)
-    assert any(not torch.equal(once[name], longer[name]) for name in once)
+    once = trained(tmp_path / "a")
+    assert equal(once, trained(tmp_path / "b"))
+    assert not equal(once, trained(tmp_path / "c", steps=11))
+    assert not equal(once, trained(tmp_path / "d", seed=4))
 
 
 def test_snapshots_are_what_training_would_have_been_at_that_step(tmp_path: Path) -> None:
     constant = OptimizerConfig(lr=1e-3)
-    train(tmp_path / "long", Tones(), optimizer=constant, snapshots=[4], accumulation=2)
-    short = train(tmp_path / "short", Tones(), optimizer=constant, steps=4, accumulation=2)
-    snapshot = Separator.from_pretrained(tmp_path / "long" / "step4").state_dict()
-    assert all(torch.equal(short[name], snapshot[name]) for name in short)
+    trained(tmp_path / "long", optimizer=constant, snapshots=[4], accumulation=2)
+    short = trained(tmp_path / "short", optimizer=constant, steps=4, accumulation=2)
+    (tmp_path / "long" / "final").rename(tmp_path / "later")
+    (tmp_path / "long" / "step4").rename(tmp_path / "long" / "final")
+    assert equal(short, weights(tmp_path / "long"))
 
 
 def test_a_finished_training_is_not_trained_further(tmp_path: Path) -> None:
-    done = train(tmp_path, Tones())
+    done = trained(tmp_path)
     assert steps_done(tmp_path) == 9
-    again = train(tmp_path, Tones())
-    assert all(torch.equal(done[name], again[name]) for name in done)
+    assert equal(done, trained(tmp_path))
+
+
+def test_accumulated_batches_are_a_larger_batch(tmp_path: Path) -> None:
+    """Also where items are left out, as many as it may be of each batch."""
+    loud, settings = Tones(loud={3, 4, 5}), {"threshold_db": THRESHOLD_DB, "steps": 2}
+    larger = train(tmp_path / "larger", loud, batch=4, **settings)
+    several = train(tmp_path / "several", loud, accumulation=2, **settings)
+    for a, b in zip(larger.gradients, several.gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6 * a.norm().item(), rtol=0)
+    torch.testing.assert_close(larger.losses, several.losses, atol=1e-4, rtol=0)
+
+
+def test_a_step_with_every_item_left_out_learns_nothing(tmp_path: Path) -> None:
+    module = train(tmp_path, Tones(loud=range(99)), threshold_db=THRESHOLD_DB, steps=1)
+    assert module.losses == [0.0]
+    assert not module.gradients[0].any()
 
 
 def test_learning_rate_schedule() -> None:

@@ -57,3 +57,39 @@ def test_other_inputs_are_refused_or_start_anew(tmp_path: Path, changed: dict, c
     assert (out / "last.ckpt").exists()
     claim(out, {**INPUTS, **changed}, overwrite=True)
     assert not (out / "last.ckpt").exists()
+
+
+def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, "1")
+            claim(tmp_path / "a", INPUTS, overwrite=True)
+            assert not (tmp_path / "a").exists()
+            patched.setenv(name, "0")
+            claim(tmp_path / name, INPUTS, overwrite=True)
+            assert (tmp_path / name / "config.yaml").exists()
+
+
+def test_another_process_waits_until_the_first_has_removed_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, other = tmp_path / "a", {**INPUTS, "init": "xyz"}
+    claim(out, INPUTS, overwrite=False)
+    checkpoint(out, 5)
+
+    def first_process(_: float) -> None:
+        monkeypatch.setenv("RANK", "0")
+        claim(out, other, overwrite=True)
+        monkeypatch.setenv("RANK", "1")
+
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UserError, match="init was abc and is xyz"):
+        claim(out, other, overwrite=False)
+    monkeypatch.setattr("sepasr.train.workdir.PATIENCE_S", 0.0)
+    with pytest.raises(UserError, match="init was abc and is xyz"):
+        claim(out, other, overwrite=True)
+    assert (out / "last.ckpt").exists()
+    monkeypatch.setattr("sepasr.train.workdir.PATIENCE_S", 60.0)
+    monkeypatch.setattr("sepasr.train.workdir.time.sleep", first_process)
+    claim(out, other, overwrite=True)
+    assert not (out / "last.ckpt").exists()

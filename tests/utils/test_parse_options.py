@@ -156,3 +156,54 @@ def test_script_may_change_folder_first(script):
     done = call(moving.relative_to(above), "--stage", "4", folder=above)
     assert done.stderr == ""
     assert done.stdout.startswith("stage=4\n")
+
+
+@pytest.fixture
+def with_recipes(script, tmp_path):
+    """The script with an option that names a file of further ones; and two such files."""
+    recipes = tmp_path / "egs"
+    for name, text in {
+        "mini": "# Corpus\nsizes=1  # how much\n",
+        "large": "#!/bin/sh\nlr=2e-7  # as published\n# Corpus\nfolder=/x # its folder\n",
+    }.items():
+        (recipes / name).mkdir(parents=True)
+        (recipes / name / "options.sh").write_text(text)
+    text = script.read_text()
+    text = text.replace(
+        "# shellcheck source", f"Options_of=(name {recipes}/ /options.sh)\n# shellcheck source"
+    )
+    text += 'echo "more=${option_names_more[*]}"\necho "folder=${folder-}"\n'
+    path = tmp_path / "recipe.sh"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        ([], {"more": "sizes", "folder": ""}),
+        (["--name", "large"], {"name": "large", "lr": "2e-7", "folder": "/x", "more": "folder"}),
+        (
+            ["--lr=3", "--folder", "a b", "--name=large"],
+            {"name": "large", "lr": "3", "folder": "a b", "more": "folder"},
+        ),
+    ],
+)
+def test_an_option_names_a_file_of_further_options(with_recipes, arguments, changed):
+    done = call(with_recipes, *arguments)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert dict(line.split("=", 1) for line in done.stdout.splitlines()) == DEFAULTS | changed
+
+
+def test_further_options_are_those_of_the_file_named(with_recipes):
+    done = call(with_recipes, "--name", "mini", "--folder", "/y")
+    assert done.stderr == "recipe.sh: unknown option --folder (see --help)\n"
+    done = call(with_recipes, "--name", "huge", "--stage", "3")
+    assert done.stderr == "recipe.sh: unknown name 'huge' (there are: large mini)\n"
+    assert done.returncode == 2
+
+
+def test_help_shows_further_options_and_their_defaults(with_recipes):
+    shown = call(with_recipes, "--name", "large", "--help").stdout.splitlines()
+    assert "  --lr 2e-7                             learning rate" in shown
+    assert shown[-3:] == ["", " Corpus:", "  --folder /x                           its folder"]

@@ -129,3 +129,49 @@ def test_missing_file_is_named(recipe):
     assert recipe(status=2) == [
         "recipe: stage 1: there is no file a.yaml, on which the stage depends"
     ]
+
+
+DRY = f"""
+set -euo pipefail
+stage=1 stop_stage=3 dry_run=${{1:-true}}
+. {UTILS}/stage.sh
+if stage_wanted 1; then once out/one "make one" text="$TEXT" -- ./one.sh; fi
+if stage_wanted 2; then stage_needs 1 out/one; once out/two "make two" out/one -- ./two.sh; fi
+if stage_wanted 3; then once out/three "make three" missing.yaml -- ./two.sh; fi
+"""
+
+
+def test_a_dry_run_says_what_there_is_to_do_and_touches_nothing(recipe):
+    for name in ("one", "two"):
+        script = recipe.folder / f"{name}.sh"
+        script.write_text(f"#!/bin/sh\n# Writes {name}, 3 GB.\n\n# not this\ntouch {name}\n")
+        script.chmod(0o755)
+    before = sorted(recipe.folder.rglob("*"))
+
+    def dry(**environment):
+        done = subprocess.run(
+            ["bash", "-c", DRY, "recipe"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            cwd=recipe.folder,
+            env=recipe.environment | environment,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return [line.split("] ", 1)[-1] for line in done.stdout.splitlines()]
+
+    plan = ["    Writes one, 3 GB.", "    Writes two, 3 GB."]
+    assert dry() == [
+        *("stage 1: to do: make one", plan[0]),
+        *("stage 2: to do: make two", plan[1]),
+        *("stage 3: to do: make three", plan[1]),
+    ]
+    assert sorted(recipe.folder.rglob("*")) == before
+    command = ["bash", "-c", DRY, "recipe", "false"]
+    subprocess.run(command, cwd=recipe.folder, env=recipe.environment, timeout=20)
+    assert dry()[:2] == ["stage 1: complete: make one", "stage 2: complete: make two"]
+    assert dry(TEXT="y") == [
+        *("stage 1: to do again, for text was 'x' and is 'y': make one", plan[0]),
+        *("stage 2: to do again, for out/one will change: make two", plan[1]),
+        *("stage 3: to do: make three", plan[1]),
+    ]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sepasr.decode.guard import Hypothesis, cap_words
-from sepasr.decode.recogniser import RecogniserConfig, cores
+from sepasr.decode.recogniser import RecogniserConfig
 from sepasr.errors import UserError
 from sepasr.files import sha256
 from sepasr.models import REPOSITORY
@@ -32,17 +29,15 @@ class PocketsphinxDecoder:
 
     Args:
         grammar: JSGF file of the sentences there are; without one, the bundled trigrams decide.
-        jobs: processes.
 
     Raises:
         UserError: the grammar is missing, wrong, or has words without a known pronunciation.
     """
 
-    def __init__(self, grammar: Path | None, jobs: int) -> None:
+    def __init__(self, grammar: Path | None) -> None:
         digest = "" if grammar is None else sha256(grammar)
         _load(grammar, digest)
-        self._read = partial(_read, grammar=grammar, digest=digest)
-        self._jobs = jobs
+        self._grammar, self._digest = grammar, digest
         # The package's version stands for its acoustic model, dictionary and language model.
         self.identity = {"engine": f"pocketsphinx {version('pocketsphinx')}", "grammar": digest}
 
@@ -50,21 +45,8 @@ class PocketsphinxDecoder:
         self, waveforms: Sequence[np.ndarray], max_tokens: Sequence[int]
     ) -> list[Hypothesis]:
         """See :class:`sepasr.decode.recogniser.Decoder`; tokens are words."""
-        alone = self._jobs == 1 or len(waveforms) == 1
-        texts = map(self._read, waveforms) if alone else self._pool.map(self._read, waveforms)
+        texts = [_read(waveform, self._grammar, self._digest) for waveform in waveforms]
         return [cap_words(text, cap) for text, cap in zip(texts, max_tokens, strict=True)]
-
-    @cached_property
-    def _pool(self) -> ProcessPoolExecutor:
-        """Processes, because pocketsphinx holds Python's lock while it reads."""
-        # Spawned, since a fork of a process in which torch has started threads can hang. Ctrl-C is
-        # for the parent to handle.
-        return ProcessPoolExecutor(
-            self._jobs,
-            mp_context=get_context("spawn"),
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
-        )
 
 
 @lru_cache(maxsize=1)
@@ -100,7 +82,7 @@ def build_decoder(config: RecogniserConfig, source: str) -> PocketsphinxDecoder:
     Raises:
         UserError: the grammar can't be used.
     """
-    return PocketsphinxDecoder(_grammar_file(config.grammar), cores(config.jobs))
+    return PocketsphinxDecoder(_grammar_file(config.grammar))
 
 
 def _grammar_file(grammar: str | None) -> Path | None:

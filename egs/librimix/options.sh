@@ -1,0 +1,12 @@
+# shellcheck shell=bash disable=SC2034
+condition=mix_both # or mix_clean (without noise), mix_single (the first speaker and noise)
+from_scratch=true  # there are no pretrained starting points
+separator=xl
+encoders="wav2vec2_base whisper_small_en"
+recognisers="wav2vec2_base_960h whisper_small_en"
+asr_source=hub
+# Corpus
+librimix=          # folder that holds Libri2Mix or Libri3Mix, as github.com/JorisCos/LibriMix makes them
+librispeech=       # LibriSpeech, or the folder that holds it: for transcripts and dynamic mixing
+train_subset=train-100 # or train-360
+allow_partial=false # take what there is of the corpus, where it isn't all

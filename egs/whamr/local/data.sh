@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Stage 1 of whamr: the mixtures of the training, dev and test set, subsets of the latter by style,
+# and WSJ0's utterances, WHAM's noise and the rooms for dynamic mixing. Every file's header is read,
+# and a few mixtures of each set are heard.
+# Called by run.sh, which sets the variables.
+set -euo pipefail
+
+read -ra of_sets <<<"${sets:?}"
+read -ra of_styles <<<"${styles?}"
+options=(--jobs "${jobs:?}" ${cluster:+--cluster "$cluster"})
+[[ ${allow_partial:?} == false ]] || options+=(--allow-partial)
+[[ ${cut:?} == max ]] || options+=(--no-text) # words that are cut are in no transcript
+sepasr prepare whamr --corpus whamr --whamr "${whamr:-${corpus:?}/whamr}" --wsj0 "${wsj0:?}" \
+    --sets "${of_sets[@]}" --styles "${of_styles[@]}" --fs "${fs:?}" --cut "$cut" \
+    --condition "${condition:?}" --reference "${reference:?}" --training \
+    ${wham_noise:+--noise "$wham_noise/tr"} --rirs "${corpus:?}/rirs" --out "${data:?}" \
+    "${options[@]}" "$@"

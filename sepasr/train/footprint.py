@@ -1,0 +1,108 @@
+"""What a training takes of memory and disk, counted without running it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from sepasr.separator.model import Separator, SeparatorConfig
+
+BYTES_PER_PARAMETER = 16
+"""Weights, gradients and Adam's two moments, in float32."""
+CHECKPOINT_BYTES_PER_PARAMETER = 12
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a training takes.
+
+    Attributes:
+        parameters: of the separator.
+        activations: bytes of what the forward pass of one batch keeps for the backward pass.
+        flops: floating-point operations of one training step, the backward pass counted as two
+            forward passes.
+    """
+
+    parameters: int
+    activations: int
+    flops: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes for weights, gradients, optimiser and activations, in float32.
+
+        Work space of the kernels, and the encoder of an embedding loss, come on top.
+        """
+        return BYTES_PER_PARAMETER * self.parameters + self.activations
+
+    @property
+    def checkpoint(self) -> int:
+        """Bytes of a checkpoint to resume from."""
+        return CHECKPOINT_BYTES_PER_PARAMETER * self.parameters
+
+
+def footprint(
+    config: SeparatorConfig,
+    batch: int,
+    samples: int,
+    *,
+    fused_attention: bool = True,
+    checkpoint_activations: bool = False,
+) -> Footprint:
+    """Count on tensors that have shapes, but no contents.
+
+    Args:
+        config: the separator's shape.
+        batch: mixtures.
+        samples: of each mixture.
+        fused_attention: as on a GPU. On a CPU, dropout on attention weights keeps it from being
+            used, and every layer keeps matrices of (heads, frames, frames).
+        checkpoint_activations: each layer's are computed again in the backward pass, so that those
+            of one layer at a time are kept.
+    """
+    if fused_attention:
+        config = replace(config, attention_dropout=0.0)
+    kept = _kept(config, batch, samples)
+    if checkpoint_activations:
+        inputs = _kept(config, batch, samples, checkpoint_activations=True)
+        kept = inputs + (kept - inputs) // config.layers
+    # The counter doesn't know a CPU's fused attention.
+    operations = FlopCounterMode(display=False)
+    with FakeTensorMode(), operations, sdpa_kernel(SDPBackend.MATH):
+        separator = Separator(config)
+        _forward(separator, batch, samples)
+    parameters = sum(parameter.numel() for parameter in separator.parameters())
+    return Footprint(parameters, kept, 3 * operations.get_total_flops())
+
+
+def _kept(
+    config: SeparatorConfig, batch: int, samples: int, *, checkpoint_activations: bool = False
+) -> int:
+    """Bytes that a forward pass keeps for the backward pass."""
+    kept: dict[int, Tensor] = {}  # by storage; holding the tensors keeps the keys from recurring
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with FakeTensorMode():
+        separator = Separator(config).train()
+        separator.separator.checkpoint_activations = checkpoint_activations
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            _forward(separator, batch, samples)
+        for parameter in separator.parameters():
+            kept.pop(parameter.untyped_storage()._cdata, None)
+        return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def _forward(separator: Separator, batch: int, samples: int) -> None:
+    encoded, frames = separator.encoder(torch.zeros(batch, samples), torch.full((batch,), samples))
+    for masked in separator.separator(encoded, frames)[0]:
+        # The decoder itself would ask a tensor without contents for the length to cut to.
+        separator.decoder.convtrans1d(masked.transpose(1, 2)).square()

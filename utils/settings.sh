@@ -1,0 +1,81 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Sourced by run.sh: what its options come to. The options themselves are run.sh's own variables.
+
+# Set the array $1 to the YAML files of $2...: those in conf/, the recipe's laid over them, and over
+# these what the stages themselves have written. $egs and $exp are the script's own.
+layers() {
+    local -n list=$1
+    local name file
+    list=()
+    for name in "${@:2}"; do
+        # shellcheck disable=SC2154
+        for file in {conf,"$egs/conf","$exp/conf"}/"$name.yaml"; do
+            [[ ! -f $file ]] || list+=("$file")
+        done
+    done
+    if ((${#list[@]} == 0)); then
+        fail "unknown ${2%%/*} '${2#*/}' (there are: $(cd "conf/${2%%/*}" && echo *.yaml))"
+    fi
+}
+
+# Set what the stages use, and refuse names that nothing is known by.
+#   egs, data, done  folders: the recipe's, of data directories, of the stages' markers
+#   task             name=value, what the corpus is asked for
+#   parallel         options of commands that do things in parallel
+#   models           of those whose workers hold a model each, which is for other machines only
+#   training         name=value for every training; mixing: for those of separators as well
+#   start            the starting points: separator, and wav2vec2_mini where it is used
+#   systems          sisdr, the control, and ae_ENCODER and pit_ENCODER for the encoders of each kind
+#   folders          SYSTEM/seedN of all that is trained, below exp/finetune, exp/separate, exp/decode
+settle() {
+    local name system seed
+    egs=egs/$recipe
+    : "${exp:=$egs/exp}" "${results:=$exp/results}"
+    [[ $jobs -gt 0 ]] || jobs=$(getconf _NPROCESSORS_ONLN)
+    data=$exp/data done=$exp/.done
+    export data "${option_names[@]}"
+    task=()
+    for name in num_speakers fs cut condition reference "${option_names_more[@]}"; do
+        task+=("$name=${!name}")
+    done
+    parallel=(--jobs "$jobs") models=()
+    if [[ -n $cluster ]]; then
+        layers config "cluster/$cluster"
+        cluster=${config[0]} # for the recipe's scripts, too
+        parallel+=(--cluster "$cluster") models=(--cluster "$cluster")
+    fi
+    [[ $cut != min || $stop_stage -lt 4 ]] ||
+        fail "--cut min cuts words off, so none can be counted (take --cut max, or --stop_stage 3)"
+    read -ra training <<<"fit.num_nodes=$num_nodes $train_set"
+    case $ngpu in
+        '') ;;
+        0) training+=(fit.accelerator=cpu) ;;
+        *) training+=(fit.accelerator=gpu "fit.devices=$ngpu") ;;
+    esac
+    mixing=("mixing.num_speakers=$num_speakers" "mixing.reference=$reference")
+    layers new_separator "separator/$separator"
+    layers pretrain train/pretrain
+    [[ $dynamic_mixing == true ]] || layers pretrain train/pretrain train/pretrain_fixed
+    layers ctc train/wav2vec2_ctc
+    start=(separator)
+    [[ " $encoders $pit_encoders $recognisers " != *" wav2vec2_mini "* ]] || start+=(wav2vec2_mini)
+    systems=(sisdr)
+    for name in $encoders; do systems+=("ae_$name"); done
+    for name in $pit_encoders; do systems+=("pit_$name"); done
+    for name in $encoders $pit_encoders; do layers config "encoder/$name"; done
+    [[ -z $train_cluster ]] || layers config "cluster/$train_cluster"
+    for name in $recognisers; do layers config "asr/$name"; done
+    folders=()
+    for system in "${systems[@]}"; do
+        for seed in $seeds; do folders+=("$system/seed$seed"); done
+    done
+}
+
+# Set `train` to the command that trains what is in $exp/$1: here, or as a job of SLURM.
+train_by() {
+    train=(sepasr train)
+    if [[ -n $train_cluster ]]; then
+        train=(sepasr submit --cluster "conf/cluster/$train_cluster.yaml" --set "nodes=$num_nodes"
+            ${ngpu:+"gpus=$ngpu"} --script "$exp/slurm/${1//\//_}.sh" -- train)
+    fi
+}
