@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ __all__ = [
     "RoomDir",
     "Utterance",
     "UtteranceDir",
+    "fingerprint",
     "write_directories",
 ]
 
@@ -275,3 +277,25 @@ def _check_order(records: Sequence[Mixture | Utterance | Noise | Room]) -> None:
 
 def _durations(records: Sequence[Mixture | Utterance | Noise]) -> dict[str, dict[str, str]]:
     return {"utt2dur": {record.id: f"{record.duration_s:.6f}" for record in records}}
+
+
+def fingerprint(directory: MixtureDir | UtteranceDir | NoiseDir | RoomDir) -> str:
+    """Digest of what a directory lists: names, words, speakers, durations; not where files lie."""
+    entries: Sequence[object]
+    if isinstance(directory, MixtureDir):
+        entries = directory.mixtures
+    elif isinstance(directory, UtteranceDir):
+        entries = directory.utterances
+    else:
+        entries = directory.noises if isinstance(directory, NoiseDir) else directory.rooms
+    digest = hashlib.sha256(repr(directory.info).encode())
+    for entry in entries:
+        facts = {name: value for name, value in vars(entry).items() if not _is_place(value)}
+        digest.update(repr(facts).encode())
+    return digest.hexdigest()
+
+
+def _is_place(value: object) -> bool:
+    return isinstance(value, Path) or (
+        isinstance(value, tuple) and any(isinstance(one, Path) for one in value)
+    )

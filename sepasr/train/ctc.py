@@ -19,7 +19,7 @@ from sepasr.config import load_config
 from sepasr.data.datadir import UtteranceDir
 from sepasr.decode.recognisers.ctc import SentencePieceUnits
 from sepasr.train.fit import FitConfig, TrainingModule, fit
-from sepasr.train.recipe import Sources, check_rate
+from sepasr.train.recipe import Sources, check_rate, fingerprints
 from sepasr.train.sums import Sums
 from sepasr.train.utterances import (
     BLANK,
@@ -175,7 +175,7 @@ def train_ctc(
     check_rate(dev, "speech", FS)
     torch.manual_seed(config.fit.seed)
     model = new_model(config.model)
-    data = {name: path and str(path) for name, path in asdict(sources).items()}
+    data = fingerprints(*directories)
     claim(out, {**asdict(config), "data": data}, overwrite=overwrite)
     pieces = out / PIECES
     if not pieces.is_file():

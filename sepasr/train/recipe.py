@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from sepasr.config import load_config
-from sepasr.data.datadir import MixtureDir, NoiseDir, RoomDir, UtteranceDir
+from sepasr.data.datadir import MixtureDir, NoiseDir, RoomDir, UtteranceDir, fingerprint
 from sepasr.data.dynamic import DynamicMixtures, MixingConfig
 from sepasr.data.fixed import FixedMixtures
 from sepasr.encoder.base import AsrEncoder, load_encoder
@@ -84,6 +84,17 @@ class Sources:
             if directory is not None:
                 check_rate(directory, what, fs)
         return utterances, noise, rooms
+
+
+def fingerprints(
+    utterances: UtteranceDir, noise: NoiseDir | None, rooms: RoomDir | None
+) -> dict[str, str | None]:
+    """By which a training knows again what it was mixed from."""
+    return {
+        "utterances": fingerprint(utterances),
+        "noise": noise and fingerprint(noise),
+        "rooms": rooms and fingerprint(rooms),
+    }
 
 
 def check_rate(
@@ -234,14 +245,15 @@ def train_separator(
     loss = build_loss(config.loss, encoder, separator.fs)
     separator.separator.checkpoint_activations = config.checkpoint_activations
     dataset: DynamicMixtures | FixedMixtures
+    data: Mapping[str, str | None]
     if isinstance(material, Sources):
         directories = material.load(separator.fs)
         dataset = DynamicMixtures(*directories, config.mixing, config.fit.seed)
-        data = {name: path and str(path) for name, path in asdict(material).items()}
+        data = fingerprints(*directories)
     else:
         fixed = load_mixtures(material, config.mixing, separator.fs)
         dataset = FixedMixtures(fixed, config.mixing.segment_s, config.fit.seed)
-        data = {"mixtures": str(material)}
+        data = {"mixtures": fingerprint(fixed)}
     mixtures = load_mixtures(valid, config.mixing, separator.fs)
     description = describe(config, encoder, material)
     module = SeparationModule(separator, loss, config.fit, config.loss.threshold_db, description)

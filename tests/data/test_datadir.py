@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import kaldiio
@@ -18,6 +19,7 @@ from sepasr.data.datadir import (
     RoomDir,
     Utterance,
     UtteranceDir,
+    fingerprint,
 )
 from sepasr.errors import UserError
 
@@ -219,3 +221,20 @@ def test_28_000_mixtures_load_in_seconds(small):
     start = time.process_time()
     assert [mixture.id for mixture in MixtureDir.load(small.path).mixtures] == names
     assert time.process_time() - start < 10  # about 1.5
+
+
+def test_a_fingerprint_is_of_what_is_listed_not_of_places(data_dirs):
+    directories = [data_dirs.mixtures, data_dirs.utterances, data_dirs.noise, data_dirs.rooms]
+    prints = [fingerprint(directory) for directory in directories]
+    assert len(set(prints)) == 4
+    assert fingerprint(replace(data_dirs.utterances, path=Path("elsewhere"))) == prints[1]
+    first, *others = data_dirs.utterances.utterances
+    for changed, same in (
+        (replace(first, path=Path("elsewhere.wav")), True),
+        (replace(first, text="other words"), False),
+        (replace(first, duration_s=first.duration_s + 0.1), False),
+    ):
+        directory = replace(data_dirs.utterances, utterances=(changed, *others))
+        assert (fingerprint(directory) == prints[1]) is same
+    fewer = replace(data_dirs.rooms, rooms=data_dirs.rooms.rooms[1:])
+    assert fingerprint(fewer) != prints[3]

@@ -58,6 +58,16 @@ def test_fixed_mixtures(train, data_dirs, tmp_path):
     assert "data.mixtures was" in said[0] or "data.utterances was" in said[0]
 
 
+def test_a_changed_corpus_is_another_training(train, data_dirs):
+    utterances = ("--utterances", data_dirs.utterances.path, "--noise", data_dirs.noise.path)
+    assert train(*utterances)[0] == 0
+    fewer = replace(data_dirs.noise, noises=data_dirs.noise.noises[:1])
+    fewer.write()
+    status, said = train(*utterances)
+    assert status == 2
+    assert "data.noise was" in said[0]
+
+
 @pytest.mark.parametrize("with_noise", [True, False])
 def test_mixing_without_rooms(train, data_dirs, tmp_path, with_noise):
     noise = ("--noise", data_dirs.noise.path) if with_noise else ()
