@@ -92,8 +92,8 @@ def fingerprints(
     """By which a training knows again what it was mixed from."""
     return {
         "utterances": fingerprint(utterances),
-        "noise": noise and fingerprint(noise),
-        "rooms": rooms and fingerprint(rooms),
+        "noise": fingerprint(noise) if noise else None,
+        "rooms": fingerprint(rooms) if rooms else None,
     }
 
 
