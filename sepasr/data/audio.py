@@ -124,6 +124,11 @@ def read_resampled(path: str | Path, fs: int, target: int) -> np.ndarray:
     return resample(torch.from_numpy(samples), fs, target).numpy()
 
 
-def change_speed(waveform: torch.Tensor, percent: int) -> torch.Tensor:
-    """Play (..., samples) at ``percent`` of its speed: tempo, pitch and formants move together."""
-    return resample(waveform, percent, 100)
+def change_speed(
+    waveform: torch.Tensor, percent: int, source: int = 1, target: int = 1
+) -> torch.Tensor:
+    """Play (..., samples) at ``percent`` of its speed: tempo, pitch and formants move together.
+
+    With rates in Hz it is resampled from ``source`` to ``target`` in the same pass.
+    """
+    return resample(waveform, source * percent, target * 100)

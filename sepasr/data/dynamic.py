@@ -84,12 +84,16 @@ def place_in_pass(index: int, count: int, seed: int) -> int:
 
 
 def _read_source(
-    utterance: Utterance, fs: int, speed_percent: tuple[int, int], rng: np.random.Generator
+    utterance: Utterance,
+    fs: int,
+    target: int,
+    speed_percent: tuple[int, int],
+    rng: np.random.Generator,
 ) -> np.ndarray:
     low, high = speed_percent
     waveform = read_mono(utterance.path, fs)
     percent = int(rng.integers(low, high + 1))
-    return change_speed(torch.from_numpy(waveform), percent).numpy()
+    return change_speed(torch.from_numpy(waveform), percent, fs, target).numpy()
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ class DynamicMixtures(Dataset):
             are their own references.
         config: the ranges.
         seed: items of another seed are other items.
+        fs: sampling rate of the items in Hz, which noise and rooms must have; without, that of the
+            utterances. Utterances are resampled.
 
     Raises:
         UserError: there are fewer speakers, or of a gender, than a mixture needs.
@@ -122,8 +128,10 @@ class DynamicMixtures(Dataset):
         rooms: RoomDir | None,
         config: MixingConfig,
         seed: int,
+        fs: int | None = None,
     ) -> None:
-        self.path, self.fs = utterances.path, utterances.info.fs
+        self.path, self.speech_fs = utterances.path, utterances.info.fs
+        self.fs = self.speech_fs if fs is None else fs
         self.noise, self.rooms, self.config, self.seed = noise, rooms, config, seed
         self.samples = round(config.segment_s * self.fs)
         self.by_speaker: dict[str, list[Utterance]] = {}
@@ -156,7 +164,7 @@ class DynamicMixtures(Dataset):
         for speaker, response in zip(self._draw_speakers(rng), responses, strict=True):
             choices = self.by_speaker[speaker]
             utterance = choices[int(rng.integers(len(choices)))]
-            dry = _read_source(utterance, self.fs, config.speed_percent, rng)
+            dry = _read_source(utterance, self.speech_fs, self.fs, config.speed_percent, rng)
             dry = self._place(dry, rng) * _from_db(rng.uniform(*config.gain_db))
             image, reference = self._hear(dry, response)
             images.append(image)
@@ -252,6 +260,7 @@ class DynamicUtterances(Dataset):
         silence_share: share of the items with silence around the speech, as the shorter sentence of
             a mixture has.
         silence_s: the longest such silence, before and after together.
+        fs: as for :class:`DynamicMixtures`.
     """
 
     def __init__(
@@ -267,8 +276,10 @@ class DynamicUtterances(Dataset):
         speed_percent: tuple[int, int] = (95, 105),
         silence_share: float = 0.0,
         silence_s: float = 3.0,
+        fs: int | None = None,
     ) -> None:
-        self.fs = utterances.info.fs
+        self.speech_fs = utterances.info.fs
+        self.fs = self.speech_fs if fs is None else fs
         self.utterances = utterances.utterances
         self.noise, self.rooms, self.seed = noise, rooms, seed
         self.room_share, self.noise_share = room_share, noise_share
@@ -294,7 +305,7 @@ class DynamicUtterances(Dataset):
     def __getitem__(self, index: int) -> UtteranceItem:
         rng = np.random.default_rng([self.seed, index])
         utterance = self.utterance(index)
-        speech = _read_source(utterance, self.fs, self.speed_percent, rng)
+        speech = _read_source(utterance, self.speech_fs, self.fs, self.speed_percent, rng)
         spoken = len(speech)
         speech = np.pad(speech, [round(seconds * self.fs) for seconds in self.silence(index)])
         if self.rooms is not None and rng.random() < self.room_share:

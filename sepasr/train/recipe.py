@@ -75,12 +75,15 @@ class Sources:
         """Read the directories.
 
         Raises:
-            UserError: a directory is not as it should be, or not of ``fs`` Hz.
+            UserError: a directory is not as it should be, or not of ``fs`` Hz. Speech may be of a
+                higher rate: it is resampled.
         """
         utterances = UtteranceDir.load(self.utterances)
         noise = NoiseDir.load(self.noise) if self.noise else None
         rooms = RoomDir.load(self.rooms) if self.rooms else None
-        for directory, what in ((utterances, "speech"), (noise, "noise"), (rooms, "rooms")):
+        if utterances.info.fs < fs:
+            check_rate(utterances, "speech", fs)
+        for directory, what in ((noise, "noise"), (rooms, "rooms")):
             if directory is not None:
                 check_rate(directory, what, fs)
         return utterances, noise, rooms
@@ -248,7 +251,7 @@ def train_separator(
     data: Mapping[str, str | None]
     if isinstance(material, Sources):
         directories = material.load(separator.fs)
-        dataset = DynamicMixtures(*directories, config.mixing, config.fit.seed)
+        dataset = DynamicMixtures(*directories, config.mixing, config.fit.seed, separator.fs)
         data = fingerprints(*directories)
     else:
         fixed = load_mixtures(material, config.mixing, separator.fs)

@@ -82,6 +82,7 @@ class TrainingUtterances(Dataset):
                 speed_percent=config.speed_percent,
                 silence_share=silence_share,
                 silence_s=config.silence_s,
+                fs=FS,
             )
 
         self.clean = heard(0.0, 0.0, 0.0)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
-from sepasr.data.audio import read_mono, write_audio
+from sepasr.data.audio import read_mono, resample, write_audio
 from sepasr.data.datadir import Utterance
 from sepasr.data.dynamic import DynamicMixtures, DynamicUtterances, MixingConfig
 from sepasr.errors import UserError
@@ -304,3 +305,20 @@ def test_silence_around_some_utterances(data_dirs):
         # The ratio is that of the speech alone: LEVEL is the root of its mean square.
         noise = noisy[n].waveform - whole[n].waveform
         assert power_db(noise) == pytest.approx(20 * np.log10(LEVEL) - 10, abs=0.2)
+
+
+def test_speech_of_a_higher_rate_is_resampled(data_dirs):
+    config = replace(CONFIG, segment_s=0.3, speed_percent=(100, 100), gain_db=(0, 0))
+    item = DynamicMixtures(data_dirs.utterances, None, None, config, 0, 8000)[5]
+    assert item.references.shape == (2, 2400)
+    halved = [
+        resample(torch.from_numpy(read_mono(u.path)), 16000, 8000).numpy()
+        for u in data_dirs.utterances.utterances
+    ]
+    for reference in item.references:  # each is one of the sources, whole, somewhere
+        distances = [
+            np.abs(reference[at : at + len(source)] - source).max()
+            for source in halved
+            for at in range(2400 - len(source) + 1)
+        ]
+        assert min(distances) < 1e-6
