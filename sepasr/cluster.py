@@ -168,7 +168,7 @@ def _local(config: ClusterConfig) -> SpecCluster:
     return LocalCluster(
         n_workers=config.workers,
         threads_per_worker=1,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # None would still serve, on 8787 if that is free
         silence_logs=logging.CRITICAL,
         **UNMANAGED_MEMORY,
     )
