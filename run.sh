@@ -106,12 +106,11 @@ fi
 
 if stage_wanted 4; then
     stage_needs 3 "${folders[@]/#/$done/finetune/}"
-    once "$done/separate/pretrained" "separate with the starting point" "$done"/{data,start} \
-        -- sepasr separate "$data/tt" --model "$exp/start/separator" --out "$exp/separate/pretrained" "${models[@]}"
-    for folder in "${folders[@]}"; do
-        once "$done/separate/$folder" "separate with $folder" "$done"/{data,"finetune/$folder"} \
-            -- sepasr separate "$data/tt" --model "$exp/finetune/$folder/final" --out "$exp/separate/$folder" \
-            "${models[@]}"
+    for folder in pretrained "${folders[@]}"; do
+        model=$exp/finetune/$folder/final made=finetune/$folder
+        [[ $folder != pretrained ]] || model=$exp/start/separator made=start
+        once "$done/separate/$folder" "separate with $folder" "$done"/{data,"$made"} \
+            -- sepasr separate "$data/tt" --model "$model" --out "$exp/separate/$folder" "${models[@]}"
     done
     for name in $recognisers; do
         layers config "asr/$name"

@@ -89,11 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def needs(options: argparse.Namespace) -> list[str]:
     """Steps, memory, disk and operations; a starting point that isn't there yet tells less."""
-    import json
-
     from sepasr.bin.plan import size
     from sepasr.config import load_config
-    from sepasr.separator.model import CONFIG, SeparatorConfig
+    from sepasr.separator.model import CONFIG, SeparatorConfig, read_description
     from sepasr.train.footprint import footprint
     from sepasr.train.recipe import TrainConfig
 
@@ -105,8 +103,7 @@ def needs(options: argparse.Namespace) -> list[str]:
     if options.separator:
         shape = load_config(SeparatorConfig, options.separator, options.separator_set)
     elif (options.init / CONFIG).is_file():
-        description = json.loads((options.init / CONFIG).read_text())
-        shape = SeparatorConfig(**description["config"])
+        shape, _ = read_description(options.init)
     else:
         return lines
     samples = round(config.mixing.segment_s * shape.fs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import soundfile
 
-from sepasr.data.sphere import read_shortened, read_sphere_header
+from sepasr.data.sphere import read_shortened
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
 
@@ -43,12 +43,11 @@ def read_audio(
             path, start=start, stop=stop, dtype="float32", always_2d=True
         )
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        sphere = read_sphere_header(path)
-        if sphere is None or not sphere.shortened:
+        decoded = read_shortened(path)
+        if decoded is None:
             what = f"cannot be read as audio: {error}"
             raise UserError(what, where=path, remedy="replace the file") from None
-        samples, rate = read_shortened(path, sphere)
-        samples = samples[start:stop]
+        samples, rate = decoded[0][start:stop], decoded[1]
     if fs is not None and rate != fs:
         raise UserError(
             f"sampling rate is {rate} Hz where {fs} Hz is expected",

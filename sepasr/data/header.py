@@ -76,12 +76,12 @@ def _read(path: Path) -> Header:
         if info.format not in ("WAV", "WAVEX"):
             _read_last_sample(path, info.frames)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        sphere = read_sphere_header(path)
-        if sphere is None or not sphere.shortened:
+        # Only decoding all of it tells whether it is complete.
+        decoded = read_shortened(path)
+        if decoded is None:
             what = f"cannot be read as audio, or is truncated: {error}"
             raise UserError(what, where=path, remedy="replace the file") from None
-        # Only decoding all of it tells whether it is complete.
-        samples, rate = read_shortened(path, sphere)
+        samples, rate = decoded
         return Header(len(samples), rate, samples.shape[1])
     _check_wav_size(path, info.extra_info)
     if info.format == "NIST":

@@ -22,13 +22,20 @@ from sepasr.data.datadir import (
     Info,
     Mixture,
     MixtureDir,
-    Noise,
     NoiseDir,
     UtteranceDir,
     write_directories,
 )
 from sepasr.data.librispeech import speaker_of
-from sepasr.data.mixtures import Spoken, check_names, read_mixtures, subfolder
+from sepasr.data.mixtures import (
+    Spoken,
+    check_complete,
+    check_names,
+    check_version,
+    noises_of,
+    read_mixtures,
+    subfolder,
+)
 from sepasr.data.rows import read_rows
 from sepasr.errors import UserError
 
@@ -78,16 +85,14 @@ class LibriMix:
     reference: str = REFERENCE
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("num_speakers", self.num_speakers, tuple(COUNTS)),
-            ("fs", self.fs, (16000, 8000)),
-            ("cut", self.cut, ("max", "min")),
-            ("condition", self.condition, CONDITIONS),
-            ("reference", self.reference, (REFERENCE,)),
-        ):
-            if value not in known:
-                remedy = f"it is one of {', '.join(map(str, known))}"
-                raise UserError(f"LibriMix has no {name} '{value}'", remedy=remedy)
+        check_version(
+            "LibriMix",
+            num_speakers=(self.num_speakers, tuple(COUNTS)),
+            fs=(self.fs, (16000, 8000)),
+            cut=(self.cut, ("max", "min")),
+            condition=(self.condition, CONDITIONS),
+            reference=(self.reference, (REFERENCE,)),
+        )
 
     @property
     def references(self) -> int:
@@ -188,8 +193,8 @@ def prepare_librimix(
         _check_lengths(librimix, subset, mixtures, lengths[subset])
         directories.append(MixtureDir(out / name, info, mixtures))
         if name == "tr" and librimix.noisy:
-            noises = tuple(Noise(m.id, m.noise, m.duration_s) for m in mixtures if m.noise)
-            directories.append(NoiseDir(out / "tr_noise", Info(corpus, librimix.fs), noises))
+            noise_info = Info(corpus, librimix.fs)
+            directories.append(NoiseDir(out / "tr_noise", noise_info, noises_of(mixtures)))
         if name != "tt":
             directories.append(
                 speech.read_utterances(
@@ -232,9 +237,7 @@ def check_tree(
         for folder in folders.values():
             check_names(folder, names, metadata)
         expected = COUNTS[librimix.num_speakers][subset]
-        if len(names) != expected and not allow_partial:
-            what = f"{len(names)} mixtures where the complete corpus has {expected}"
-            raise UserError(what, where=metadata, remedy="complete it, or allow a partial corpus")
+        check_complete(len(names), expected, metadata, allow_partial=allow_partial)
         lengths[subset] = names
     return lengths
 

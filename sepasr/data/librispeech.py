@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sepasr.data.datadir import Info, Utterance, UtteranceDir
-from sepasr.data.header import all_good, read_headers
+from sepasr.data.datadir import Info, UtteranceDir
+from sepasr.data.utterances import recorded_utterances
 from sepasr.errors import UserError
 
 FS = 16000
@@ -158,11 +158,8 @@ def read_utterances(
             where = folder.parent / "SPEAKERS.TXT"
             raise UserError(f"no speaker '{speaker}', who is in {folder}", where=where)
         genders[speaker] = known[speaker]
-    paths = [files[name] for name in names]
-    headers = all_good(read_headers(paths, FS, channels=1, jobs=jobs, cluster=cluster))
-    utterances = tuple(
-        Utterance(name, path, text, speaker_of(name), header.duration_s)
-        for name, path, text, header in zip(names, paths, spoken, headers, strict=True)
+    utterances = recorded_utterances(
+        files, dict(zip(names, spoken, strict=True)), speaker_of, FS, jobs=jobs, cluster=cluster
     )
     return UtteranceDir(Path(out), Info(corpus, FS), utterances, genders=genders)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sepasr.data.datadir import Mixture
+from sepasr.data.datadir import Mixture, Noise
 from sepasr.data.header import all_good, read_headers
 from sepasr.errors import UserError
 
@@ -22,6 +22,43 @@ class Spoken:
 
     speakers: tuple[str, ...]
     texts: tuple[str, ...] | None
+
+
+def check_version(corpus: str, **settings: tuple[object, Collection[object]]) -> None:
+    """Check that a corpus has what is asked for.
+
+    Args:
+        corpus: its name, for the error.
+        settings: by name, the value asked for and those that there are.
+
+    Raises:
+        UserError: there is no such value.
+    """
+    for name, (value, known) in settings.items():
+        if value not in known:
+            remedy = f"it is one of {', '.join(map(str, known))}"
+            raise UserError(f"{corpus} has no {name} '{value}'", remedy=remedy)
+
+
+def check_complete(
+    found: int,
+    expected: int,
+    where: Path,
+    *,
+    allow_partial: bool,
+    remedy: str = "complete it",
+) -> None:
+    """Check that there are as many mixtures as the complete corpus has.
+
+    Raises:
+        UserError: there are not, and a part is not allowed.
+    """
+    if found != expected and not allow_partial:
+        raise UserError(
+            f"{found} mixtures where the complete corpus has {expected}",
+            where=where,
+            remedy=f"{remedy}, or allow a partial corpus",
+        )
 
 
 def subfolder(folder: Path, name: str, remedy: str) -> Path:
@@ -106,3 +143,8 @@ def read_mixtures(
             )
         )
     return tuple(mixtures)
+
+
+def noises_of(mixtures: Iterable[Mixture]) -> tuple[Noise, ...]:
+    """The noise of each mixture that has any, by the mixture's name."""
+    return tuple(Noise(m.id, m.noise, m.duration_s) for m in mixtures if m.noise)

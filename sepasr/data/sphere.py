@@ -80,20 +80,20 @@ def _read_fields(path: Path) -> dict[str, str] | None:
     return fields
 
 
-def read_shortened(path: str | Path, header: SphereHeader) -> tuple[np.ndarray, int]:
+def read_shortened(path: str | Path) -> tuple[np.ndarray, int] | None:
     """Decode a file that Shorten has compressed.
 
-    Args:
-        path: the file.
-        header: its header.
-
     Returns:
-        Samples of shape (samples, channels), float32, full scale 1.0; the sampling rate in Hz.
+        Samples of shape (samples, channels), float32, full scale 1.0; the sampling rate in Hz. None
+        for any other file.
 
     Raises:
         UserError: it can't be decoded, or the samples are not those that its header counts and
             sums up: the file is damaged.
     """
+    header = read_sphere_header(path)
+    if header is None or not header.shortened:
+        return None
     import av  # imported late: few files are compressed
 
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance, UtteranceDir
@@ -77,11 +77,36 @@ def read_utterances(
         UserError: a missing transcript, a file of another rate or truncated.
     """
     texts = find_transcripts(wsj0, files.keys())
+    return recorded_utterances(files, texts, speaker_of, fs, jobs=jobs, cluster=cluster)
+
+
+def recorded_utterances(
+    files: Mapping[str, Path],
+    texts: Mapping[str, str],
+    speaker: Callable[[str], str],
+    fs: int,
+    *,
+    jobs: int = 1,
+    cluster: Path | None = None,
+) -> tuple[Utterance, ...]:
+    """The records of utterances, sorted; every file's header is checked.
+
+    Args:
+        files: audio by utterance.
+        texts: what is said in each.
+        speaker: the speaker of an utterance, by its name.
+        fs: sampling rate in Hz.
+        jobs: as for :func:`sepasr.data.header.read_headers`.
+        cluster: likewise.
+
+    Raises:
+        UserError: a file is truncated, of another rate or of several channels.
+    """
     names = sorted(files)
     paths = [files[name].absolute() for name in names]
     headers = all_good(read_headers(paths, fs, channels=1, jobs=jobs, cluster=cluster))
     return tuple(
-        Utterance(name, path, texts[name], speaker_of(name), header.duration_s)
+        Utterance(name, path, texts[name], speaker(name), header.duration_s)
         for name, path, header in zip(names, paths, headers, strict=True)
     )
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sepasr.data.datadir import Info, Mixture, MixtureDir, Noise, NoiseDir, RoomDir, UtteranceDir
-from sepasr.data.mixtures import Spoken, read_mixtures
+from sepasr.data.datadir import Info, Mixture, MixtureDir, NoiseDir, RoomDir, UtteranceDir
+from sepasr.data.mixtures import Spoken, noises_of, read_mixtures
 from sepasr.data.utterances import read_noise, read_rirs, read_utterances
 from sepasr.data.whamr_audio import Heard, hear_mixtures
 from sepasr.data.whamr_tree import COUNTS, Whamr, check_tree, utterances_of
@@ -196,13 +196,15 @@ def read_material(
             raise UserError(what, where=where, remedy="give a folder above all WSJ0 discs")
 
     material: list[UtteranceDir | NoiseDir | RoomDir] = []
+    # All in one go: each search for transcripts walks through all of WSJ0.
+    recorded = {u: files[u] for utterances in chosen.values() for u in utterances}
+    read = read_utterances(wsj0, recorded, WSJ0_FS, jobs=jobs, cluster=cluster)
     for name, utterances in chosen.items():
-        recorded = {utterance: files[utterance] for utterance in utterances}
-        read = read_utterances(wsj0, recorded, WSJ0_FS, jobs=jobs, cluster=cluster)
         path = Path(out, f"{name}_utterances")
-        material.append(UtteranceDir(path, Info(info.corpus, WSJ0_FS), read))
+        spoken = tuple(u for u in read if u.id in utterances)
+        material.append(UtteranceDir(path, Info(info.corpus, WSJ0_FS), spoken))
     if "tr" in sets and sets["tr"].mixtures[0].noise:
-        noises = tuple(Noise(m.id, m.noise, m.duration_s) for m in sets["tr"].mixtures if m.noise)
+        noises = noises_of(sets["tr"].mixtures)
         material.append(NoiseDir(Path(out, "tr_noise"), Info(info.corpus, info.fs), noises))
     elif noise is not None:
         path = Path(out, "tr_noise")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sepasr.data.datadir import Info
-from sepasr.data.mixtures import check_names, subfolder
+from sepasr.data.mixtures import check_complete, check_names, check_version, subfolder
 from sepasr.errors import UserError
 
 COUNTS = {"tr": 20_000, "cv": 5_000, "tt": 3_000}
@@ -50,15 +50,13 @@ class Whamr:
     reference: str = "anechoic"
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("fs", self.fs, (16000, 8000)),
-            ("cut", self.cut, ("max", "min")),
-            ("condition", self.condition, CONDITIONS),
-            ("reference", self.reference, REFERENCES),
-        ):
-            if value not in known:
-                remedy = f"it is one of {', '.join(map(str, known))}"
-                raise UserError(f"WHAMR has no {name} '{value}'", remedy=remedy)
+        check_version(
+            "WHAMR",
+            fs=(self.fs, (16000, 8000)),
+            cut=(self.cut, ("max", "min")),
+            condition=(self.condition, CONDITIONS),
+            reference=(self.reference, REFERENCES),
+        )
 
     @property
     def references(self) -> int:
@@ -153,8 +151,6 @@ def check_tree(
             check_names(main, sorted(file.stem for file in folder.glob("*.wav")), folder)
         for name in found:
             utterances_of(name)
-        if len(found) != COUNTS[subset] and not allow_partial:
-            what = f"{len(found)} mixtures where the complete corpus has {COUNTS[subset]}"
-            raise UserError(what, where=main, remedy="complete it, or allow a partial corpus")
+        check_complete(len(found), COUNTS[subset], main, allow_partial=allow_partial)
         names[subset] = found
     return names

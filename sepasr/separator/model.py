@@ -95,6 +95,29 @@ def match_level(estimates: Tensor, mixture: Tensor) -> Tensor:
     return estimates * gain[:, None, None]
 
 
+def read_description(directory: str | Path) -> tuple[SeparatorConfig, Provenance]:
+    """What the ``config.json`` of a separator's directory says; its weights are not read.
+
+    Raises:
+        UserError: there is none, or it describes something else.
+    """
+    directory = Path(directory)
+    if not (directory / CONFIG).is_file():
+        raise UserError(
+            f"no {CONFIG} of a separator",
+            where=directory,
+            remedy="give a directory written by training or save_pretrained",
+        )
+    try:
+        description = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        config = SeparatorConfig(**description["config"])
+        return config, Provenance(description.get("reference"), tuple(description["history"]))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"does not describe a separator: {error}", where=directory / CONFIG
+        ) from None
+
+
 class Separator(nn.Module):
     """Separates mixtures into one waveform per speaker.
 
@@ -205,23 +228,8 @@ class Separator(nn.Module):
         Raises:
             UserError: the directory holds no such model, or the weights are of another network.
         """
-        directory = Path(directory)
-        if not (directory / CONFIG).is_file():
-            raise UserError(
-                f"no {CONFIG} of a separator",
-                where=directory,
-                remedy="give a directory written by training or save_pretrained",
-            )
-        try:
-            description = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
-            config = SeparatorConfig(**description["config"])
-            provenance = Provenance(description.get("reference"), tuple(description["history"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError(
-                f"does not describe a separator: {error}", where=directory / CONFIG
-            ) from None
-        separator = cls(config, provenance)
-        separator.load_weights(directory / WEIGHTS)
+        separator = cls(*read_description(directory))
+        separator.load_weights(Path(directory) / WEIGHTS)
         return separator.eval()
 
     def load_weights(self, path: str | Path) -> None:

@@ -97,9 +97,7 @@ def impulse_responses(room: Room) -> tuple[np.ndarray, np.ndarray]:
     """
     reverberant = _simulate(room, MAX_ORDER)
     anechoic = _simulate(room, 0)
-    length = min(int(RIR_S * FS), max(map(len, reverberant)))
-    scale = [1 / np.sqrt(np.sum(np.square(rir))) for rir in anechoic]
-    return stack_responses(reverberant, scale, length), stack_responses(anechoic, scale, length)
+    return at_unit_energy(reverberant, anechoic, min(int(RIR_S * FS), max(map(len, reverberant))))
 
 
 def _simulate(room: Room, order: int) -> list[np.ndarray]:
@@ -123,7 +121,19 @@ def _simulate(room: Room, order: int) -> list[np.ndarray]:
     return box.rir[0]
 
 
-def stack_responses(rirs: list[np.ndarray], scale: list[float], length: int) -> np.ndarray:
+def at_unit_energy(
+    reverberant: list[np.ndarray], anechoic: list[np.ndarray], length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale each pair of responses (samples,) so that the anechoic one has unit energy.
+
+    Returns:
+        reverberant and anechoic, (``length``, sources) each, float32.
+    """
+    scale = [1 / np.sqrt(np.sum(np.square(response))) for response in anechoic]
+    return _stack(reverberant, scale, length), _stack(anechoic, scale, length)
+
+
+def _stack(rirs: list[np.ndarray], scale: list[float], length: int) -> np.ndarray:
     """Scaled responses (samples,) as columns of (``length``, sources), float32."""
     stacked = np.zeros((length, len(rirs)), np.float32)
     for column, (rir, factor) in enumerate(zip(rirs, scale, strict=True)):

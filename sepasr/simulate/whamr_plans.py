@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from sepasr.data.mixtures import check_complete
 from sepasr.data.rows import Row, read_rows
 from sepasr.data.whamr_tree import COUNTS, utterances_of
 from sepasr.errors import UserError
@@ -69,9 +70,13 @@ def read_plans(
     starts_table = find_noise(noise) / "metadata" / f"mix_param_meta_{subset}.csv"
     starts = read_rows(starts_table, ("utterance_id", "noise_samples_beginning_16k"))
     gains = _read_gains(starts_table.with_name(f"scaling_{subset}.npz"), f"{fs // 1000}k_{cut}")
-    if len(files) != COUNTS[subset] and not allow_partial:
-        what = f"{len(files)} mixtures where the complete corpus has {COUNTS[subset]}"
-        raise UserError(what, where=table, remedy="get the file again, or allow a partial corpus")
+    check_complete(
+        len(files),
+        COUNTS[subset],
+        table,
+        allow_partial=allow_partial,
+        remedy="get the file again",
+    )
     positions = {row: number for number, row in enumerate(starts)}
     if len(positions) != len(gains.noise):
         what = f"gains of {len(gains.noise)} mixtures, {starts_table.name} has {len(positions)}"

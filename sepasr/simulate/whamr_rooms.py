@@ -24,7 +24,7 @@ from sepasr.data.rows import Row, read_rows
 from sepasr.errors import UserError
 from sepasr.files import sha256, write_text
 from sepasr.parallel import parallel_map
-from sepasr.simulate.rooms import Point, Room, stack_responses
+from sepasr.simulate.rooms import Point, Room, at_unit_energy
 
 FS = 16000
 """Everything is computed at this rate, in Hz, and taken down to another where that is asked for."""
@@ -246,7 +246,6 @@ def _write_responses(fs: int, task: tuple[Room, tuple[Path, Path]]) -> None:
         [resample_poly(response, 1, FS // fs) for response in responses]
         for responses in impulse_responses(room)
     )
-    scale = [1 / np.sqrt(np.sum(np.square(response))) for response in anechoic]
-    length = max(map(len, reverberant))
-    for file, responses in zip(files, (reverberant, anechoic), strict=True):
-        write_audio(file, stack_responses(responses, scale, length), fs)
+    pair = at_unit_energy(reverberant, anechoic, max(map(len, reverberant)))
+    for file, responses in zip(files, pair, strict=True):
+        write_audio(file, responses, fs)
