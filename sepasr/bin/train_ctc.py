@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--utterances", type=Path, required=True, help="data directory of single utterances"
     )
+    parser.add_argument(
+        "--init", type=Path, help="directory of a trained recogniser to start from (default: none)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -28,4 +31,5 @@ def run(options: argparse.Namespace) -> None:
         valid=options.valid,
         out=options.out,
         overwrite=options.overwrite,
+        init=options.init,
     )

@@ -1,10 +1,11 @@
-"""Training of a small Wav2Vec2 with a CTC head, from nothing, on single utterances.
+"""Training of a small Wav2Vec2 with a CTC head on single utterances, from nothing or further.
 
 The result is a Hugging Face directory that recognises, and that can be the encoder of a loss.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader
 from sepasr.config import load_config
 from sepasr.data.datadir import UtteranceDir
 from sepasr.decode.recognisers.ctc import SentencePieceUnits
+from sepasr.files import atomic_path, sha256
 from sepasr.train.fit import FitConfig, TrainingModule, fit
 from sepasr.train.recipe import Sources, check_rate, fingerprints
 from sepasr.train.sums import Sums
@@ -30,7 +32,15 @@ from sepasr.train.utterances import (
     UtteranceBatch,
     WholeUtterances,
 )
-from sepasr.train.wav2vec2 import PIECES, ModelConfig, new_model, save_recogniser, train_pieces
+from sepasr.train.wav2vec2 import (
+    PIECES,
+    WEIGHTS,
+    ModelConfig,
+    load_weights,
+    new_model,
+    save_recogniser,
+    train_pieces,
+)
 from sepasr.train.workdir import claim
 
 if TYPE_CHECKING:
@@ -155,8 +165,9 @@ def train_ctc(
     valid: Path,
     out: Path,
     overwrite: bool,
+    init: Path | None = None,
 ) -> None:
-    """Train a new recogniser on clean, noisy and reverberant utterances.
+    """Train a recogniser on clean, noisy and reverberant utterances.
 
     Args:
         config_files: YAML of :class:`CtcConfig`, the base first.
@@ -165,6 +176,7 @@ def train_ctc(
         valid: clean utterances to validate on.
         out: checkpoints, logs and ``final/``, the trained recogniser.
         overwrite: remove a training with other inputs that is in ``out``.
+        init: directory of such a recogniser to start from, with its units; None makes a new one.
 
     Raises:
         UserError: anything that does not fit, before the first step.
@@ -175,11 +187,18 @@ def train_ctc(
     check_rate(dev, "speech", FS)
     torch.manual_seed(config.fit.seed)
     model = new_model(config.model)
-    data = fingerprints(*directories)
-    claim(out, {**asdict(config), "data": data}, overwrite=overwrite)
+    inputs: dict[str, Any] = {**asdict(config), "data": fingerprints(*directories)}
+    if init is not None:
+        load_weights(model, init)
+        inputs["init"] = sha256(init / WEIGHTS)
+    claim(out, inputs, overwrite=overwrite)
     pieces = out / PIECES
     if not pieces.is_file():
-        train_pieces([u.text for u in directories[0].utterances], config.model.pieces, pieces)
+        if init is not None:
+            with atomic_path(pieces) as temporary:
+                shutil.copyfile(init / PIECES, temporary)
+        else:
+            train_pieces([u.text for u in directories[0].utterances], config.model.pieces, pieces)
     collate = Collate(pieces)
     fit(
         CtcModule(model, pieces, config),

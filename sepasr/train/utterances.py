@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,9 @@ FS = 16000
 BLANK = 0
 BUCKET_SAMPLES = FS // 2
 """Batches are padded to multiples of this: every new length costs CPUs new kernels."""
+MASKED_S = 0.15
+MASKED_MEL = 400.0
+"""The widest stretch of time and the widest band that are masked, of some 3 s and 2840 mel."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class HearingConfig:
         speed_percent: speed of the speech, from and to.
         silence_share: share of the later utterances with silence before and after.
         silence_s: the longest such silence, both ends together.
+        masked_times: at most so many stretches of a later utterance are silenced.
+        masked_bands: from a later utterance at most so many bands are taken out.
         pool: batches that are drawn together and share out their utterances by length.
     """
 
@@ -43,6 +48,8 @@ class HearingConfig:
     speed_percent: tuple[int, int] = (95, 105)
     silence_share: float = 0.0
     silence_s: float = 3.0
+    masked_times: int = 0
+    masked_bands: int = 0
     pool: int = 16
 
 
@@ -88,6 +95,7 @@ class TrainingUtterances(Dataset):
         self.clean = heard(0.0, 0.0, 0.0)
         self.augmented = heard(config.room_share, config.noise_share, config.silence_share)
         self.clean_items = config.clean_steps * batch
+        self.masks = config.masked_times, config.masked_bands
         self.batch, self.pool, self.seed = batch, config.pool, seed
         self._block, self._order = -1, np.empty(0, dtype=np.int64)
 
@@ -95,7 +103,12 @@ class TrainingUtterances(Dataset):
         block, place = divmod(index, self.batch * self.pool)
         if block != self._block:
             self._block, self._order = block, self._draw(block)
-        return self._heard(index)[int(self._order[place])]
+        number = int(self._order[place])
+        item = self._heard(index)[number]
+        if index < self.clean_items or not any(self.masks):
+            return item
+        rng = np.random.default_rng([self.seed, number, 2])
+        return replace(item, waveform=mask(item.waveform, *self.masks, rng))
 
     def _heard(self, index: int) -> DynamicUtterances:
         return self.clean if index < self.clean_items else self.augmented
@@ -107,6 +120,32 @@ class TrainingUtterances(Dataset):
         durations = [self._heard(int(item)).duration_s(int(item)) for item in items]
         batches = items[np.argsort(durations, kind="stable")].reshape(self.pool, self.batch)
         return np.random.default_rng([self.seed, block]).permutation(batches).reshape(-1)
+
+
+def mask(waveform: np.ndarray, times: int, bands: int, rng: np.random.Generator) -> np.ndarray:
+    """Silence some stretches of time and some bands: SpecAugment (arXiv 1904.08779) on a waveform.
+
+    Args:
+        waveform: (samples,) at 16 kHz; is left as it is.
+        times: at most so many stretches, each of up to ``MASKED_S``.
+        bands: at most so many bands, each of up to ``MASKED_MEL`` on the mel scale.
+        rng: source of their number, width and place.
+
+    Returns:
+        (samples,), float32.
+    """
+    spectrum = np.fft.rfft(waveform)
+    mel = 2595 * np.log10(1 + np.fft.rfftfreq(len(waveform), 1 / FS) / 700)
+    for _ in range(rng.integers(bands + 1)):
+        width = rng.uniform(0, MASKED_MEL)
+        low = rng.uniform(0, mel[-1] - width)
+        spectrum[(low <= mel) & (mel < low + width)] = 0
+    masked = np.fft.irfft(spectrum, len(waveform)).astype(np.float32)
+    for _ in range(rng.integers(times + 1)):
+        width = round(rng.uniform(0, MASKED_S) * FS)
+        start = rng.integers(max(1, len(masked) - width))
+        masked[start : start + width] = 0
+    return masked
 
 
 class WholeUtterances(Dataset):

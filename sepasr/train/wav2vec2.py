@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import Wav2Vec2ForCTC
 
 PIECES = "spm.model"
+WEIGHTS = "model.safetensors"
 LONGEST_PIECE = 4
 """Characters. A small corpus would have whole words as units, each heard a few times only."""
 PHASES = 3
@@ -118,6 +121,37 @@ def new_model(config: ModelConfig) -> Wav2Vec2ForCTC:
         spare = config.conv_dim[0] % PHASES
         first.bias[len(filters) - spare :] = torch.tensor([1.0, -1.0])[:spare]
     return model
+
+
+def load_weights(model: Wav2Vec2ForCTC, directory: Path) -> None:
+    """Give a model the weights that :func:`save_recogniser` wrote.
+
+    Raises:
+        UserError: there are none, or they are of a model of another shape.
+    """
+    for name in (WEIGHTS, PIECES):
+        if not (directory / name).is_file():
+            raise UserError(
+                f"no {name} of a recogniser",
+                where=directory,
+                remedy="give a directory that train_ctc wrote: OUT/final",
+            )
+    path = directory / WEIGHTS
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"can't be loaded: {error}", where=path, remedy="train it anew") from None
+    shapes, given = (
+        {k: tuple(v.shape) for k, v in w.items()} for w in (model.state_dict(), weights)
+    )
+    if other := [k for k in sorted({*shapes, *given}) if shapes.get(k) != given.get(k)]:
+        raise UserError(
+            f"{len(other)} weights are not of the model that the configuration describes: "
+            f"{other[0]} is {given.get(other[0], 'nothing')}, not {shapes.get(other[0], 'there')}",
+            where=path,
+            remedy="describe its shape under model:",
+        )
+    model.load_state_dict(weights)
 
 
 def filterbank(channels: int, kernel: int) -> np.ndarray:

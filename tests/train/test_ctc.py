@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.utils.data import DataLoader, Dataset
 
 from sepasr.config import load_config
@@ -26,9 +27,12 @@ from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.utterances import (
     BUCKET_SAMPLES,
     FS,
+    MASKED_MEL,
+    MASKED_S,
     Collate,
     HearingConfig,
     TrainingUtterances,
+    mask,
     normalise_waveform,
 )
 from sepasr.train.wav2vec2 import ModelConfig, filterbank, new_model, save_recogniser, train_pieces
@@ -305,6 +309,76 @@ def test_silence_counts_for_similar_lengths(tmp_path: Path) -> None:
         assert all(a[1] <= b[0] + 1 for a, b in pairwise(spans))
     longest = max(u.duration_s for u in UtteranceDir.load(sources.utterances).utterances)
     assert lengths[0, 0].max() <= longest * FS < lengths.max()
+
+
+def test_masks_silence_stretches_and_bands_and_nothing_else() -> None:
+    noise = np.random.default_rng(0).standard_normal(3 * FS).astype(np.float32)
+    power = np.abs(np.fft.rfft(noise))
+    for seed in range(20):
+        np.testing.assert_allclose(
+            mask(noise, 0, 0, np.random.default_rng(seed)), noise, atol=1e-5, rtol=0
+        )
+        silenced = mask(noise, 1, 0, np.random.default_rng(seed)) == 0
+        (places,) = np.nonzero(silenced)
+        assert len(places) <= MASKED_S * FS
+        assert not len(places) or np.ptp(places) == len(places) - 1
+        without = np.abs(np.fft.rfft(mask(noise, 0, 1, np.random.default_rng(seed))))
+        (taken,) = np.nonzero(without < 1e-3 * power)
+        edges = 2595 * np.log10(1 + taken / 3 / 700)
+        assert not len(taken) or np.ptp(edges) <= MASKED_MEL
+        kept = np.delete(np.arange(len(power)), taken)
+        np.testing.assert_allclose(without[kept], power[kept], rtol=1e-2, atol=1e-2)
+    both = [mask(noise, 3, 3, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(np.abs(masked - noise).max() > 1 for masked in both[:3])
+
+
+def test_only_later_utterances_are_masked(tmp_path: Path) -> None:
+    sources, _ = data_directories(tmp_path)
+    utterances = UtteranceDir.load(sources.utterances)
+    plain = HearingConfig(1, 0.0, 0.0, speed_percent=(100, 100), pool=3)
+    heard = [
+        TrainingUtterances(utterances, None, None, hearing, 4, seed=0)
+        for hearing in (plain, replace(plain, masked_times=5, masked_bands=5))
+    ]
+    same = []
+    for index in range(12):
+        a, b = (dataset[index] for dataset in heard)
+        assert a.text == b.text
+        same.append(np.array_equal(a.waveform, b.waveform))
+        np.testing.assert_array_equal(b.waveform, heard[1][index].waveform)
+    assert all(same[:4])
+    assert sum(same[4:]) <= 2  # it happens that no mask is drawn
+
+
+def test_training_goes_on_from_a_recogniser_with_its_units(tmp_path: Path) -> None:
+    sources, dev = data_directories(tmp_path)
+    settings = {"model": vars(TINY), "fit": {"steps": 1, "batch": 4, "workers": 0}}
+    (tmp_path / "tiny.yaml").write_text(json.dumps(settings))
+
+    def train_from(init: Path | None, out: Path, *overrides: str) -> Path:
+        train_ctc(
+            config_files=[tmp_path / "tiny.yaml"],
+            overrides=["fit.accelerator=cpu", *overrides],
+            sources=sources,
+            valid=dev,
+            out=out,
+            overwrite=False,
+            init=init,
+        )
+        return out / "final"
+
+    first = train_from(None, tmp_path / "first")
+    second = train_from(first, tmp_path / "second", "fit.seed=5", "fit.optimizer.lr=1e-9")
+    before, after = (load_file(folder / "model.safetensors") for folder in (first, second))
+    for name, weight in before.items():  # those of another seed are elsewhere
+        torch.testing.assert_close(after[name], weight, atol=1e-6, rtol=0)
+    assert (second / "spm.model").read_bytes() == (first / "spm.model").read_bytes()
+    with pytest.raises(UserError, match=r"layers.*\(32.*\), not \(48"):
+        train_from(first, tmp_path / "wider", "model.hidden=48")
+    with pytest.raises(UserError, match=r"no model\.safetensors of a recogniser"):
+        train_from(tmp_path, tmp_path / "third")
+    assert not (tmp_path / "third").exists()
+    assert not (tmp_path / "wider").exists()
 
 
 def test_whole_training_from_directories_and_yaml(tmp_path: Path) -> None:
