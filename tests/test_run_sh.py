@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).parents[1]
 SIZES = (
@@ -17,9 +18,9 @@ SIZES = (
 )
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, script: str = "run.sh") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "run.sh", *arguments],
+        ["bash", script, *arguments],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -83,6 +84,37 @@ def test_the_control_differs_in_the_loss_alone(finished: Path) -> None:
     for same in ("steps", "seed", "batch", "segment_s"):
         assert control[same] == ae[same]
     assert described["sisdr"]["history"][:-1] == described["ae_whisper_tiny_en"]["history"][:-1]
+
+
+@pytest.mark.slow
+def test_systems_choose_their_length_and_rate_on_dev(finished: Path, tmp_path: Path) -> None:
+    tuned = run(
+        *("--exp", str(finished / "exp"), "--choices", str(tmp_path)),
+        *("--systems", "sisdr ae_wav2vec2_mini", "--lr", "1e-4 1e-1", "--steps", "1 2"),
+        *("--recognisers", "pocketsphinx wav2vec2_mini"),
+        *("--train_set", "fit.batch=2 fit.valid_every=2"),
+        script="utils/tune.sh",
+    )
+    assert tuned.returncode == 0, tuned.stdout[-3000:] + tuned.stderr[-3000:]
+    for system in ("sisdr", "ae_wav2vec2_mini"):
+        with open(finished / "exp/tune" / system / "grid.csv", newline="") as stream:
+            grid = list(csv.DictReader(stream))
+        points = [(float(row["lr"]), int(row["steps"])) for row in grid]
+        assert points == [(1e-4, 1), (1e-4, 2), (0.1, 1), (0.1, 2)]
+        assert {"pocketsphinx", "wav2vec2_mini"} <= set(grid[0])
+        chosen = yaml.safe_load((tmp_path / f"finetune_{system}.yaml").read_text())["fit"]
+        best = min(grid, key=lambda row: (float(row["family_mean"]), int(row["steps"])))
+        mean = float(best["family_mean"])
+        assert (chosen["optimizer"]["lr"], chosen["steps"]) in [
+            point
+            for point, row in zip(points, grid, strict=True)
+            if float(row["family_mean"]) == mean
+        ]
+    history = [
+        json.loads((finished / f"exp/tune/sisdr/train/lr0.0001/{folder}/config.json").read_text())
+        for folder in ("step1", "final")
+    ]
+    assert [h["history"][-1]["steps"] for h in history] == [1, 2]
 
 
 @pytest.mark.slow

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Choose each system's learning rate and steps on the development set, from one grid for all of
+# them, by the mean cpWER over families of recognisers. Stages 0-2 of the recipe come first. The
+# choice goes to CHOICES/finetune_SYSTEM.yaml, the whole grid to EXP/tune/SYSTEM/grid.csv.
+recipe=mini_whamr
+systems="sisdr ae_whisper_tiny_en ae_wav2vec2_mini" # sisdr, ae_ENCODER, pit_ENCODER
+lr="3e-5 1e-4"      # learning rates to try
+steps="100 300"     # numbers of steps to try
+seed=0              # of the trainings; the table's are other ones
+recognisers="whisper_tiny_en wav2vec2_mini pocketsphinx"  # conf/asr/NAME.yaml, one of each family
+asr_source=package  # as for run.sh
+train_set=          # as for run.sh
+exp=                # as for run.sh
+choices=            # folder of the choices (default: egs/RECIPE/conf/train)
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=utils/parse_options.sh
+. utils/parse_options.sh
+# shellcheck source=utils/stage.sh
+. utils/stage.sh
+# shellcheck source=utils/settings.sh
+. utils/settings.sh
+# shellcheck source=tools/activate.sh
+. tools/activate.sh
+
+egs=egs/$recipe
+: "${exp:=$egs/exp}" "${choices:=$egs/conf/train}"
+data=$exp/data
+stage=0 stop_stage=2 stage_needs 2 "$exp/.done/start"
+
+read -ra training <<<"fit.seed=$seed $train_set"
+read -ra rates <<<"$lr"
+read -ra lengths <<<"$steps"
+material=(--utterances "$data/tr_utterances")
+for name in noise rooms; do
+    [[ ! -d $data/tr_$name ]] || material+=("--$name" "$data/tr_$name")
+done
+readers=()
+for name in $recognisers; do
+    layers config "asr/$name"
+    readers+=(--recogniser "${config[@]}")
+done
+# shellcheck disable=SC2128 # in run.sh it is an array
+for system in $systems; do
+    encoder=()
+    [[ $system == sisdr ]] || layers encoder "encoder/${system#*_}"
+    layers config train/finetune "train/finetune_${system%%_*}" # without what was chosen before
+    log "tune $system: lr $lr, steps $steps"
+    mkdir -p "$choices"
+    sepasr tune --config "${config[@]}" --set "${training[@]}" --encoder "${encoder[@]}" \
+        "${material[@]}" --init "$exp/start/separator" --valid "$data/cv" \
+        --lr "${rates[@]}" --steps "${lengths[@]}" "${readers[@]}" --asr-source "$asr_source" \
+        --out "$exp/tune/$system" --choice "$choices/finetune_$system.yaml" --overwrite
+done
