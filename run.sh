@@ -62,10 +62,7 @@ if stage_wanted 1; then
     once "$done/data" "data directories in $data" "$egs/local/data.sh" "$done/corpus" -- "$egs/local/data.sh"
 fi
 
-material=(--utterances "$data/tr_utterances")
-for name in noise rooms; do # not every corpus has them
-    [[ -d $data && ! -d $data/tr_$name ]] || material+=("--$name" "$data/tr_$name")
-done
+find_material
 mixtures=(--mixtures "$data/tr")
 [[ $dynamic_mixing == false ]] || mixtures=("${material[@]}")
 if stage_wanted 2; then

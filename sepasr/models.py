@@ -15,6 +15,7 @@ from sepasr.errors import UserError
 from sepasr.files import atomic_path, sha256
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PretrainedConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -200,6 +201,34 @@ def pretrained_model(cls: Any, model: Path | str, config: PretrainedConfig, **op
         cause = f"{len(missing)} weights of {type(loaded).__name__} are missing: {missing[0]}, ..."
         raise UserError(cause, where=model, remedy="it is another network, or incomplete")
     return loaded
+
+
+def load_strictly(module: nn.Module, path: Path) -> None:
+    """Give a module the weights in a safetensors file, as float32: all of them and no others.
+
+    Raises:
+        UserError: the file can't be read, or holds the weights of another network.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # noqa: BLE001 - safetensors has no public base class of errors
+        raise UserError(f"not a safetensors file: {error}", where=path) from None
+    shapes, found = (
+        {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        for weights in (module.state_dict(), tensors)
+    )
+    wrong = sorted(n for n in shapes.keys() | found.keys() if shapes.get(n) != found.get(n))
+    if wrong:
+        first = wrong[0]
+        raise UserError(
+            f"weights of another network: {len(wrong)} tensors differ, first '{first}': "
+            f"{found.get(first, 'nothing')}, not {shapes.get(first, 'nothing')}",
+            where=path,
+            remedy="use the configuration it was trained with",
+        )
+    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
 
 
 @contextmanager

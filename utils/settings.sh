@@ -71,6 +71,16 @@ settle() {
     done
 }
 
+# Set `material` to the options that name what is mixed for training: speech, and noise and rooms
+# where the corpus has them. Before stage 1 it is taken to have both.
+find_material() {
+    local name
+    material=(--utterances "$data/tr_utterances")
+    for name in noise rooms; do
+        [[ -d $data && ! -d $data/tr_$name ]] || material+=("--$name" "$data/tr_$name")
+    done
+}
+
 # Set `train` to the command that trains what is in $exp/$1: here, or as a job of SLURM.
 train_by() {
     train=(sepasr train)

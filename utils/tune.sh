@@ -32,10 +32,7 @@ stage=0 stop_stage=2 stage_needs 2 "$exp/.done/start"
 read -ra training <<<"fit.seed=$seed $train_set"
 read -ra rates <<<"$lr"
 read -ra lengths <<<"$steps"
-material=(--utterances "$data/tr_utterances")
-for name in noise rooms; do
-    [[ ! -d $data/tr_$name ]] || material+=("--$name" "$data/tr_$name")
-done
+find_material
 readers=()
 for name in $recognisers; do
     layers config "asr/$name"

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from espnet2.enh.decoder.conv_decoder import ConvDecoder
 from espnet2.enh.encoder.conv_encoder import ConvEncoder
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sepasr.data.audio import resample
 from sepasr.errors import UserError
 from sepasr.files import atomic_path, write_text
+from sepasr.models import load_strictly
 from sepasr.separator.tdconformer import TDConformer
 
 WEIGHTS = "model.safetensors"
@@ -241,18 +242,4 @@ class Separator(nn.Module):
         path = Path(path)
         if not path.is_file():
             raise UserError("no weights", where=path, remedy="train the separator first")
-        try:
-            tensors = load_file(path)
-        except Exception as error:  # noqa: BLE001 - safetensors has no public base class of errors
-            raise UserError(f"not a safetensors file: {error}", where=path) from None
-        mine = self.state_dict()
-        wrong = sorted(mine.keys() ^ tensors.keys()) or sorted(
-            name for name, tensor in tensors.items() if tensor.shape != mine[name].shape
-        )
-        if wrong:
-            raise UserError(
-                f"weights of another network: {len(wrong)} tensors differ, first '{wrong[0]}'",
-                where=path,
-                remedy="use the configuration it was trained with",
-            )
-        self.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        load_strictly(self, path)

@@ -122,6 +122,11 @@ class TrainingUtterances(Dataset):
         return np.random.default_rng([self.seed, block]).permutation(batches).reshape(-1)
 
 
+def mel_of(hz: np.ndarray | float) -> np.ndarray:
+    """Frequencies on HTK's mel scale."""
+    return 2595 * np.log10(1 + np.asarray(hz) / 700)
+
+
 def mask(waveform: np.ndarray, times: int, bands: int, rng: np.random.Generator) -> np.ndarray:
     """Silence some stretches of time and some bands: SpecAugment (arXiv 1904.08779) on a waveform.
 
@@ -135,7 +140,7 @@ def mask(waveform: np.ndarray, times: int, bands: int, rng: np.random.Generator)
         (samples,), float32.
     """
     spectrum = np.fft.rfft(waveform)
-    mel = 2595 * np.log10(1 + np.fft.rfftfreq(len(waveform), 1 / FS) / 700)
+    mel = mel_of(np.fft.rfftfreq(len(waveform), 1 / FS))
     for _ in range(rng.integers(bands + 1)):
         width = rng.uniform(0, MASKED_MEL)
         low = rng.uniform(0, mel[-1] - width)

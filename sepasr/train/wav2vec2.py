@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
-from sepasr.train.utterances import BLANK, FS
+from sepasr.models import load_strictly
+from sepasr.train.utterances import BLANK, FS, mel_of
 
 if TYPE_CHECKING:
     from transformers import Wav2Vec2ForCTC
@@ -136,22 +135,7 @@ def load_weights(model: Wav2Vec2ForCTC, directory: Path) -> None:
                 where=directory,
                 remedy="give a directory that train_ctc wrote: OUT/final",
             )
-    path = directory / WEIGHTS
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"can't be loaded: {error}", where=path, remedy="train it anew") from None
-    shapes, given = (
-        {k: tuple(v.shape) for k, v in w.items()} for w in (model.state_dict(), weights)
-    )
-    if other := [k for k in sorted({*shapes, *given}) if shapes.get(k) != given.get(k)]:
-        raise UserError(
-            f"{len(other)} weights are not of the model that the configuration describes: "
-            f"{other[0]} is {given.get(other[0], 'nothing')}, not {shapes.get(other[0], 'there')}",
-            where=path,
-            remedy="describe its shape under model:",
-        )
-    model.load_state_dict(weights)
+    load_strictly(model, directory / WEIGHTS)
 
 
 def filterbank(channels: int, kernel: int) -> np.ndarray:
@@ -170,7 +154,7 @@ def filterbank(channels: int, kernel: int) -> np.ndarray:
         speech falls, by 6 dB an octave above 500 Hz.
     """
     bands = channels // PHASES
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in (80, 7500))
+    low, high = mel_of(80), mel_of(7500)
     mel = np.linspace(low, high, bands + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
     centre, width = edges[1:-1, None, None], np.maximum((edges[2:] - edges[:-2]) / 2, 60.0)
