@@ -68,6 +68,7 @@ def _prepare_whamr(options: argparse.Namespace) -> None:
     from sepasr.data.datadir import write_directories
     from sepasr.data.whamr import DIRECTORIES, read_material, read_sets
     from sepasr.data.whamr_tree import Whamr, check_tree
+    from sepasr.data.wsj0 import Wsj0
     from sepasr.errors import UserError
 
     whamr = Whamr(options.whamr, options.fs, options.cut, options.condition, options.reference)
@@ -76,10 +77,11 @@ def _prepare_whamr(options: argparse.Namespace) -> None:
         return
     if options.training and options.wsj0 is None:
         raise UserError("--training without --wsj0", remedy="its utterances are mixed")
+    wsj0 = None if options.wsj0 is None else Wsj0(options.wsj0)
     workers = {"jobs": options.jobs, "cluster": options.cluster}
     directories = read_sets(
         whamr,
-        options.wsj0,
+        wsj0,
         options.out,
         options.sets,
         allow_partial=options.allow_partial,
@@ -92,6 +94,6 @@ def _prepare_whamr(options: argparse.Namespace) -> None:
         write_directories(directories, options.out, known=())
         return
     material = read_material(
-        directories, options.wsj0, options.out, noise=options.noise, rirs=options.rirs, **workers
+        directories, wsj0, options.out, noise=options.noise, rirs=options.rirs, **workers
     )
     write_directories([*directories, *material], options.out, DIRECTORIES)

@@ -8,7 +8,7 @@ from pathlib import Path
 from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance, UtteranceDir
 from sepasr.data.header import all_good, read_headers
 from sepasr.data.scp import read_table
-from sepasr.data.wsj0 import find_transcripts, find_utterances, speaker_of
+from sepasr.data.wsj0 import Wsj0, speaker_of
 from sepasr.errors import UserError
 
 
@@ -43,21 +43,22 @@ def read_subset(
     Raises:
         UserError: no such utterances, a missing transcript, a file of another rate or truncated.
     """
-    files = find_utterances(wsj0, subset)
+    corpus_files = Wsj0(wsj0)
+    files = corpus_files.utterances(subset)
     alike = read_table(similar) if similar else {}
     known = read_table(genders) if genders else {}
     speakers = {speaker_of(utterance) for utterance in files}
     return UtteranceDir(
         Path(out),
         Info(corpus, fs),
-        read_utterances(wsj0, files, fs, jobs=jobs, cluster=cluster),
+        read_utterances(corpus_files, files, fs, jobs=jobs, cluster=cluster),
         _among(alike, speakers),
         {speaker: gender for speaker, gender in known.items() if speaker in speakers},
     )
 
 
 def read_utterances(
-    wsj0: str | Path,
+    wsj0: Wsj0,
     files: Mapping[str, Path],
     fs: int = 16000,
     *,
@@ -67,7 +68,7 @@ def read_utterances(
     """Utterances of WSJ0 with their transcripts, sorted; every file's header is checked.
 
     Args:
-        wsj0: a folder above the transcripts.
+        wsj0: has the transcripts.
         files: audio by utterance.
         fs: sampling rate of the corpus in Hz.
         jobs: as for :func:`sepasr.data.header.read_headers`.
@@ -76,7 +77,7 @@ def read_utterances(
     Raises:
         UserError: a missing transcript, a file of another rate or truncated.
     """
-    texts = find_transcripts(wsj0, files.keys())
+    texts = wsj0.transcripts(files.keys())
     return recorded_utterances(files, texts, speaker_of, fs, jobs=jobs, cluster=cluster)
 
 

@@ -11,7 +11,7 @@ from sepasr.data.mixtures import Spoken, noises_of, read_mixtures
 from sepasr.data.utterances import read_noise, read_rirs, read_utterances
 from sepasr.data.whamr_audio import Heard, hear_mixtures
 from sepasr.data.whamr_tree import COUNTS, Whamr, check_tree, utterances_of
-from sepasr.data.wsj0 import find_audio, find_transcripts, find_utterances, speaker_of
+from sepasr.data.wsj0 import Wsj0, speaker_of
 from sepasr.errors import UserError
 
 SPOKEN_PUNCTUATION = "o"
@@ -32,7 +32,7 @@ TRAINING_SUBSET = "si_tr_s"
 
 def read_sets(
     whamr: Whamr,
-    wsj0: str | Path | None,
+    wsj0: Wsj0 | None,
     out: str | Path,
     sets: Iterable[str] = tuple(COUNTS),
     *,
@@ -50,7 +50,7 @@ def read_sets(
 
     Args:
         whamr: where it is, and which version.
-        wsj0: a folder above WSJ0's transcripts, and above its audio if that is to be compared.
+        wsj0: has the transcripts, and the audio if that is to be compared.
         out: the directories are in this folder, each named after its set.
         sets: of "tr", "cv", "tt".
         allow_partial: accept fewer mixtures than the complete corpus has.
@@ -83,7 +83,7 @@ def read_sets(
     texts = None
     if text and wsj0 is not None:
         said = {u for subset in names.values() for name in subset for u in whamr.utterances(name)}
-        texts = find_transcripts(wsj0, said)
+        texts = wsj0.transcripts(said)
     directories = []
     for subset, found in names.items():
         spoken = {
@@ -116,7 +116,7 @@ def of_style(mixtures: Iterable[Mixture], style: str) -> tuple[Mixture, ...]:
 
 def _hear(
     whamr: Whamr,
-    wsj0: str | Path | None,
+    wsj0: Wsj0 | None,
     directories: Sequence[MixtureDir],
     jobs: int,
     cluster: Path | None,
@@ -127,7 +127,7 @@ def _hear(
         for directory in directories
     }
     said = {u for mixtures in few.values() for m in mixtures for u in whamr.utterances(m.id)}
-    audio = find_audio(wsj0, said) if wsj0 is not None else {}
+    audio = wsj0.audio(said) if wsj0 is not None else {}
     for subset, mixtures in few.items():
         items = [
             Heard(m, whamr.condition, whamr.cut, tuple(map(audio.get, whamr.utterances(m.id))))
@@ -144,7 +144,7 @@ def _hear(
 
 def read_material(
     directories: Sequence[MixtureDir],
-    wsj0: str | Path,
+    wsj0: Wsj0,
     out: str | Path,
     *,
     noise: str | Path | None = None,
@@ -161,7 +161,7 @@ def read_material(
 
     Args:
         directories: of the sets, as :func:`read_sets` gives them.
-        wsj0: a folder above WSJ0's audio and transcripts.
+        wsj0: has the audio and the transcripts.
         out: the directories are in this folder.
         noise: a folder of noise, where there is no tr.
         rirs: a folder of impulse responses.
@@ -178,7 +178,7 @@ def read_material(
         name: {u for mixture in directory.mixtures for u in utterances_of(mixture.id)}
         for name, directory in sets.items()
     }
-    files = find_utterances(wsj0, TRAINING_SUBSET)
+    files = wsj0.utterances(TRAINING_SUBSET)
     training = heard.get("tr", files.keys()) - heard.get("cv", set()) - heard.get("tt", set())
     strangers = {speaker_of(utterance) for utterance in heard.get("tt", ())}
     chosen = {"tr": {u for u in training if speaker_of(u) not in strangers}}
@@ -187,16 +187,15 @@ def read_material(
 
     if not chosen["tr"]:
         what = f"no utterance of {TRAINING_SUBSET} is left: all are heard in cv or tt"
-        raise UserError(what, where=wsj0, remedy="check the sets of WHAMR")
+        raise UserError(what, where=wsj0.folder, remedy="check the sets of WHAMR")
     for name, utterances in chosen.items():
         missing = sorted(utterances - files.keys())
         if missing:
             what = f"no audio of '{missing[0]}', which is heard in {name} ({len(missing)} like it)"
-            where = f"{wsj0}/**/{TRAINING_SUBSET}/**"
+            where = f"{wsj0.folder}/**/{TRAINING_SUBSET}/**"
             raise UserError(what, where=where, remedy="give a folder above all WSJ0 discs")
 
     material: list[UtteranceDir | NoiseDir | RoomDir] = []
-    # All in one go: each search for transcripts walks through all of WSJ0.
     recorded = {u: files[u] for utterances in chosen.values() for u in utterances}
     read = read_utterances(wsj0, recorded, WSJ0_FS, jobs=jobs, cluster=cluster)
     for name, utterances in chosen.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from sepasr.errors import UserError
@@ -13,6 +14,7 @@ from sepasr.errors import UserError
 _AUDIO = (".wav", ".flac", ".wv1")
 # A session's transcripts are in one file, named by the first 6 characters of its utterances.
 _SESSION = 6
+_FIRST_MICROPHONE = "get the .wv1 files: the others score worse"
 
 _DOT_LINE = re.compile(r"(?P<words>.*)\(\s*(?P<utterance>\w+)\s*\)")
 # [<x] x happened in the word before, [x>] in the one after, [x/] to [/x] during those between:
@@ -27,118 +29,127 @@ def speaker_of(utterance: str) -> str:
     return utterance[:3]
 
 
-def find_utterances(wsj0: str | Path, subset: str) -> dict[str, Path]:
-    """Find the audio of a subset by the close-talking microphone: .wv1, or WAV or FLAC made of it.
+class Wsj0:
+    """WSJ0 somewhere below a folder, which is walked through once, when first asked for a file.
 
     Args:
-        wsj0: a folder somewhere above folders named ``subset``, which may lie on several discs.
-        subset: e.g. "si_tr_s"; upper and lower case are the same, here and in file names.
-
-    Returns:
-        Files by utterance, sorted.
-
-    Raises:
-        UserError: there is no such folder, or it holds no utterance of the first microphone.
+        folder: above everything that is to be found: audio, or transcripts, or both.
     """
-    found, second = _find_first_microphone(Path(wsj0), lambda _, folders: subset.lower() in folders)
-    if found:
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @cached_property
+    def _files(self) -> tuple[Path, ...]:
+        return tuple(_files(self.folder))
+
+    def utterances(self, subset: str) -> dict[str, Path]:
+        """The audio of a subset by the close-talking microphone: .wv1, or WAV or FLAC made of it.
+
+        Args:
+            subset: e.g. "si_tr_s", the name of a folder on one or several discs; upper and lower
+                case are the same, here and in file names.
+
+        Returns:
+            Files by utterance, sorted.
+
+        Raises:
+            UserError: there is no such folder, or it holds no utterance of the first microphone.
+        """
+        found, second = self._find_first_microphone(lambda _, folders: subset.lower() in folders)
+        if found:
+            return found
+        if second:
+            what = f"{second} files of '{subset}' are of the second microphone (.wv2), "
+            what += "none of the first"
+            raise UserError(what, where=self.folder, remedy=_FIRST_MICROPHONE)
+        what = f"no utterance (.wav, .flac, .wv1) below any folder named '{subset}'"
+        raise UserError(what, where=self.folder, remedy="give a folder above all WSJ0 discs")
+
+    def audio(self, utterances: Collection[str]) -> dict[str, Path]:
+        """The audio of utterances by the close-talking microphone, whatever their subset.
+
+        Returns:
+            Files by utterance, sorted: of those that are there.
+
+        Raises:
+            UserError: there are some of them, but all by the second microphone (.wv2).
+        """
+        found, second = self._find_first_microphone(lambda name, _: name in utterances)
+        if second and not found:
+            what = f"{second} utterances are there by the second microphone (.wv2), "
+            what += "none by the first"
+            raise UserError(what, where=self.folder, remedy=_FIRST_MICROPHONE)
         return found
-    if second:
-        what = (
-            f"{second} files of '{subset}' are of the second microphone (.wv2), none of the first"
-        )
-        raise UserError(what, where=wsj0, remedy="get the .wv1 files: the others score worse")
-    what = f"no utterance (.wav, .flac, .wv1) below any folder named '{subset}'"
-    raise UserError(what, where=wsj0, remedy="give a folder above all WSJ0 discs")
 
+    def _find_first_microphone(
+        self, wanted: Callable[[str, Collection[str]], bool]
+    ) -> tuple[dict[str, Path], int]:
+        """Audio files by utterance, sorted, and the number of those by the second microphone.
 
-def find_audio(wsj0: str | Path, utterances: Collection[str]) -> dict[str, Path]:
-    """Find the audio of utterances by the close-talking microphone, whatever their subset.
+        Args:
+            wanted: whether to take an utterance, by its name and by the names of the folders it is
+                in, all in lower case.
+        """
+        found: dict[str, Path] = {}
+        second = 0
+        for file in self._files:
+            utterance, *suffixes = file.name.lower().split(".")
+            folders = [part.lower() for part in file.relative_to(self.folder).parts[:-1]]
+            if not suffixes or not wanted(utterance, folders):
+                continue
+            if "wv2" in suffixes:
+                second += 1
+            elif file.suffix.lower() in _AUDIO:
+                found[utterance] = min(found.get(utterance, file), file, key=_preference)
+        return dict(sorted(found.items())), second
 
-    Returns:
-        Files by utterance, sorted: of those that are there.
+    def transcripts(self, utterances: Collection[str]) -> dict[str, str]:
+        """What was said, from the .dot files anywhere below the folder.
 
-    Raises:
-        UserError: there are some of them, but all by the second microphone (.wv2).
-    """
-    found, second = _find_first_microphone(Path(wsj0), lambda name, _: name in utterances)
-    if second and not found:
-        what = f"{second} utterances are there by the second microphone (.wv2), none by the first"
-        raise UserError(what, where=wsj0, remedy="get the .wv1 files: the others score worse")
-    return found
+        Only the files of the sessions asked for are read.
 
+        Args:
+            utterances: their names.
 
-def _find_first_microphone(
-    wsj0: Path, wanted: Callable[[str, Collection[str]], bool]
-) -> tuple[dict[str, Path], int]:
-    """Audio files by utterance, sorted, and the number of those by the second microphone.
+        Returns:
+            Text by utterance; see :func:`parse_dot_line`.
 
-    Args:
-        wsj0: the folder to search.
-        wanted: whether to take an utterance, by its name and by the names of the folders it is in,
-            all in lower case.
-    """
-    found: dict[str, Path] = {}
-    second = 0
-    for file in _files(wsj0):
-        utterance, *suffixes = file.name.lower().split(".")
-        folders = [part.lower() for part in file.relative_to(wsj0).parts[:-1]]
-        if not suffixes or not wanted(utterance, folders):
-            continue
-        if "wv2" in suffixes:
-            second += 1
-        elif file.suffix.lower() in _AUDIO:
-            found[utterance] = min(found.get(utterance, file), file, key=_preference)
-    return dict(sorted(found.items())), second
+        Raises:
+            UserError: an utterance has no transcript, an empty one or two different ones, or a line
+                is malformed.
+        """
+        sessions = {utterance[:_SESSION] for utterance in utterances}
+        texts: dict[str, str] = {}
+        origin: dict[str, tuple[Path, int]] = {}
+        dots = [file for file in self._files if file.suffix.lower() == ".dot"]
+        for file in dots:
+            if file.stem.lower()[:_SESSION] not in sessions:
+                continue
+            for number, line in enumerate(_read_dot(file), 1):
+                if not line.strip():
+                    continue
+                utterance, text = parse_dot_line(line, file, number)
+                if texts.setdefault(utterance, text) != text and utterance in utterances:
+                    first, line_of_first = origin[utterance]
+                    what = f"another transcript of '{utterance}' than in {first}:{line_of_first}"
+                    raise UserError(what, where=file, line=number, remedy="keep one of the two")
+                origin.setdefault(utterance, (file, number))
+        for utterance in sorted(utterances):
+            if not texts.get(utterance):
+                what = f"no transcript of '{utterance}'"
+                if utterance in origin:
+                    file, number = origin[utterance]
+                    raise UserError(f"{what}: no words are left", where=file, line=number)
+                where = f"{self.folder}/**/{utterance[:_SESSION]}*.dot"
+                below = f"{len(dots)} .dot files are below {self.folder}"
+                remedy = f"{below}: give a folder above transcrp/dots"
+                raise UserError(what, where=where, remedy=remedy)
+        return {utterance: texts[utterance] for utterance in sorted(utterances)}
 
 
 def _preference(file: Path) -> int:
     return _AUDIO.index(file.suffix.lower())
-
-
-def find_transcripts(wsj0: str | Path, utterances: Collection[str]) -> dict[str, str]:
-    """Find what was said, from the .dot files anywhere below ``wsj0``.
-
-    Only the files of the sessions asked for are read.
-
-    Args:
-        wsj0: a folder somewhere above `transcrp/dots`.
-        utterances: their names.
-
-    Returns:
-        Text by utterance; see :func:`parse_dot_line`.
-
-    Raises:
-        UserError: an utterance has no transcript, an empty one or two different ones, or a line
-            is malformed.
-    """
-    wsj0 = Path(wsj0)
-    sessions = {utterance[:_SESSION] for utterance in utterances}
-    texts: dict[str, str] = {}
-    origin: dict[str, tuple[Path, int]] = {}
-    dots = [file for file in _files(wsj0) if file.suffix.lower() == ".dot"]
-    for file in dots:
-        if file.stem.lower()[:_SESSION] not in sessions:
-            continue
-        for number, line in enumerate(_read_dot(file), 1):
-            if not line.strip():
-                continue
-            utterance, text = parse_dot_line(line, file, number)
-            if texts.setdefault(utterance, text) != text and utterance in utterances:
-                first, line_of_first = origin[utterance]
-                what = f"another transcript of '{utterance}' than in {first}:{line_of_first}"
-                raise UserError(what, where=file, line=number, remedy="keep one of the two")
-            origin.setdefault(utterance, (file, number))
-    for utterance in sorted(utterances):
-        if not texts.get(utterance):
-            what = f"no transcript of '{utterance}'"
-            if utterance in origin:
-                file, number = origin[utterance]
-                raise UserError(f"{what}: no words are left", where=file, line=number)
-            where = f"{wsj0}/**/{utterance[:_SESSION]}*.dot"
-            remedy = f"{len(dots)} .dot files are below {wsj0}: give a folder above transcrp/dots"
-            raise UserError(what, where=where, remedy=remedy)
-    return {utterance: texts[utterance] for utterance in sorted(utterances)}
 
 
 def _read_dot(file: Path) -> list[str]:

@@ -18,7 +18,7 @@ from scipy.signal import fftconvolve, resample_poly
 from sepasr.data.audio import read_audio, read_mono, write_audio
 from sepasr.data.header import all_good, read_headers
 from sepasr.data.whamr_tree import CONDITIONS, Whamr
-from sepasr.data.wsj0 import find_audio
+from sepasr.data.wsj0 import Wsj0
 from sepasr.errors import UserError
 from sepasr.parallel import parallel_map
 from sepasr.simulate.whamr_plans import Plan, find_noise, read_plans
@@ -153,7 +153,7 @@ def _find_utterances(wsj0: Path, plans: dict[str, list[Plan]]) -> dict[str, Path
     wanted = {
         u for plans_of_set in plans.values() for plan in plans_of_set for u in plan.utterances
     }
-    found = find_audio(wsj0, wanted)
+    found = Wsj0(wsj0).audio(wanted)
     for utterance in sorted(wanted - found.keys()):
         what = f"no audio of '{utterance}' ({len(wanted) - len(found)} like it)"
         remedy = "give a folder above all WSJ0 discs"

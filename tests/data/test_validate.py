@@ -12,6 +12,7 @@ from sepasr.data.utterances import read_noise, read_rirs, read_subset
 from sepasr.data.validate import main, validate
 from sepasr.data.whamr import read_sets
 from sepasr.data.whamr_tree import Whamr
+from sepasr.data.wsj0 import Wsj0
 
 SCRIPT = Path(__file__).parents[2] / "utils" / "validate_data_dir.sh"
 FIRST, SECOND = sorted(MIXTURES)
@@ -21,7 +22,7 @@ FIRST, SECOND = sorted(MIXTURES)
 def mixtures(corpora, tmp_path):
     """A good directory of mixtures, and the folder of its audio."""
     whamr = Whamr(corpora.whamr)
-    (directory,) = read_sets(whamr, corpora.wsj0, tmp_path, ["tt"], allow_partial=True)
+    (directory,) = read_sets(whamr, Wsj0(corpora.wsj0), tmp_path, ["tt"], allow_partial=True)
     directory.write()
     return tmp_path / "tt", corpora.folder()
 

@@ -16,6 +16,7 @@ from sepasr.data.validate import validate
 from sepasr.data.whamr import of_style, read_sets
 from sepasr.data.whamr_audio import likeness, si_sdr
 from sepasr.data.whamr_tree import Whamr, utterances_of
+from sepasr.data.wsj0 import Wsj0
 from sepasr.errors import UserError
 
 FIRST, SECOND = sorted(MIXTURES)
@@ -24,7 +25,7 @@ FIRST, SECOND = sorted(MIXTURES)
 def read(corpora, out, sets=("cv", "tt"), text=True, styles=(), corpus="whamr", **version):
     return read_sets(
         Whamr(corpora.whamr, **version),
-        corpora.wsj0,
+        Wsj0(corpora.wsj0),
         out,
         sets,
         allow_partial=True,
@@ -124,7 +125,9 @@ def test_a_condition_has_only_what_is_in_its_mixtures(
 
 def test_relative_paths_are_made_absolute(corpora, tmp_path, monkeypatch):
     monkeypatch.chdir(corpora.whamr.parent)
-    (directory,) = read_sets(Whamr(Path("whamr")), "wsj0", tmp_path, ["tt"], allow_partial=True)
+    (directory,) = read_sets(
+        Whamr(Path("whamr")), Wsj0("wsj0"), tmp_path, ["tt"], allow_partial=True
+    )
     assert directory.mixtures[0].mixture.is_absolute()
 
 
@@ -211,7 +214,7 @@ def test_a_training_utterance_without_audio_is_named(tmp_path, capsys):
 
 def test_a_complete_corpus_is_counted(corpora, tmp_path, monkeypatch):
     def read_all():
-        return read_sets(Whamr(corpora.whamr), corpora.wsj0, tmp_path, ["tt"])
+        return read_sets(Whamr(corpora.whamr), Wsj0(corpora.wsj0), tmp_path, ["tt"])
 
     with pytest.raises(UserError, match=r"mix_both_reverb: 2 mixtures where .* has 3000"):
         read_all()
@@ -375,7 +378,9 @@ def test_the_wrong_level_is_named_with_the_right_one(corpora, level):
 
 def test_a_missing_corpus_is_named(corpora, tmp_path):
     with pytest.raises(UserError, match="nowhere: no such folder"):
-        read_sets(Whamr(tmp_path / "nowhere"), corpora.wsj0, tmp_path, ["tt"], allow_partial=True)
+        read_sets(
+            Whamr(tmp_path / "nowhere"), Wsj0(corpora.wsj0), tmp_path, ["tt"], allow_partial=True
+        )
 
 
 def test_text_needs_wsj0(corpora, tmp_path):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hand_made import TEXTS
 
-from sepasr.data.wsj0 import find_transcripts, find_utterances, parse_dot_line, speaker_of
+from sepasr.data.wsj0 import Wsj0, parse_dot_line, speaker_of
 from sepasr.errors import UserError
 
 
@@ -60,7 +60,7 @@ def test_a_speaker_is_three_characters():
 
 
 def test_utterances_are_found_on_all_discs_in_any_case(corpora):
-    found = find_utterances(corpora.wsj0, "si_et_05")
+    found = Wsj0(corpora.wsj0).utterances("si_et_05")
     assert {u: str(file.relative_to(corpora.wsj0)) for u, file in found.items()} == {
         "22gc0105": "wsj0/si_et_05/22g/22gc0105.wav",
         "22go010b": "wsj0/si_et_05/22g/22go010b.wav",
@@ -84,14 +84,14 @@ def test_the_second_microphone_is_never_taken(tmp_path):
         "011c0203.wv2",
     ):
         touch(folder / name)
-    assert find_utterances(tmp_path, "si_tr_s") == {
+    assert Wsj0(tmp_path).utterances("si_tr_s") == {
         "011c0201": folder / "011c0201.wv1",
         "011c0202": folder / "011c0202.wv1",
     }
     for name in ("011c0201.wv1", "011c0202.wv1"):
         (folder / name).unlink()
     with pytest.raises(UserError, match=r"3 files of 'si_tr_s' are of the second microphone"):
-        find_utterances(tmp_path, "si_tr_s")
+        Wsj0(tmp_path).utterances("si_tr_s")
 
 
 def test_wav_is_preferred_to_sphere_wherever_it_lies(tmp_path):
@@ -101,7 +101,7 @@ def test_wav_is_preferred_to_sphere_wherever_it_lies(tmp_path):
         "c/si_tr_s/011c0201.wv1",
     ):
         touch(tmp_path / name)
-    assert find_utterances(tmp_path, "si_tr_s") == {
+    assert Wsj0(tmp_path).utterances("si_tr_s") == {
         "011c0201": tmp_path / "b/si_tr_s/011/011c0201.wav"
     }
 
@@ -110,7 +110,7 @@ def test_other_subsets_are_left_alone(tmp_path):
     touch(tmp_path / "si_dt_05" / "050" / "050c0101.wav")
     touch(tmp_path / "si_tr_s.txt" / "050c0101.wav")
     with pytest.raises(UserError, match=r"no utterance .* below any folder named 'si_tr_s'"):
-        find_utterances(tmp_path, "si_tr_s")
+        Wsj0(tmp_path).utterances("si_tr_s")
 
 
 def test_a_link_to_a_folder_above_does_not_go_round(tmp_path):
@@ -118,23 +118,23 @@ def test_a_link_to_a_folder_above_does_not_go_round(tmp_path):
     (tmp_path / "disc" / "si_tr_s" / "up").symlink_to(tmp_path)
     (tmp_path / "wsj0").mkdir()
     (tmp_path / "wsj0" / "11-1.1").symlink_to(tmp_path / "disc")
-    assert list(find_utterances(tmp_path / "wsj0", "si_tr_s")) == ["011c0201"]
+    assert list(Wsj0(tmp_path / "wsj0").utterances("si_tr_s")) == ["011c0201"]
 
 
 def test_transcripts_are_found_in_every_layout(corpora):
-    assert find_transcripts(corpora.wsj0, list(TEXTS)) == TEXTS
+    assert Wsj0(corpora.wsj0).transcripts(list(TEXTS)) == TEXTS
 
 
 def test_only_the_sessions_asked_for_are_read(corpora):
     (corpora.wsj0 / "wsj0/transcrp/dots/si_et_05/22g/22gc0100.dot").write_text("malformed\n")
-    assert find_transcripts(corpora.wsj0, ["22go010b"]) == {"22go010b": TEXTS["22go010b"]}
+    assert Wsj0(corpora.wsj0).transcripts(["22go010b"]) == {"22go010b": TEXTS["22go010b"]}
     with pytest.raises(UserError, match=r"22gc0100\.dot:1: 'malformed' is not of the form"):
-        find_transcripts(corpora.wsj0, ["22gc0105"])
+        Wsj0(corpora.wsj0).transcripts(["22gc0105"])
 
 
 def test_a_missing_transcript_is_named_with_where_it_was_searched(corpora):
     with pytest.raises(UserError) as error:
-        find_transcripts(corpora.wsj0, ["22go010b", "999c0101"])
+        Wsj0(corpora.wsj0).transcripts(["22go010b", "999c0101"])
     assert str(error.value) == (
         f"{corpora.wsj0}/**/999c01*.dot: no transcript of '999c0101' "
         f"(3 .dot files are below {corpora.wsj0}: give a folder above transcrp/dots)"
@@ -145,20 +145,21 @@ def test_a_transcript_without_words_is_refused(corpora):
     path = corpora.wsj0 / "wsj0/transcrp/dots/si_et_05/22g/22gc0100.dot"
     path.write_text("\n. ~ (22gc0105)\n")
     with pytest.raises(UserError, match=r"22gc0100\.dot:2: no transcript of '22gc0105': no words"):
-        find_transcripts(corpora.wsj0, ["22gc0105"])
+        Wsj0(corpora.wsj0).transcripts(["22gc0105"])
 
 
 def test_two_transcripts_must_agree(corpora):
     copy = corpora.wsj0 / "z" / "22gc0100.dot"
     copy.parent.mkdir()
     copy.write_text("second, ONE %PERCENT (22gc0105)\n")
-    assert find_transcripts(corpora.wsj0, ["22gc0105"]) == {"22gc0105": TEXTS["22gc0105"]}
+    assert Wsj0(corpora.wsj0).transcripts(["22gc0105"]) == {"22gc0105": TEXTS["22gc0105"]}
     copy.write_text("something else (22gc0105)\n")
     with pytest.raises(UserError, match=r"z/22gc0100\.dot:1: another transcript of '22gc0105'"):
-        find_transcripts(corpora.wsj0, ["22gc0105"])
+        Wsj0(corpora.wsj0).transcripts(["22gc0105"])
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    for search in (find_utterances, find_transcripts):
+    wsj0 = Wsj0(tmp_path / "nowhere")
+    for search in (wsj0.utterances, wsj0.audio, wsj0.transcripts):
         with pytest.raises(UserError, match="nowhere: no such folder"):
-            search(tmp_path / "nowhere", "si_tr_s")
+            search("si_tr_s")
