@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stage 0 of mini_whamr: speech, rooms, noise and mixtures, in the layouts of WSJ0, WHAM and WHAMR:
-# 0.5 GB and about two minutes on two cores for the default sizes.
+# 0.3 GB and two to three minutes on two cores for the default sizes.
 # Called by run.sh, which sets the variables.
 set -euo pipefail
 

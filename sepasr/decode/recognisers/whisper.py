@@ -76,7 +76,9 @@ class WhisperDecoder:
         beam: hypotheses kept.
         compute_type: number type of the computation.
         device: cpu or cuda.
-        threads: of the computation on a CPU.
+        threads: of the computation on a CPU. Workers with streams of their own are a third faster
+            than one with all the threads.
+        streams: how many it is given at a time.
 
     Raises:
         UserError: the folder holds no such model, or the device can't run it so.
@@ -91,15 +93,23 @@ class WhisperDecoder:
         compute_type: str,
         device: str,
         threads: int,
+        streams: int,
     ) -> None:
         import ctranslate2
         from faster_whisper.feature_extractor import FeatureExtractor
 
         remedy = "kind whisper reads CTranslate2 conversions; whisper_transformers reads the others"
         require_files(folder, ("model.bin", "config.json"), remedy)
+        workers = max(1, min(threads, streams // 2)) if device == "cpu" else 1
+        # Two helpings for each of several, since some streams take longer than others.
+        self._helping = streams if workers == 1 else -(-streams // (2 * workers))
         try:
             self._model = ctranslate2.models.Whisper(
-                str(folder), device=device, compute_type=compute_type, intra_threads=threads
+                str(folder),
+                device=device,
+                compute_type=compute_type,
+                inter_threads=workers,
+                intra_threads=max(1, threads // workers),
             )
         except (RuntimeError, ValueError) as error:
             raise UserError(f"cannot be loaded: {error}", where=folder, remedy=remedy) from error
@@ -123,16 +133,20 @@ class WhisperDecoder:
         import ctranslate2
 
         caps = [min(cap, MAX_TOKENS - 1) for cap in max_tokens]
-        features = np.stack([self.features(waveform) for waveform in waveforms])
-        results = self._model.generate(
-            ctranslate2.StorageView.from_array(features),
-            [self._prompt] * len(waveforms),
-            beam_size=self._beam,
-            # One token more than the longest cap tells a cut text from one that just fits.
-            # CTranslate2 generates half of max_length.
-            max_length=2 * max(*caps, len(self._prompt)) + 2,
-        )
-        sequences = [result.sequences_ids[0] for result in results]
+        pending = []
+        for start in range(0, len(waveforms), self._helping):
+            helping = waveforms[start : start + self._helping]
+            features = np.stack([self.features(waveform) for waveform in helping])
+            pending += self._model.generate(
+                ctranslate2.StorageView.from_array(features),
+                [self._prompt] * len(helping),
+                beam_size=self._beam,
+                # One token more than the longest cap tells a cut text from one that just fits.
+                # CTranslate2 generates half of max_length.
+                max_length=2 * max(*caps, len(self._prompt)) + 2,
+                asynchronous=True,
+            )
+        sequences = [part.result().sequences_ids[0] for part in pending]
         return [self._tokens.hypothesis(*pair) for pair in zip(sequences, caps, strict=True)]
 
     def features(self, waveform: np.ndarray) -> np.ndarray:
@@ -166,4 +180,5 @@ def build_decoder(config: RecogniserConfig, source: str) -> WhisperDecoder:
         compute_type=config.compute_type,
         device=config.device,
         threads=cores(config.jobs),
+        streams=config.batch_size,
     )
