@@ -75,9 +75,9 @@ def _prepare_whamr(options: argparse.Namespace) -> None:
     if options.check:
         check_tree(whamr, options.sets, allow_partial=options.allow_partial)
         return
-    if options.training and options.wsj0 is None:
-        raise UserError("--training without --wsj0", remedy="its utterances are mixed")
     wsj0 = None if options.wsj0 is None else Wsj0(options.wsj0)
+    if options.training and wsj0 is None:
+        raise UserError("--training without --wsj0", remedy="its utterances are mixed")
     workers = {"jobs": options.jobs, "cluster": options.cluster}
     directories = read_sets(
         whamr,
@@ -90,7 +90,7 @@ def _prepare_whamr(options: argparse.Namespace) -> None:
         corpus=options.corpus,
         **workers,
     )
-    if not options.training:
+    if wsj0 is None or not options.training:
         write_directories(directories, options.out, known=())
         return
     material = read_material(

@@ -54,8 +54,15 @@ def tiny() -> WhisperDecoder:
 
 
 def _whisper(folder: Path, compute_type: str, language: str = "en") -> WhisperDecoder:
+    # Two workers, so that a batch is dealt out.
     return WhisperDecoder(
-        folder, language=language, beam=1, compute_type=compute_type, device="cpu", threads=1
+        folder,
+        language=language,
+        beam=1,
+        compute_type=compute_type,
+        device="cpu",
+        threads=2,
+        streams=4,
     )
 
 
@@ -135,7 +142,7 @@ def test_long_streams_are_read_in_windows(spoken: list[np.ndarray]) -> None:
     assert read.guard == ()
 
 
-def _tiny_whisper(folder: Path, multilingual: bool) -> Path:
+def _tiny_whisper(folder: Path, multilingual: bool, mel_bins: int = 80) -> Path:
     """A random Whisper with a real vocabulary, saved by transformers, that listens."""
     from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
@@ -153,6 +160,7 @@ def _tiny_whisper(folder: Path, multilingual: bool) -> Path:
         d_model=32,
         encoder_layers=1,
         decoder_layers=2,
+        num_mel_bins=mel_bins,
         encoder_attention_heads=2,
         decoder_attention_heads=2,
         encoder_ffn_dim=32,
@@ -201,6 +209,21 @@ def test_both_engines_read_the_same(
     assert len({hypothesis.text for hypothesis in read}) == len(streams)
     assert engine.identity["language"] == reference.identity["language"]
     assert engine.identity["model"] != reference.identity["model"]
+
+
+@pytest.mark.slow
+def test_large_v3_has_more_mel_bins(tmp_path: Path, noisy: list[np.ndarray]) -> None:
+    """As large-v3 and its turbo, whose vocabularies need no more than their own files."""
+    from ctranslate2.converters import TransformersConverter
+
+    folder = _tiny_whisper(tmp_path / "transformers", multilingual=True, mel_bins=128)
+    reference = TransformersWhisperDecoder(folder, language="en", beam=1, device="cpu")
+    converter = TransformersConverter(str(folder), copy_files=["tokenizer.json"])
+    engine = _whisper(Path(converter.convert(str(tmp_path / "ctranslate2"))), "float32")
+    assert engine.features(noisy[0]).shape == (128, 3000)
+    read = reference.decode(noisy, [20] * len(noisy))
+    assert engine.decode(noisy, [20] * len(noisy)) == read
+    assert len({hypothesis.text for hypothesis in read}) == len(noisy)
 
 
 def test_wrong_folders_are_one_line(tmp_path: Path, tiny: WhisperDecoder) -> None:
