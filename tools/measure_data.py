@@ -5,8 +5,8 @@
     tools/measure_data.py rooms
     tools/measure_data.py listing --jobs 2
 
-``listing`` writes a WHAMR tree and a WSJ0 of names as in the real ones, whose 150,000 small files
-are links to five recordings, and runs ``sepasr prepare`` on it. Its files are in memory: a disk is
+``listing`` writes a WHAMR tree and a WSJ0 of names as in the real ones, whose 126,000 small files
+are links to four recordings, and runs ``sepasr prepare`` on it. Its files are in memory: a disk is
 slower.
 """
 
@@ -131,12 +131,9 @@ def write_corpora(place: Path) -> int:
 def utterance(subset: str, speaker: int, index: int) -> str:
     """A name as WSJ0 has them: speaker, style, session, number."""
     first = {"si_tr_s": "0", "si_et_05": "4"}[subset]
-    return f"{first}{speaker // 26:x}{chr(97 + speaker % 26)}c02{index // 36:x}{base36(index % 36)}"
-
-
-def base36(digit: int) -> str:
-    """A digit or a letter."""
-    return "0123456789abcdefghijklmnopqrstuvwxyz"[digit]
+    return (
+        f"{first}{speaker // 26:x}{chr(97 + speaker % 26)}c02{np.base_repr(index, 36).lower():0>2}"
+    )
 
 
 def mixtures_of(name: str) -> Iterator[str]:

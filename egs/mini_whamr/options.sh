@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2034
 # Corpus
 corpus=egs/mini_whamr/corpus # its folder
-sizes=             # of its parts, as name=value ...; see sepasr/simulate/corpus.py
+# Less training speech than sepasr/simulate/corpus.py has by default: enough from trained starting points.
+sizes="num_train_hibari=900 num_train_joe=400 num_train_espeak=400"  # of its parts; "" for its defaults
 num_test=8         # test mixtures; more of them narrow the intervals

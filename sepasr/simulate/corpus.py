@@ -59,11 +59,11 @@ class CorpusConfig:
     """
 
     seed: int = 0
-    num_train_hibari: int = 900
-    num_train_joe: int = 400
-    num_train_espeak: int = 400
+    num_train_hibari: int = 1700
+    num_train_joe: int = 900
+    num_train_espeak: int = 500
     num_dev: int = 32
-    num_test: int = 8
+    num_test: int = 24
     num_rooms: int = 250
     num_noises_train: int = 60
     num_noises: int = 15
