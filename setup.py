@@ -13,14 +13,17 @@ IMPORTED = [
     "faster-whisper>=1.2,<2",
     "gammatone>=1,<2",
     "huggingface-hub>=2,<3",
+    "jinja2>=3.1,<4",
     "jiwer>=4,<5",
     "kaldiio>=2.18.1,<3",
     "lightning>=2.6,<3",
+    "markupsafe>=2,<4",
     "matplotlib>=3.10,<4",
     "meeteval>=0.4.3,<0.5",
     "numpy>=2,<3",
     "omegaconf>=2.3,<3",
     "pesq>=0.0.4,<0.1",
+    "pillow>=11,<13",  # below 13 for gradio
     "pocketsphinx>=5.1,<6",
     "pyroomacoustics>=0.10,<0.11",
     "pystoi>=0.4.1,<0.5",
@@ -48,6 +51,28 @@ IMPORTED_BY_ESPNET = [
 ]
 
 EXTRAS = {
+    # `sepasr demo`
+    "demo": ["gradio>=6.31,<7"],
+    # the measure DNSMOS, in a study
+    "dnsmos": ["librosa>=0.11,<0.12", "onnxruntime>=1.20,<2", "speechmos==0.0.1.1"],
+    # what ESPnet's tasks import: its models as encoders and recognisers, and export to it
+    "espnet": [
+        "antlr4-python3-runtime==4.9.*",  # of hydra-core
+        "ci-sdr>=0.0.2,<0.1",
+        "einops>=0.8,<1",
+        "espnet-tts-frontend>=0.0.3,<0.1",
+        "fast-bss-eval>=0.1.4,<0.2",
+        "g2p-en>=2.1,<3",
+        "h5py>=3.10,<4",
+        "hydra-core>=1.3,<2",
+        "inflect>=7,<8",
+        "jaconv>=0.4,<1",
+        "jamo>=0.4.1,<0.5",
+        "librosa>=0.11,<0.12",
+        "nltk>=3.9,<4",
+        "opt-einsum>=3.3,<4",
+        "unidecode>=1.3,<2",
+    ],
     # the embedded corpus: voices, and the weights of its recognisers
     "mini": [
         "espeakng-loader==0.2.4",
@@ -59,6 +84,8 @@ EXTRAS = {
         "onnxruntime>=1.20,<2",
         "piper-tts>=1.8,<2",
     ],
+    # export to ONNX
+    "onnx": ["onnx>=1.19,<2", "onnxruntime>=1.20,<2", "onnxscript>=0.5,<1"],
     "test": [
         "mypy>=2,<3",
         "pytest>=9,<10",
@@ -77,6 +104,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["sepasr", "sepasr.*"]),
+    package_data={"sepasr.report": ["templates/*"]},
     install_requires=IMPORTED + IMPORTED_BY_ESPNET,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["sepasr = sepasr.bin.main:main"]},

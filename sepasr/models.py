@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+HUB_WEIGHTS = ("model.bin", "model.safetensors", "model-?????-of-?????.safetensors")
+HUB_FILES = ("*.json", "*.txt", "*.model", *HUB_WEIGHTS)
+PICKLED_WEIGHTS = "pytorch_model*.bin"
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,55 @@ def _joined(name: str, parts: list[Path], digest: str) -> Path:
     return folder
 
 
+def hub_snapshot(name: str, revision: str | None, patterns: Iterable[str], **options: Any) -> Path:
+    """Fetch a model's files from the Hugging Face hub into its cache, or find them there.
+
+    Args:
+        name: ``owner/model``.
+        revision: branch, tag or commit; None is the newest.
+        patterns: shell patterns of the files that are wanted.
+        options: further ones of ``huggingface_hub.snapshot_download``.
+
+    Returns:
+        The folder of this revision. With ``HF_HUB_OFFLINE=1`` only the cache is looked at.
+
+    Raises:
+        UserError: the name or revision isn't there, or the hub can't be reached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=list(patterns), **options)
+        )
+    except (OSError, HFValidationError) as error:
+        cause = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"cannot be had from the hub: {cause}",
+            where=name,
+            remedy="check name and network, or give a directory in its place",
+        ) from error
+
+
+def hub_model(name: str, revision: str | None) -> Path:
+    """Fetch what is read of a Hugging Face or CTranslate2 model on the hub.
+
+    A repository may hold each weight five times. Pickled weights are fetched only where there are
+    no others.
+
+    Returns:
+        The folder of this revision.
+
+    Raises:
+        UserError: see :func:`hub_snapshot`.
+    """
+    folder = hub_snapshot(name, revision, HUB_FILES)
+    if not any(file for pattern in HUB_WEIGHTS for file in folder.glob(pattern)):
+        return hub_snapshot(name, revision, (PICKLED_WEIGHTS, *HUB_FILES))
+    return folder
+
+
 def cache_dir() -> Path:
     """The user's cache of this project: ``$XDG_CACHE_HOME/sepasr`` or ``~/.cache/sepasr``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sepasr"
@@ -169,16 +221,18 @@ def pretrained_config(model: Path | str, **overrides: Any) -> Any:
 
 
 def pretrained_model(cls: Any, model: Path | str, config: PretrainedConfig, **options: Any) -> Any:
-    """Load a Hugging Face model from safetensors, with every weight accounted for.
+    """Load a Hugging Face model, with every weight accounted for and no pickle executed.
 
-    ``from_pretrained`` fills in random numbers where a weight is missing and only warns; here that
-    is an error. Weights that the class has no use for (a head, a decoder) are left in the file.
+    Safetensors are preferred; where there are none, ``pytorch_model.bin`` is read if it holds
+    nothing but tensors. ``from_pretrained`` fills in random numbers where a weight is missing and
+    only warns; here that is an error. Weights that the class has no use for (a head, a decoder)
+    are left in the file.
 
     Args:
         cls: class of ``transformers`` that has ``from_pretrained``.
         model: directory, or name on the hub.
         config: configuration to build the model with.
-        options: further arguments of ``from_pretrained``.
+        options: further arguments of ``from_pretrained``, such as ``revision``.
 
     Returns:
         The model that ``cls`` makes, in float32 and in eval mode.
@@ -188,11 +242,15 @@ def pretrained_model(cls: Any, model: Path | str, config: PretrainedConfig, **op
     """
     import torch
 
+    revision = options.pop("revision", None)
+    folder = hub_model(model, revision) if isinstance(model, str) else model
+    pickled = _checked_pickles(folder)
     with _loading(model):
         loaded, info = cls.from_pretrained(
-            model,
+            folder,
             config=config,
-            use_safetensors=True,
+            use_safetensors=not pickled,
+            weights_only=True,
             dtype=torch.float32,
             output_loading_info=True,
             **options,
@@ -201,6 +259,18 @@ def pretrained_model(cls: Any, model: Path | str, config: PretrainedConfig, **op
         cause = f"{len(missing)} weights of {type(loaded).__name__} are missing: {missing[0]}, ..."
         raise UserError(cause, where=model, remedy="it is another network, or incomplete")
     return loaded
+
+
+def _checked_pickles(folder: Path) -> bool:
+    """Whether the weights are in pickles, which are then safe; safetensors go before them."""
+    from sepasr.foreign import check_pickle
+
+    if any(folder.glob("*.safetensors")):
+        return False
+    pickles = sorted(folder.glob(PICKLED_WEIGHTS))
+    for file in pickles:
+        check_pickle(file)
+    return bool(pickles)
 
 
 def load_strictly(module: nn.Module, path: Path) -> None:
@@ -244,7 +314,7 @@ def _loading(model: Path | str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         cause = next(iter(str(error).splitlines()), type(error).__name__)
-        remedy = "a directory made by save_pretrained with safetensors, or a name on the hub"
+        remedy = "a directory made by save_pretrained, or a name on the hub"
         raise UserError(f"can't be loaded: {cause}", where=model, remedy=remedy) from error
     finally:
         logging.set_verbosity(verbosity)

@@ -13,7 +13,7 @@ if [[ ${1:-} == --fast ]]; then
     shift
 fi
 
-tools/install.sh --extras mini,test || exit
+tools/install.sh --extras mini,demo,espnet,onnx,test || exit
 # shellcheck source=tools/activate.sh
 . tools/activate.sh
 # The processes of pytest share the cores already.

@@ -1,10 +1,21 @@
 import hashlib
+import os
 
 import pytest
+import torch
+from transformers import HubertConfig, HubertModel
 
 from sepasr import models
 from sepasr.errors import UserError
-from sepasr.models import PackagedModel, cache_dir, packaged_model, resolve_model
+from sepasr.models import (
+    PackagedModel,
+    cache_dir,
+    hub_model,
+    hub_snapshot,
+    packaged_model,
+    pretrained_model,
+    resolve_model,
+)
 
 HALVES = b"first half, ", b"second half"
 
@@ -87,3 +98,67 @@ def test_names_and_paths(tmp_path, monkeypatch):
     for missing in ("./other", "/no/where", "~/nowhere-at-all", "egs/no/model"):
         with pytest.raises(UserError, match=f"{missing}: no such model directory or file"):
             resolve_model(missing)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A folder that answers for ``owner/model`` on the hub; what is asked of it is noted."""
+    folder, asked = tmp_path / "snapshot", []
+    folder.mkdir()
+
+    def snapshot_download(name, revision, allow_patterns):
+        asked.append((name, revision, tuple(allow_patterns)))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    return folder, asked
+
+
+def test_pickles_are_fetched_only_where_there_is_nothing_else(hub):
+    folder, asked = hub
+    (folder / "model.safetensors").touch()
+    assert hub_model("owner/model", "v1") == folder
+    assert [(name, revision) for name, revision, _ in asked] == [("owner/model", "v1")]
+    assert not any(pattern.endswith("bin") and "pytorch" in pattern for pattern in asked[0][2])
+    (folder / "model.safetensors").unlink()
+    assert hub_model("owner/model", None) == folder
+    assert "pytorch_model*.bin" in asked[-1][2]
+    assert "*.json" in asked[-1][2]
+
+
+def test_a_hub_that_does_not_answer(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"nobody/nothing: cannot be had from the hub: .*network"):
+        hub_snapshot("nobody/nothing", None, ["*.json"])
+    with pytest.raises(UserError, match="cannot be had from the hub"):
+        hub_snapshot("no such name", None, ["*.json"])
+
+
+def test_a_pickled_model_from_the_hub(hub, tmp_path):
+    folder, _ = hub
+    config = HubertConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        conv_dim=(4,),
+        conv_kernel=(10,),
+        conv_stride=(5,),
+        num_feat_extract_layers=1,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )
+    weights = HubertModel(config).state_dict()
+    config.save_pretrained(folder)
+    torch.save(weights, folder / "pytorch_model.bin")
+    loaded = pretrained_model(HubertModel, "owner/model", config, revision="main")
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.state_dict().items())
+
+    class Code:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "trace"),)
+
+    torch.save({**weights, "x": Code()}, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="no pickle is executed"):
+        pretrained_model(HubertModel, "owner/model", config)
+    assert not (tmp_path / "trace").exists()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from espnet_zoo import write_asr
+from safetensors.torch import load_file
 
 REPOSITORY = Path(__file__).parents[1]
 SIZES = (
@@ -115,6 +117,93 @@ def test_systems_choose_their_length_and_rate_on_dev(finished: Path, tmp_path: P
         for folder in ("step1", "final")
     ]
     assert [h["history"][-1]["steps"] for h in history] == [1, 2]
+
+
+def tiny_encoders(folder: Path) -> dict[str, dict[str, str]]:
+    """Models with random weights, of the classes that the hub's have, and what their YAML says."""
+    import transformers as t
+
+    shape = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+    }
+    convolutions = {
+        "conv_dim": (8, 8),
+        "conv_kernel": (10, 8),
+        "conv_stride": (80, 4),
+        "num_feat_extract_layers": 2,
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2,
+    }
+    models = {
+        "wav2vec2": t.Wav2Vec2Model(t.Wav2Vec2Config(**shape, **convolutions)),
+        "hubert": t.HubertModel(t.HubertConfig(**shape, **convolutions)),
+        "wavlm": t.WavLMModel(t.WavLMConfig(**shape, **convolutions)),
+        "data2vec": t.Data2VecAudioModel(
+            t.Data2VecAudioConfig(**shape, **convolutions, conv_pos_kernel_size=5)
+        ),
+        "wav2vec2_bert": t.Wav2Vec2BertModel(t.Wav2Vec2BertConfig(**shape)),
+    }
+    for family, model in models.items():
+        model.save_pretrained(folder / family)
+    write_asr(folder / "conformer")
+    said = {family: {"source": "huggingface", "family": family} for family in models}
+    # Whisper's, and s3prl's, are the recipe's own.
+    return said | {"conformer": {"source": "espnet", "family": "conformer"}}
+
+
+def write_encoders(finished: Path, folder: Path, said: dict[str, dict[str, str]]) -> list[str]:
+    """YAML where the recipe looks for it; their names."""
+    conf = finished / "exp/conf/encoder"
+    conf.mkdir(parents=True, exist_ok=True)
+    rest = {"layer": "last", "distance": "mse", "level": "model", "fs": 16000}
+    for family, fields in said.items():
+        content = {"name": family, "weights": family, "model": f"{folder / family}"}
+        (conf / f"{family}.yaml").write_text(yaml.safe_dump(content | fields | rest))
+    return list(said)
+
+
+@pytest.mark.slow
+def test_an_encoder_of_each_family(finished: Path, tmp_path: Path) -> None:
+    names = write_encoders(finished, tmp_path, tiny_encoders(tmp_path))
+    trained = options(finished)
+    done = run(*trained, "--encoders", " ".join(names), "--stage", "3", "--stop_stage", "3")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    start = load_file(finished / "exp/start/separator/model.safetensors")
+    for name in names:
+        final = finished / f"exp/finetune/ae_{name}/seed1/final"
+        last = json.loads((final / "config.json").read_text())["history"][-1]
+        assert (last["loss"], last["encoder"]["family"]) == ("guided", name)
+        weights = load_file(final / "model.safetensors")
+        assert any(not weights[key].equal(value) for key, value in start.items())
+
+
+@pytest.mark.slow
+def test_an_encoder_without_gradient_stops_before_the_first_step(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deaf.py").write_text(
+        "from sepasr.encoder.whisper import WhisperFrames, build_model as build\n"
+        "class Deaf(WhisperFrames):\n"
+        "    def forward(self, waveform, lengths):\n"
+        "        return super().forward(waveform.detach(), lengths)\n"
+        "def build_model(conf):\n"
+        "    model = build(conf)\n"
+        "    model.__class__ = Deaf\n"
+        "    return model\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}")
+    deaf = {"source": "deaf", "family": "whisper", "model": "package:whisper-tiny.en"}
+    write_encoders(finished, tmp_path, {"deaf": deaf})
+    refused = run(*options(finished), "--encoders", "deaf", "--stage", "3", "--stop_stage", "3")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith(
+        "sepasr train: encoder deaf: no gradient reaches the waveform: the model computes under "
+        "no_grad or detaches its input"
+    )
+    assert not (finished / "exp/finetune/ae_deaf").exists()
 
 
 @pytest.mark.slow

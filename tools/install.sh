@@ -11,7 +11,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 python=auto  # the Python to make it with: a name or a path; auto looks for 3.11, 3.12, 3.10
 venv="${SEPASR_VENV:-$ROOT/.venv}"  # where to make it
-extras="mini"  # parts of setup.py's extras, with commas between: mini (embedded recipe), test
+extras="mini"  # of setup.py, with commas between: mini (embedded recipe), demo, dnsmos, espnet, onnx, test
 torch=auto  # build of torch: cpu, cuda, or auto (cuda where nvidia-smi finds a GPU)
 # shellcheck source=utils/parse_options.sh
 . "$ROOT/utils/parse_options.sh"
@@ -19,7 +19,9 @@ torch=auto  # build of torch: cpu, cuda, or auto (cuda where nvidia-smi finds a 
 . "$ROOT/utils/stage.sh"
 
 CONSTRAINTS=$ROOT/tools/constraints.txt
-WITHOUT_DEPENDENCIES=(espnet espnet-s3prl torchaudio)
+EXTRAS="mini demo dnsmos espnet onnx test"
+# The others belong to extras: they ask for more than is imported, or for an older omegaconf.
+WITHOUT_DEPENDENCIES=(espnet espnet-s3prl torchaudio espnet-tts-frontend hydra-core speechmos)
 CPU_INDEX=https://download.pytorch.org/whl/cpu
 STAMP=$venv/installed
 LOG=$venv/install.log
@@ -141,25 +143,29 @@ install_sepasr() {
 }
 
 install_required() {
-    "$venv/bin/python" -I - "$extras" "${WITHOUT_DEPENDENCIES[@]}" >"$venv/required.txt" <<'PYTHON' &&
+    "$venv/bin/python" -I - "$venv" "$extras" "${WITHOUT_DEPENDENCIES[@]}" <<'PYTHON' &&
 import importlib.metadata
 import sys
+from pathlib import Path
 
 from pip._vendor.packaging.requirements import Requirement
 
-extras, *left_out = sys.argv[1:]
+venv, extras, *without_dependencies = sys.argv[1:]
+required, alone = [], []
 for requirement in map(Requirement, importlib.metadata.requires("sepasr")):
     wanted = [{"extra": extra} for extra in ["", *extras.split(",")]]
-    applies = not requirement.marker or any(map(requirement.marker.evaluate, wanted))
-    if applies and requirement.name not in left_out:
+    if not requirement.marker or any(map(requirement.marker.evaluate, wanted)):
         requirement.marker = None
-        print(requirement)
+        listed = alone if requirement.name in without_dependencies else required
+        listed.append(f"{requirement}\n")
+Path(venv, "required.txt").write_text("".join(required))
+Path(venv, "alone.txt").write_text("".join(alone))
 PYTHON
         pip_install --requirement "$venv/required.txt"
 }
 
 install_espnet() {
-    pip_install --no-deps "${WITHOUT_DEPENDENCIES[@]}"
+    pip_install --no-deps --requirement "$venv/alone.txt"
 }
 
 torchaudio_works() {
@@ -194,7 +200,7 @@ gpu_works() {
 }
 
 for extra in ${extras//,/ }; do
-    [[ $extra == mini || $extra == test ]] || fail "there is no extra '$extra' (mini, test)"
+    [[ " $EXTRAS " == *" $extra "* ]] || fail "there is no extra '$extra' ($EXTRAS)"
 done
 [[ $torch =~ ^(auto|cpu|cuda)$ ]] || fail "--torch is auto, cpu or cuda, not '$torch'"
 is_installed && exit

@@ -11,18 +11,25 @@ from sepasr.errors import UserError
 
 SUBCOMMANDS = {
     "simulate": "make the speech, rooms, noise and mixtures of the embedded corpus",
+    "lengthen": "make mixtures in which each speaker says several things",
     "build": "make WHAMR, and rooms to train in, from WSJ0 and WHAM's noise",
     "prepare": "write Kaldi-style data directories from a corpus",
     "prepare_librimix": "write those of Libri2Mix or Libri3Mix",
     "train": "pretrain or fine-tune a separator",
     "train_ctc": "train a small Wav2Vec2 recogniser",
     "submit": "run a training as a SLURM job",
+    "study": "answer a question by comparing variants of the fine-tuning",
     "tune": "choose the fine-tuning of every system on the development set",
     "separate": "separate recordings, or the mixtures of a data directory",
     "recognise": "decode the streams of a system with a recogniser",
     "transcribe": "separate a recording and write down what each speaker says",
+    "export": "write a separator as ESPnet, ONNX or the Hugging Face hub load it",
+    "strip": "make the inference-only directory of a trained separator",
     "score": "score separated and recognised mixtures into tables",
     "show": "print the tables of results once more",
+    "report": "write a page of results with plots and examples to listen to",
+    "demo": "separate recordings in the browser, on this machine",
+    "encoders": "say of each encoder of the loss what it is and what a step with it costs",
     "plan": "say what a subcommand would read, write and need, without running it",
 }
 
@@ -35,13 +42,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     given = list(sys.argv[1:] if arguments is None else arguments)
+    named = parser
     for name, text in SUBCOMMANDS.items():
         subparser = subparsers.add_parser(name, help=text, description=text.capitalize() + ".")
         if given[:1] == [name]:
             module = importlib.import_module(f"sepasr.bin.{name}")
             module.add_arguments(subparser)
+            named = subparser
             subparser.set_defaults(run=module.run, needs=getattr(module, "needs", None))
-    return parser.parse_args(given)
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        named.error(f"unrecognized arguments: {' '.join(unknown)}")  # under the subcommand's name
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-WRITTEN = ("out", "choice")
+WRITTEN = ("out", "choice", "markdown")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

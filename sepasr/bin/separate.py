@@ -10,18 +10,34 @@ from sepasr.bin.workers import add_worker_arguments
 PRETRAINED = Path(__file__).parents[2] / "egs/mini_whamr/pretrained/separator"
 
 
+def separator_place(text: str) -> Path | str:
+    """A directory, or the name of a model on the hub."""
+    from sepasr.separator.config import on_hub
+
+    return text if on_hub(text) else Path(text)
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare which separator to take, and where it runs."""
     parser.add_argument(
         "--model",
-        type=Path,
+        type=separator_place,
         default=PRETRAINED,
-        help="directory of a separator (default: %(default)s)",
+        help="directory of a separator, or owner/name on the Hugging Face hub "
+        "(default: %(default)s)",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
     parser.add_argument(
         "--channel", type=int, help="channel to take, from 1 (default: the mean of all)"
     )
+
+
+def share(text: str) -> float:
+    """A number that isn't below 0."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the streams")
     parser.add_argument(
         "--batch", type=int, default=8, help="mixtures at a time (data directories)"
+    )
+    parser.add_argument(
+        "--add-mixture",
+        type=share,
+        default=0.0,
+        metavar="SHARE",
+        help="add so much of the mixture to each stream, such as 0.1 (default: none)",
     )
     add_model_arguments(parser)
     add_worker_arguments(parser)
@@ -76,13 +99,20 @@ def run(options: argparse.Namespace) -> None:
                 MixtureDir.load(source),
                 options.out,
                 options.batch,
+                add_mixture=options.add_mixture,
                 load=load,
                 jobs=options.jobs,
                 cluster=options.cluster,
             )
             return
         for recording in find_recordings(source):
-            paths = separate_recording(separator, recording, options.out, options.channel)
+            paths = separate_recording(
+                separator,
+                recording,
+                options.out,
+                options.channel,
+                add_mixture=options.add_mixture,
+            )
             written[recording.name] = paths
             print("\n".join(map(str, paths)))
     for s in range(separator.num_speakers if len(written) > 1 else 0):

@@ -19,17 +19,22 @@ from sepasr.decode.guard import LENGTH, REPETITION, GuardConfig, Hypothesis, cut
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
 
+HUB = {"model", "package", "revision"}
 # Modules with `build_decoder(config: RecogniserConfig, source: str) -> Decoder`, and the settings
 # that each reads beside those of every recogniser. Imported when asked for: some take seconds.
 KINDS = {
-    "ctc": ("sepasr.decode.recognisers.ctc", {"model", "package", "device"}),
+    "ctc": ("sepasr.decode.recognisers.ctc", {*HUB, "device"}),
+    "espnet": (
+        "sepasr.decode.recognisers.espnet",
+        {*HUB, "beam", "ctc_weight", "lm", "lm_weight", "length_bonus", "device"},
+    ),
     "whisper": (
         "sepasr.decode.recognisers.whisper",
-        {"model", "package", "language", "beam", "compute_type", "device", "jobs"},
+        {*HUB, "language", "beam", "compute_type", "device", "jobs"},
     ),
     "whisper_transformers": (
         "sepasr.decode.recognisers.whisper_transformers",
-        {"model", "package", "language", "beam", "device"},
+        {*HUB, "language", "beam", "device"},
     ),
     "pocketsphinx": ("sepasr.decode.recognisers.pocketsphinx", {"grammar", "jobs"}),
 }
@@ -50,10 +55,16 @@ class RecogniserConfig:
         model: a directory, seen from the working directory or from the repository's root, or a
             name on the Hugging Face hub.
         package: the same model as an installed package carries it, see ``sepasr.models``.
+        revision: branch, tag or commit of ``model`` on the hub.
         grammar: JSGF file that says which sentences there are (pocketsphinx), found as ``model``
             is; without one the bundled language model decides.
         language: two letters, for multilingual models; it is never guessed.
         beam: hypotheses kept; 1 is greedy.
+        ctc_weight: share of CTC in the score of a hypothesis (espnet), the attention decoder has
+            the rest; 1 where a model has no such decoder. A transducer heeds neither.
+        lm: directory or zip of a language model (espnet); without one, that of ``model``.
+        lm_weight: what the language model's log probability counts (espnet); 0 is none.
+        length_bonus: added to the score of a hypothesis for each token (espnet).
         compute_type: CTranslate2's number type, such as int8, float16, float32.
         device: cpu or cuda.
         jobs: cores to use, as threads, or as processes by kinds in ``ONE_THREAD``; 0 means all.
@@ -67,9 +78,14 @@ class RecogniserConfig:
     kind: str
     model: str | None = None
     package: str | None = None
+    revision: str | None = None
     grammar: str | None = None
     language: str = "en"
     beam: int = 1
+    ctc_weight: float = 0.3
+    lm: str | None = None
+    lm_weight: float = 0.0
+    length_bonus: float = 0.0
     compute_type: str = "int8"
     device: str = "cpu"
     jobs: int = 0
@@ -229,6 +245,8 @@ def _check(config: RecogniserConfig) -> None:
         "beam": (config.beam, 1),
         "batch_size": (config.batch_size, 1),
         "jobs": (config.jobs, 0),
+        "ctc_weight": (config.ctc_weight, 0),
+        "lm_weight": (config.lm_weight, 0),
         "guard.max_tokens_per_second": (guard.max_tokens_per_second, 0),
         "guard.extra_tokens": (guard.extra_tokens, 1),
         "guard.max_ngram": (guard.max_ngram, 1),

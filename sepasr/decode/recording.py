@@ -121,7 +121,12 @@ def read_recording(recording: Recording, channel: int | None = None) -> tuple[np
 
 
 def separate_recording(
-    separator: Separator, recording: Recording, out: str | Path, channel: int | None = None
+    separator: Separator,
+    recording: Recording,
+    out: str | Path,
+    channel: int | None = None,
+    *,
+    add_mixture: float = 0.0,
 ) -> list[Path]:
     """Write ``<name>_spk<s>.wav`` at the recording's own rate, as 16-bit PCM.
 
@@ -133,6 +138,7 @@ def separate_recording(
         recording: what to separate.
         out: folder of the streams.
         channel: see :func:`read_recording`.
+        add_mixture: what is added of the recording to each of its streams.
 
     Returns:
         The files, one per speaker.
@@ -143,6 +149,8 @@ def separate_recording(
     mono, fs = read_recording(recording, channel)
     estimates = separate_long(separator, resample(torch.from_numpy(mono), fs, separator.fs))
     streams = resample(estimates, separator.fs, fs).numpy()[:, : len(mono)]
+    if add_mixture:
+        streams = streams + np.float32(add_mixture) * mono
     peak = float(np.abs(streams).max())
     if peak > 1:
         streams = streams / np.float32(peak)

@@ -60,8 +60,8 @@ def separate_batch(separator: Separator, waveforms: Sequence[np.ndarray]) -> lis
     return [item[:, : len(wave)] for item, wave in zip(estimates, waveforms, strict=True)]
 
 
-def load_separator(model: Path, device: str) -> Separator:
-    """The separator of a directory, on a device, in evaluation mode.
+def load_separator(model: Path | str, device: str) -> Separator:
+    """The separator of a directory or of the hub, on a device, in evaluation mode.
 
     Raises:
         UserError: it can't be loaded, or there is no such device.
@@ -75,6 +75,7 @@ def separate_directory(
     out: str | Path,
     batch: int = 8,
     *,
+    add_mixture: float = 0.0,
     load: Callable[[], Separator] | None = None,
     jobs: int = 1,
     cluster: Path | None = None,
@@ -89,6 +90,8 @@ def separate_directory(
         directory: what to separate.
         out: where to write.
         batch: mixtures of equal padded length that go together.
+        add_mixture: what is added of the mixture to each of its streams (observation adding:
+            Ochiai et al., arXiv 2311.11599, found that it costs a recogniser less than artefacts).
         load: how each worker gets the separator, a :class:`sepasr.parallel.OncePerProcess`; without
             it, the separator travels with the work.
         jobs: as for :func:`sepasr.parallel.parallel_map`.
@@ -96,7 +99,8 @@ def separate_directory(
 
     Raises:
         UserError: the directory's sampling rate or number of speakers is not the separator's, or a
-            mixture can't be read or is not as long as the directory says.
+            mixture can't be read or is not as long as the directory says; or less than nothing is
+            to be added.
     """
     fs = directory.info.fs
     if fs != separator.fs:
@@ -112,8 +116,10 @@ def separate_directory(
             where=directory.path,
             remedy="train a separator with as many",
         )
+    if not add_mixture >= 0:
+        raise UserError(f"{add_mixture} of the mixture can't be added", remedy="take 0 or more")
     out = Path(out).absolute()
-    _claim(out, separator)
+    _claim(out, separator, add_mixture)
     separator.eval()
     files = {
         mixture.id: _files(out, mixture.id, separator.num_speakers)
@@ -125,7 +131,7 @@ def separate_directory(
         if not all(file.is_file() for file in files[mixture.id])
     ]
     parallel_map(
-        partial(_separate_and_write, load or (lambda: separator), out),
+        partial(_separate_and_write, load or (lambda: separator), out, add_mixture),
         list(batches(missing, fs, batch)),
         jobs=jobs,
         cluster=cluster,
@@ -142,11 +148,14 @@ def _files(out: Path, mixture: str, speakers: int) -> list[Path]:
 
 
 def _separate_and_write(
-    load: Callable[[], Separator], out: Path, mixtures: Sequence[Mixture]
+    load: Callable[[], Separator], out: Path, add_mixture: float, mixtures: Sequence[Mixture]
 ) -> None:
     separator = load()
     waveforms = [_read(mixture, separator.fs) for mixture in mixtures]
-    for mixture, estimates in zip(mixtures, separate_batch(separator, waveforms), strict=True):
+    separated = separate_batch(separator, waveforms)
+    for mixture, waveform, estimates in zip(mixtures, waveforms, separated, strict=True):
+        if add_mixture:
+            estimates = estimates + np.float32(add_mixture) * waveform
         for file, estimate in zip(_files(out, mixture.id, len(estimates)), estimates, strict=True):
             write_audio(file, estimate, separator.fs)
 
@@ -164,12 +173,14 @@ def _read(mixture: Mixture, fs: int) -> np.ndarray:
     return waveform
 
 
-def _claim(out: Path, separator: Separator) -> None:
-    """Keep what is in ``out`` only if it was made by the same separator."""
+def _claim(out: Path, separator: Separator, add_mixture: float) -> None:
+    """Keep what is in ``out`` only if it was made by the same separator, in the same way."""
     digest = hashlib.sha256()
     for tensor in separator.state_dict().values():
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     described = {**separator.description(), "weights_sha256": digest.hexdigest()}
+    if add_mixture:
+        described["add_mixture"] = add_mixture
     text = json.dumps(described, indent=2) + "\n"
     path = out / SEPARATOR
     if path.is_file() and path.read_text(encoding="utf-8") != text:

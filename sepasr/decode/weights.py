@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from sepasr.errors import UserError
 from sepasr.files import sha256
-from sepasr.models import packaged_model, resolve_model
+from sepasr.models import hub_model, packaged_model, resolve_model
 
 SOURCES = ("package", "hub")
-# What the recognisers read of a repository on a hub, which may hold each weight five times.
-HUB_FILES = (
-    "*.json",
-    "*.txt",
-    "model.bin",
-    "model.safetensors",
-    "model-?????-of-?????.safetensors",
-)
 
 
-def weights_folder(model: str | None, package: str | None, source: str) -> Path:
+def weights_folder(
+    model: str | None, package: str | None, source: str, revision: str | None = None
+) -> Path:
     """Find the folder of a recogniser's weights.
-
-    A directory named by ``model`` is used whatever the source. Otherwise the source decides alone:
-    where it fails, the other one is not tried.
 
     Args:
         model: a directory, or a name on the Hugging Face hub.
         package: a model that an installed package carries, see ``sepasr.models``.
         source: ``package`` or ``hub``.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        UserError: nothing is named for the source, or it cannot be had there.
+    """
+    place = weights_place(model, package, source, revision, hub_model)
+    if not place.is_dir():
+        raise UserError("a file where a model's directory is expected", where=place)
+    return place
+
+
+def weights_place(
+    model: str | None,
+    package: str | None,
+    source: str,
+    revision: str | None,
+    fetch: Callable[[str, str | None], Path],
+) -> Path:
+    """Find the folder or file of a recogniser's weights.
+
+    A path named by ``model`` is used whatever the source. Otherwise the source decides alone:
+    where it fails, the other one is not tried.
+
+    Args:
+        model, package, source, revision: see :func:`weights_folder`.
+        fetch: brings a name and a revision from the hub.
 
     Raises:
         UserError: nothing is named for the source, or it cannot be had there.
@@ -38,8 +56,9 @@ def weights_folder(model: str | None, package: str | None, source: str) -> Path:
         raise UserError(f"unknown source '{source}'", remedy=f"known: {', '.join(SOURCES)}")
     place = resolve_model(model) if model else None
     if isinstance(place, Path):
-        if not place.is_dir():
-            raise UserError("a file where a model's directory is expected", where=place)
+        if revision is not None:
+            what = f"revision '{revision}' of what isn't on the hub"
+            raise UserError(what, where=place, remedy="leave out revision")
         return place
     if source == "package":
         if package is None:
@@ -48,22 +67,7 @@ def weights_folder(model: str | None, package: str | None, source: str) -> Path:
         return packaged_model(package)
     if place is None:
         raise UserError("no model on a hub is named", remedy="set model, or take source package")
-    return _from_hub(place)
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
-    except (OSError, HFValidationError) as error:
-        cause = " ".join(str(error).split())[:160]
-        raise UserError(
-            f"cannot be had from the hub: {cause}",
-            where=name,
-            remedy="check name and network, set model to a directory, or take source package",
-        ) from error
+    return fetch(place, revision)
 
 
 def require_files(folder: Path, names: tuple[str, ...], remedy: str) -> None:

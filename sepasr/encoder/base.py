@@ -4,62 +4,40 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from sepasr.config import load_config
-from sepasr.encoder.level import LEVELS, within
+from sepasr.encoder.config import EncoderConfig
+from sepasr.encoder.level import LEVELS, RMS, within
+from sepasr.encoder.proof import prove
+from sepasr.encoder.shuffle import shuffle_weights
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
 
-DISTANCES = ("mse",)
 # Modules that have `build_model(conf: EncoderConfig) -> FrameModel`; imported when asked for,
 # because some take seconds.
 SOURCES = {
+    "espnet": "sepasr.encoder.espnet",
     "huggingface": "sepasr.encoder.huggingface",
     "s3prl": "sepasr.encoder.s3prl",
     "whisper": "sepasr.encoder.whisper",
 }
 
 
-@dataclass
-class EncoderConfig:
-    """An encoder of the loss, as ``conf/encoder/NAME.yaml`` states it.
+class Perturb(Protocol):
+    """Changes what a model hears, once it is at its level (``sepasr.loss.perturb``)."""
 
-    Attributes:
-        name: what tables call it.
-        family: architecture and training it shares with recognisers (``wav2vec2``, ``whisper``).
-        weights: identity of its weights; a recogniser with the same is "seen" by the loss.
-        source: the route by which it is loaded, a key of ``SOURCES``.
-        model: directory, name on the source's hub, or ``package:NAME`` (``sepasr.models``).
-        layer: ``k`` for the hidden state after k transformer layers, as Hugging Face counts them
-            (0 is the input of the first), or ``last`` for the model's final output, behind its
-            final norm where it has one. Negative numbers are refused: -1 is before that norm in
-            transformers and behind it in s3prl.
-        distance: how frames are compared; ``mse`` is the paper's.
-        level: what the waveform is brought to before the model hears it, a key of
-            ``sepasr.encoder.level.LEVELS``.
-        fs: sampling rate in Hz.
-    """
-
-    name: str
-    family: str
-    weights: str
-    source: str
-    model: str
-    # typing.Union, since OmegaConf doesn't know `int | str` on Python 3.10.
-    layer: Union[int, str]  # noqa: UP007
-    distance: str
-    level: str
-    fs: int
+    def __call__(self, waveform: Tensor, lengths: Tensor, rms: float) -> tuple[Tensor, Tensor]:
+        """(batch, samples) of an RMS of ``rms``, and lengths (batch,), to others of as many."""
+        ...
 
 
 class FrameModel(nn.Module, ABC):
@@ -111,7 +89,7 @@ class AsrEncoder(nn.Module):
         model: the model; it is frozen and put in eval mode here.
 
     Raises:
-        UserError: the rate isn't the model's, or the level or distance is unknown.
+        UserError: the rate isn't the model's, or the level is unknown.
     """
 
     _place: Tensor
@@ -119,12 +97,11 @@ class AsrEncoder(nn.Module):
     def __init__(self, conf: EncoderConfig, model: FrameModel) -> None:
         super().__init__()
         _check_choice(conf, "level", conf.level, LEVELS)
-        _check_choice(conf, "distance", conf.distance, DISTANCES)
         if conf.fs != model.fs:
             cause = f"fs is {conf.fs} Hz, but the model hears {model.fs} Hz"
             raise UserError(cause, where=f"encoder {conf.name}", remedy=f"set fs: {model.fs}")
         self.conf = conf
-        self.name, self.family, self.weights = conf.name, conf.family, conf.weights
+        self.name, self.family, self.weights = conf.identity
         self.fs, self.distance = conf.fs, conf.distance
         self._level = LEVELS[conf.level]
         self._held = (model.requires_grad_(False).eval(),)
@@ -145,12 +122,15 @@ class AsrEncoder(nn.Module):
         self.model.to(self.device)
         return self
 
-    def forward(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, waveform: Tensor, lengths: Tensor, perturb: Perturb | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Frames of each utterance, whatever else is in the batch.
 
         Args:
             waveform: (batch, samples), of any scale; what lies beyond an utterance isn't heard.
             lengths: (batch,) int64, valid samples of each utterance.
+            perturb: done to what the level rule gives.
 
         Returns:
             Frames, (batch, frames, width) float32, zero beyond an utterance's own; and how many
@@ -166,6 +146,10 @@ class AsrEncoder(nn.Module):
             waveform = waveform[:, : max(samples)].float()
             valid = within(lengths, waveform.shape[1])
             waveform = self._level(waveform.masked_fill(~valid, 0.0), valid, lengths)
+            if perturb is not None:
+                waveform, lengths = perturb(waveform, lengths, RMS[self.conf.level])
+                samples = lengths.tolist()
+                self._check_samples(samples)
             if self.model.equal_lengths:
                 frames = self._by_length(waveform, lengths, samples)
             else:
@@ -198,32 +182,66 @@ def _check_choice(conf: EncoderConfig, field: str, value: str, known: Iterable[s
         raise UserError(cause, where=f"encoder {conf.name}", remedy=f"known: {', '.join(known)}")
 
 
-def check_layer(conf: EncoderConfig, layers: int) -> None:
-    """Check that ``conf.layer`` is ``last`` or a number that a model of so many layers has.
-
-    Raises:
-        UserError: it is anything else.
-    """
-    if conf.layer == "last" or (isinstance(conf.layer, int) and 0 <= conf.layer <= layers):
-        return
-    cause = f"no layer '{conf.layer}' in a model of {layers} layers"
-    if isinstance(conf.layer, int) and conf.layer < 0:
-        cause = f"layer {conf.layer}: libraries differ in what a negative number means"
-    remedy = f"0 (input of the first layer) to {layers}, or last (the final output)"
-    raise UserError(cause, where=f"encoder {conf.name}", remedy=remedy)
-
-
 def build_encoder(conf: EncoderConfig) -> AsrEncoder:
-    """Load an encoder and prove that a gradient flows through it.
+    """Load an encoder and prove that it can serve as a loss (``sepasr.encoder.proof``).
 
     Raises:
-        UserError: the configuration or the model is wrong, or no gradient reaches the waveform.
+        UserError: the configuration or the model is wrong, or a proof fails.
     """
-    _check_choice(conf, "source", conf.source, SOURCES)
+    # Here and not above: the losses import this module.
+    from sepasr.loss.distance import DISTANCES
+
+    _check_choice(conf, "distance", conf.distance, DISTANCES)
+    build_model = _builder(conf)
     with _global_seeds_kept():
-        encoder = AsrEncoder(conf, import_module(SOURCES[conf.source]).build_model(conf))
-    prove_gradient(encoder)
+        model = build_model(conf)
+        if not isinstance(model, FrameModel):
+            cause = f"build_model gave a {type(model).__name__}, not a FrameModel"
+            raise UserError(cause, where=conf.source, remedy="derive it from FrameModel")
+        if conf.shuffle_seed is not None:
+            shuffle_weights(model, conf.shuffle_seed)
+        encoder = AsrEncoder(conf, model)
+    prove(encoder)
     return encoder
+
+
+def _builder(conf: EncoderConfig) -> Callable[[EncoderConfig], FrameModel]:
+    """``build_model`` of the source's module."""
+    name = SOURCES.get(conf.source, conf.source)
+    remedy = f"known: {', '.join(SOURCES)}; or a module of yours on PYTHONPATH"
+    where = f"encoder {conf.name}"
+    unknown = UserError(f"unknown source '{conf.source}'", where=where, remedy=remedy)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise unknown
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        # Not one that the module itself imports in vain.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise unknown from None
+    if not hasattr(module, "build_model"):
+        remedy = "define build_model(conf: EncoderConfig) -> FrameModel there"
+        raise UserError("the module has no build_model", where=name, remedy=remedy)
+    return module.build_model
+
+
+def hub_options(conf: EncoderConfig, place: Path | str) -> dict[str, str]:
+    """What ``from_pretrained`` needs besides the model's name.
+
+    Args:
+        conf: the encoder's configuration.
+        place: what ``resolve_model`` made of ``conf.model``.
+
+    Raises:
+        UserError: a revision is asked of something that isn't on the hub.
+    """
+    if conf.revision is None:
+        return {}
+    if isinstance(place, Path):
+        cause = f"revision '{conf.revision}' of what isn't on the hub: {conf.model}"
+        raise UserError(cause, where=f"encoder {conf.name}", remedy="leave out revision")
+    return {"revision": conf.revision}
 
 
 @contextmanager
@@ -236,40 +254,6 @@ def _global_seeds_kept() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         yield
     random.setstate(state)
-
-
-def prove_gradient(encoder: AsrEncoder) -> None:
-    """Check that the gradient of a random projection of the frames reaches the waveform.
-
-    Several public routes to these models return frames that look right and pass nothing back. The
-    projection is random because the mean square of layer-normed frames is nearly constant.
-
-    Raises:
-        UserError: no gradient reaches a second of noise, or one that is zero or not finite.
-    """
-    generator = torch.Generator().manual_seed(0)
-    model = encoder.model
-    samples = min(max(encoder.fs, model.shortest), model.longest or encoder.fs)
-    waveform = 0.05 * torch.randn(1, samples, generator=generator)
-    with torch.enable_grad():
-        waveform = waveform.to(encoder.device).requires_grad_()
-        frames, _ = encoder(waveform, torch.tensor([samples]))
-        projection = torch.randn(frames.shape, generator=generator).to(encoder.device)
-        projected = (frames * projection).sum()
-        gradient = None
-        if projected.requires_grad:
-            (gradient,) = torch.autograd.grad(projected, waveform, allow_unused=True)
-    cause = None
-    if gradient is None:
-        cause = "the model computes under no_grad or detaches its input"
-    elif not gradient.isfinite().all():
-        cause = "it is not finite"
-    elif not gradient.any():
-        cause = "it is zero everywhere"
-    if cause is not None:
-        what = f"no gradient reaches the waveform: {cause}"
-        remedy = "such an encoder can't train a separator; take another source"
-        raise UserError(what, where=f"encoder {encoder.name}", remedy=remedy)
 
 
 def load_encoder(

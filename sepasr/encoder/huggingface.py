@@ -1,4 +1,4 @@
-"""Wav2Vec2, HuBERT and WavLM of ``transformers``."""
+"""Wav2Vec2, HuBERT, WavLM, data2vec-audio and Wav2Vec2-BERT of ``transformers``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sepasr.encoder.base import EncoderConfig, FrameModel, check_layer
+from sepasr.encoder.base import EncoderConfig, FrameModel, hub_options
+from sepasr.encoder.layers import LAST, Layers
 from sepasr.encoder.level import within
+from sepasr.encoder.seamless import HOP, WINDOW, SeamlessMel
 from sepasr.errors import UserError
 from sepasr.models import pretrained_config, pretrained_model, resolve_model
 
 if TYPE_CHECKING:
-    from transformers import HubertModel, Wav2Vec2Model, WavLMModel
+    from transformers import (
+        Data2VecAudioModel,
+        HubertModel,
+        Wav2Vec2BertModel,
+        Wav2Vec2Model,
+        WavLMModel,
+    )
 
-FAMILIES = ("hubert", "wav2vec2", "wavlm")
+# Families, and the types that transformers gives their models.
+FAMILIES = {
+    "data2vec": "data2vec-audio",
+    "hubert": "hubert",
+    "wav2vec2": "wav2vec2",
+    "wav2vec2_bert": "wav2vec2-bert",
+    "wavlm": "wavlm",
+}
 # What would make an embedding random if the model were ever in training mode; an adapter would
 # change the number of frames.
 PLAIN = {
@@ -27,28 +42,33 @@ PLAIN = {
 }
 
 
-class HuggingFaceFrames(FrameModel):
-    """Frames of a Wav2Vec2, HuBERT or WavLM.
+class WaveformFrames(FrameModel):
+    """Frames of a model that begins with convolutions over the waveform.
 
-    Models with a group norm (the base sizes) take statistics over time, and were trained without
-    an attention mask: padding changes their frames. Those with layer norms are masked.
+    Models with a group norm (the base sizes of all families but data2vec) take statistics over
+    time and were trained without an attention mask: padding changes their frames. So it does
+    data2vec's, through positions made by several convolutions, of which only the first is masked.
+    The others are masked.
 
     Args:
         model: the base model of ``transformers``.
-        layer: ``last`` or a number of layers, see ``EncoderConfig``.
+        layers: the states that are given.
     """
 
     model: Any
 
-    def __init__(self, model: Wav2Vec2Model | HubertModel | WavLMModel, layer: int | str) -> None:
+    def __init__(
+        self,
+        model: Wav2Vec2Model | HubertModel | WavLMModel | Data2VecAudioModel,
+        layers: Layers,
+    ) -> None:
         super().__init__()
         self.model = model
         self.shortest = receptive_field(model.config.conv_kernel, model.config.conv_stride)
-        self.equal_lengths = model.config.feat_extract_norm == "group"
-        self._layer = layer
-        if isinstance(layer, int):
-            # One is kept for layer 0, whose state is caught at its input.
-            model.encoder.layers = model.encoder.layers[: max(layer, 1)]
+        data2vec = model.config.model_type == FAMILIES["data2vec"]
+        self.equal_lengths = data2vec or model.config.feat_extract_norm == "group"
+        self._layers = layers
+        _drop_above(model, layers)
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
         """The model's own count."""
@@ -59,9 +79,59 @@ class HuggingFaceFrames(FrameModel):
         mask = None
         if not self.equal_lengths:
             mask = within(lengths, waveform.shape[1]).long()
-        states = self._layer != "last"
-        output = self.model(waveform, attention_mask=mask, output_hidden_states=states)
-        return output.hidden_states[self._layer] if states else output.last_hidden_state
+        return _chosen(self.model, waveform, mask, self._layers)
+
+
+class MelFrames(FrameModel):
+    """Frames of a Wav2Vec2-BERT, which hears log-mel features.
+
+    Args:
+        model: the base model of ``transformers``.
+        layers: the states that are given.
+    """
+
+    model: Any
+    shortest = WINDOW + HOP
+    equal_lengths = False
+
+    def __init__(self, model: Wav2Vec2BertModel, layers: Layers) -> None:
+        super().__init__()
+        self.mel = SeamlessMel(model.config.feature_projection_input_dim // 2)
+        self.model = model
+        self._layers = layers
+        _drop_above(model, layers)
+
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """One frame for two windows of the features."""
+        return self.mel.frame_lengths(lengths)
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """See ``FrameModel``."""
+        features = self.mel(waveform, lengths)
+        mask = within(self.frame_lengths(lengths), features.shape[1]).long()
+        return _chosen(self.model, features, mask, self._layers)
+
+
+def _drop_above(model: Any, layers: Layers) -> None:
+    """Drop the layers above the highest one.
+
+    One is kept for layer 0, whose state is caught at its input.
+    """
+    model.encoder.layers = model.encoder.layers[: max(layers.highest, 1)]
+
+
+def _chosen(model: Any, heard: Tensor, mask: Tensor | None, layers: Layers) -> Tensor:
+    """The states asked for.
+
+    ``hidden_states`` are the inputs of the layers and the output of the topmost, all before a
+    final norm; behind it is ``last_hidden_state``.
+    """
+    numbered = layers.names != (LAST,)
+    output = model(heard, attention_mask=mask, output_hidden_states=numbered)
+    states: dict[int | str, Tensor] = {LAST: output.last_hidden_state}
+    if numbered:
+        states.update(enumerate(output.hidden_states))
+    return layers.combine(states)
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
@@ -72,7 +142,7 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
     return field
 
 
-def build_model(conf: EncoderConfig) -> HuggingFaceFrames:
+def build_model(conf: EncoderConfig) -> FrameModel:
     """Load the base model (without a CTC head) from a directory or the hub.
 
     Raises:
@@ -81,9 +151,13 @@ def build_model(conf: EncoderConfig) -> HuggingFaceFrames:
     from transformers import AutoModel
 
     place = resolve_model(conf.model)
-    config = pretrained_config(place, **PLAIN)
-    if config.model_type not in FAMILIES or config.model_type != conf.family:
+    options = hub_options(conf, place)
+    config = pretrained_config(place, **PLAIN, **options)
+    if config.model_type != FAMILIES.get(conf.family):
         cause = f"a model of type {config.model_type}, but the family is given as {conf.family}"
         raise UserError(cause, where=place, remedy=f"families here: {', '.join(FAMILIES)}")
-    check_layer(conf, config.num_hidden_layers)
-    return HuggingFaceFrames(pretrained_model(AutoModel, place, config), conf.layer)
+    layers = Layers.of(conf, config.num_hidden_layers)
+    model = pretrained_model(AutoModel, place, config, **options)
+    if conf.family == "wav2vec2_bert":
+        return MelFrames(model, layers)
+    return WaveformFrames(model, layers)

@@ -56,3 +56,6 @@ LEVELS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "rms": rms_level,
     "model": unit_variance,
 }
+
+RMS: dict[str, float] = {"rms": 10 ** (RMS_DB / 20), "model": 1.0}
+"""To which RMS each of them brings an utterance that isn't silent."""

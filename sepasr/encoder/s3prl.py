@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sepasr.encoder.base import EncoderConfig, FrameModel, check_layer
+from sepasr.encoder.base import EncoderConfig, FrameModel
+from sepasr.encoder.layers import LAST, Layers
+from sepasr.encoder.s3prl_convert import DOWNSAMPLING, convert_wav2vec2
 from sepasr.errors import UserError
-from sepasr.models import pretrained_config, pretrained_model, resolve_model
+from sepasr.models import resolve_model
 
 if TYPE_CHECKING:
     from espnet2.asr.frontend.s3prl import S3prlFrontend
-    from transformers import PreTrainedModel, Wav2Vec2Config
 
-DOWNSAMPLING = 320  # samples a frame, which s3prl assumes of every Wav2Vec2
+ESPNET_HUBERT, ESPNET_TASK = "s3prl.upstream.espnet_hubert", "espnet2.tasks.hubert"
 
 
 class S3prlFrames(FrameModel):
@@ -34,17 +39,21 @@ class S3prlFrames(FrameModel):
     Args:
         frontend: ESPnet's frontend. It sets the upstream's ``feature_grad_mult`` to 1; s3prl
             itself sets 0, with which no gradient reaches the waveform.
+        layers: the states that are given.
     """
 
     shortest = 10 * DOWNSAMPLING  # s3prl fails an assertion on much less
     equal_lengths = True
 
-    def __init__(self, frontend: S3prlFrontend) -> None:
+    def __init__(self, frontend: S3prlFrontend, layers: Layers) -> None:
         super().__init__()
         # A second copy of the weights, kept by the frontend for reloading them in training.
         frontend.pretrained_params = None
         self.frontend = frontend
+        self._layers = layers
         self._convolutions = _convolutions(frontend)
+        if not layers.last:
+            _drop_above(frontend, layers.highest)
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
         """The convolutions' count; s3prl's where there are none."""
@@ -56,8 +65,24 @@ class S3prlFrames(FrameModel):
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """See ``FrameModel``."""
-        frames, _ = self.frontend(waveform, lengths)
-        return frames[:, : int(self.frame_lengths(lengths).max())]
+        # What S3prlFrontend itself calls, and then gives only one state of.
+        found, _ = self.frontend.upstream(waveform, lengths)
+        states = {name: found[-1 if name == LAST else name] for name in self._layers.names}
+        return self._layers.combine(states)[:, : int(self.frame_lengths(lengths).max())]
+
+
+def _drop_above(frontend: S3prlFrontend, highest: int) -> None:
+    """Drop the layers above the highest one, where the upstream is a stack of transformer layers.
+
+    s3prl's states are the inputs of the layers: that of the next layer is the state after k.
+    """
+    encoder: Any = getattr(getattr(frontend.upstream.upstream, "model", None), "encoder", None)
+    stack = getattr(encoder, "layers", None)
+    if not isinstance(stack, nn.ModuleList) or len(stack) + 1 != frontend.upstream.num_layers:
+        return
+    encoder.layers = stack[: highest + 1]
+    # What its forward compares the number of states with.
+    frontend.upstream._num_layers = len(encoder.layers) + 1
 
 
 def _convolutions(frontend: S3prlFrontend) -> list[tuple[int, int]]:
@@ -77,6 +102,9 @@ def build_model(conf: EncoderConfig) -> S3prlFrames:
         UserError: it can't be loaded, can't be converted, or lacks the layer.
     """
     place = resolve_model(conf.model)
+    if conf.revision is not None:
+        remedy = "leave it out, or take source: huggingface"
+        raise UserError("s3prl knows no revisions", where=f"encoder {conf.name}", remedy=remedy)
     if isinstance(place, str):
         frontend = _frontend(conf, place, None)
     elif place.is_file():
@@ -86,141 +114,75 @@ def build_model(conf: EncoderConfig) -> S3prlFrames:
             checkpoint = Path(folder) / "wav2vec2.pt"
             torch.save(convert_wav2vec2(place), checkpoint)
             frontend = _frontend(conf, "wav2vec2_local", checkpoint)
-    return S3prlFrames(frontend)
+    return S3prlFrames(frontend, _layers(conf, frontend))
 
 
 def _frontend(conf: EncoderConfig, upstream: str, path: Path | None) -> S3prlFrontend:
-    # It warns of an upstream that nobody asked for.
-    logging.getLogger("s3prl.upstream.espnet_hubert.expert").setLevel(logging.ERROR)
-    from espnet2.asr.frontend.s3prl import S3prlFrontend
-    from s3prl.nn import S3PRLUpstream
+    with _without_espnet_hubert():
+        from espnet2.asr.frontend.s3prl import S3prlFrontend
+        from s3prl import hub
 
-    known = S3PRLUpstream.available_names()
+    known = hub.options()
     if upstream not in known:
         near = ", ".join(get_close_matches(upstream, known)) or "see s3prl.hub"
         raise UserError(f"s3prl has no upstream '{upstream}'", where=conf.name, remedy=near)
+    if getattr(hub, upstream).__module__.startswith(ESPNET_HUBERT):
+        cause = "s3prl reads it through a task of ESPnet, which isn't done here"
+        raise UserError(cause, where=conf.model, remedy="take another upstream")
     source: dict[str, Any] = {"upstream": upstream}
     if path is not None:
         source["path_or_url"] = str(path)
     try:
-        with warnings.catch_warnings():
+        with _weights_only(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # its weight_norm is torch's old one
-            frontend = S3prlFrontend(
-                fs=conf.fs,
-                frontend_conf=source,
-                layer=conf.layer if isinstance(conf.layer, int) else -1,
-            )
+            frontend = S3prlFrontend(fs=conf.fs, frontend_conf=source)
     except UnpicklingError as error:
         cause = "not a checkpoint of tensors and plain values; other pickles are not executed"
         raise UserError(cause, where=conf.model, remedy="convert it with s3prl") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         cause = f"can't be loaded by s3prl: {next(iter(str(error).splitlines()), error)}"
         raise UserError(cause, where=conf.model, remedy=f"upstream {upstream}") from error
-    _check_state(conf, frontend)
     return frontend
 
 
-def _check_state(conf: EncoderConfig, frontend: S3prlFrontend) -> None:
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Have torch execute no pickle, not even for upstreams that ask for it (DistilHuBERT, TERA)."""
+    before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
+        else:
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
+
+
+@contextmanager
+def _without_espnet_hubert() -> Iterator[None]:
+    """Keep s3prl from importing one task of ESPnet as it lists its upstreams.
+
+    It takes 10 seconds and more, prints, and one of its packages reaches for the network.
+    """
+    logging.getLogger(f"{ESPNET_HUBERT}.expert").setLevel(logging.ERROR)  # it misses the task
+    missing = ESPNET_TASK not in sys.modules
+    if missing:
+        sys.modules[ESPNET_TASK] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if missing:
+            del sys.modules[ESPNET_TASK]
+
+
+def _layers(conf: EncoderConfig, frontend: S3prlFrontend) -> Layers:
     """s3prl's states are the inputs of the layers, then the output behind the final norm."""
-    layers = frontend.upstream.num_layers - 1
-    check_layer(conf, layers)
+    total = frontend.upstream.num_layers - 1
+    layers = Layers.of(conf, total)
     model = getattr(frontend.upstream.upstream, "model", None)
     norm = getattr(getattr(model, "encoder", None), "layer_norm_first", False)
-    if norm and conf.layer == layers:
-        cause = f"s3prl gives the state after layer {layers} only behind the final norm"
+    if norm and total in layers.names:
+        cause = f"s3prl gives the state after layer {total} only behind the final norm"
         raise UserError(cause, where=f"encoder {conf.name}", remedy="say layer: last")
-
-
-def convert_wav2vec2(place: Path) -> dict[str, Any]:
-    """Make s3prl's checkpoint of a Hugging Face Wav2Vec2 directory by renaming its weights.
-
-    s3prl's own converter starts from fairseq's checkpoints and imports fairseq.
-
-    Returns:
-        ``task_cfg``, ``model_cfg`` and ``model_weight``. ``normalize`` is off, because the level
-        is set before the model (``EncoderConfig.level``) for every source alike.
-
-    Raises:
-        UserError: the model isn't a Wav2Vec2, or s3prl can't express it.
-    """
-    from transformers import Wav2Vec2Model
-
-    config = pretrained_config(place)
-    _check_expressible(place, config)
-    model = pretrained_model(Wav2Vec2Model, place, config)
-    convolutions = zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)
-    return {
-        "task_cfg": {"normalize": False},
-        "model_cfg": {
-            "extractor_mode": "layer_norm" if config.feat_extract_norm == "layer" else "default",
-            "encoder_layers": config.num_hidden_layers,
-            "encoder_embed_dim": config.hidden_size,
-            "encoder_ffn_embed_dim": config.intermediate_size,
-            "encoder_attention_heads": config.num_attention_heads,
-            "layer_norm_first": config.do_stable_layer_norm,
-            "conv_feature_layers": str(list(convolutions)),
-            "conv_bias": config.conv_bias,
-            "conv_pos": config.num_conv_pos_embeddings,
-            "conv_pos_groups": config.num_conv_pos_embedding_groups,
-            "final_dim": 1,
-        },
-        "model_weight": _renamed(model),
-    }
-
-
-def _check_expressible(place: Path, config: Wav2Vec2Config) -> None:
-    if config.model_type != "wav2vec2":
-        cause = f"a model of type {config.model_type}; only a wav2vec2 directory is converted"
-        raise UserError(cause, where=place, remedy="use source: huggingface")
-    stride = 1
-    for step in config.conv_stride:
-        stride *= step
-    wrong = {
-        f"a frame of {stride} samples instead of {DOWNSAMPLING}": stride != DOWNSAMPLING,
-        "a last convolution as wide as the layers (s3prl then has no projection)": (
-            config.conv_dim[-1] == config.hidden_size
-        ),
-        "another activation than gelu": {config.hidden_act, config.feat_extract_activation}
-        != {"gelu"},
-        "a layer_norm_eps other than 1e-5": config.layer_norm_eps != 1e-5,
-        "adapters": config.add_adapter or config.adapter_attn_dim is not None,
-    }
-    for cause, true in wrong.items():
-        if true:
-            what = f"s3prl can't express this Wav2Vec2: {cause}"
-            raise UserError(what, where=place, remedy="use source: huggingface")
-
-
-def _renamed(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Weights of ``Wav2Vec2Model`` under the names that s3prl took from fairseq."""
-    norm = "2.1" if model.config.feat_extract_norm == "layer" else "2"
-    names = {
-        ".conv.parametrizations.weight.original0": ".0.weight_g",
-        ".conv.parametrizations.weight.original1": ".0.weight_v",
-        "feature_projection.layer_norm": "layer_norm",
-        "feature_projection.projection": "post_extract_proj",
-        "encoder.pos_conv_embed": "encoder.pos_conv",
-        ".conv.": ".0.",
-        ".attention.": ".self_attn.",
-        ".feed_forward.intermediate_dense": ".fc1",
-        ".feed_forward.output_dense": ".fc2",
-        "masked_spec_embed": "mask_emb",
-    }
-    embed, width = model.config.conv_dim[-1], model.config.hidden_size
-    # The mask and the heads of pretraining, which s3prl loads strictly and never uses here.
-    weights = {
-        "mask_emb": torch.zeros(width),
-        "project_q.weight": torch.zeros(1, embed),
-        "project_q.bias": torch.zeros(1),
-        "final_proj.weight": torch.zeros(1, width),
-        "final_proj.bias": torch.zeros(1),
-    }
-    for name, value in model.state_dict().items():
-        for old, new in names.items():
-            name = name.replace(old, new)
-        if name.startswith("feature_extractor."):
-            name = name.replace(".layer_norm.", f".{norm}.")
-        elif name.startswith("encoder.layers."):
-            name = name.replace(".layer_norm.", ".self_attn_layer_norm.")
-        weights[name] = value
-    return weights
+    return layers

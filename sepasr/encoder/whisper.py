@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from sepasr.encoder.base import EncoderConfig, FrameModel, check_layer
+from sepasr.encoder.base import EncoderConfig, FrameModel, hub_options
 from sepasr.encoder.ct2 import read_variables
+from sepasr.encoder.layers import LAST, Layers
 from sepasr.errors import UserError
 from sepasr.models import pretrained_config, pretrained_model, resolve_model
 
@@ -61,20 +62,19 @@ class WhisperFrames(FrameModel):
 
     Args:
         encoder: the encoder of ``transformers``.
-        layer: ``last`` or a number of layers, see ``EncoderConfig``.
+        layers: the states that are given.
     """
 
     shortest = FFT
     equal_lengths = True  # no attention mask
 
-    def __init__(self, encoder: WhisperEncoder, layer: int | str) -> None:
+    def __init__(self, encoder: WhisperEncoder, layers: Layers) -> None:
         super().__init__()
         self.log_mel = LogMel(encoder.config.num_mel_bins)
         self.encoder = encoder
         self.longest = 2 * HOP * encoder.config.max_source_positions
-        self._norm = layer == "last"
-        if not self._norm:
-            encoder.layers = encoder.layers[:layer]
+        self._layers = layers
+        encoder.layers = encoder.layers[: layers.highest]
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
         """One frame for every two, or the last one, of the spectrogram."""
@@ -86,9 +86,12 @@ class WhisperFrames(FrameModel):
         hidden = gelu(encoder.conv1(self.log_mel(waveform)))
         hidden = gelu(encoder.conv2(hidden)).transpose(1, 2)
         hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
-        for layer in encoder.layers:
-            hidden = layer(hidden, None)
-        return encoder.layer_norm(hidden) if self._norm else hidden
+        states: dict[int | str, Tensor] = {0: hidden}
+        for number, layer in enumerate(encoder.layers, 1):
+            states[number] = hidden = layer(hidden, None)
+        if self._layers.last:
+            states[LAST] = encoder.layer_norm(hidden)
+        return self._layers.combine(states)
 
 
 def build_model(conf: EncoderConfig) -> WhisperFrames:
@@ -98,25 +101,25 @@ def build_model(conf: EncoderConfig) -> WhisperFrames:
         UserError: it can't be loaded, isn't a Whisper, or lacks the layer.
     """
     place = resolve_model(conf.model)
+    options = hub_options(conf, place)
     if isinstance(place, Path) and (place / "model.bin").is_file():
         encoder = from_ctranslate2(place)
     else:
-        encoder = _from_huggingface(place)
-    check_layer(conf, encoder.config.encoder_layers)
-    return WhisperFrames(encoder, conf.layer)
+        encoder = _from_huggingface(place, options)
+    return WhisperFrames(encoder, Layers.of(conf, encoder.config.encoder_layers))
 
 
-def _from_huggingface(place: Path | str) -> WhisperEncoder:
+def _from_huggingface(place: Path | str, options: dict[str, str]) -> WhisperEncoder:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    config = pretrained_config(place)
+    config = pretrained_config(place, **options)
     if config.model_type != "whisper":
         remedy = "see conf/encoder for models of other families"
         raise UserError(f"a {config.model_type} model, not a Whisper", where=place, remedy=remedy)
     # The names in files of WhisperForConditionalGeneration and of WhisperModel. The decoder's
     # weights aren't asked for and stay in the file.
     names = {r"^(model\.)?encoder\.": ""}
-    return pretrained_model(WhisperEncoder, place, config, key_mapping=names)
+    return pretrained_model(WhisperEncoder, place, config, key_mapping=names, **options)
 
 
 def from_ctranslate2(folder: Path) -> WhisperEncoder:

@@ -6,56 +6,71 @@ Reverberant Multi-Speaker Automatic Speech Recognition" (Interspeech 2024, arXiv
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from torch import Tensor, device
 
-from sepasr.data.audio import resample, resampled_length
 from sepasr.encoder.base import AsrEncoder
-from sepasr.loss.loss import Loss
-from sepasr.loss.pit import assigned, best_permutation, reorder
-from sepasr.loss.si_sdr import pairwise_si_sdr, valid_samples
-
-
-def embedding_distance(estimate: Tensor, reference: Tensor, frame_lengths: Tensor) -> Tensor:
-    """Mean squared error over the valid frames and all dimensions of an embedding.
-
-    Args:
-        estimate: (..., frames, width).
-        reference: broadcastable to ``estimate``.
-        frame_lengths: valid frames, (...).
-
-    Returns:
-        (...), float32.
-    """
-    frames = estimate.shape[-2]
-    valid = torch.arange(frames, device=estimate.device) < frame_lengths[..., None]
-    square = (estimate.float() - reference.float()).square().mean(-1)
-    return (square * valid).sum(-1) / frame_lengths.clamp_min(1)
+from sepasr.errors import UserError
+from sepasr.loss.heard import Listener
+from sepasr.loss.loss import Loss, Moment
+from sepasr.loss.perturb import Perturbation
+from sepasr.loss.pit import assigned, best_permutation
+from sepasr.loss.si_sdr import pairwise_si_sdr
 
 
 class EmbeddingLoss:
-    """Distance of a frozen ASR encoder's frames for the estimates and the references.
+    """Distance of frozen ASR encoders' frames for the estimates and the references.
 
     Args:
-        encoder: gives the frames; its own parameters take no part in training.
-        fs: sampling rate of the signals in Hz. Where it isn't the encoder's, what the encoder hears
-            is resampled, in the graph of the gradient; SI-SDR is that of the signals themselves.
+        encoders: one, or several whose distances are added. Each gives frames, and names the
+            distance (a key of ``sepasr.loss.distance.DISTANCES``); its own parameters take no part
+            in training.
+        fs: sampling rate of the signals in Hz. Where it isn't an encoder's, what that one hears is
+            resampled, in the graph of the gradient; SI-SDR is that of the signals themselves.
         guided: True chooses the permutation by SI-SDR (guided PIT, the paper's method); False by
             the embedding distance itself (plain PIT, which the paper reports to fail).
         signal_weight: weight of an added negative SI-SDR in dB; 0 in the paper.
+        turns: one encoder at each step, in turn, instead of the sum over all.
+        perturbation: of what the encoders hear in training, in estimates and references alike.
+        compare_every: steps between those at which the embedding's permutation is compared with
+            that of SI-SDR where it isn't needed otherwise; 0 compares none.
+
+    Raises:
+        UserError: an encoder's distance is unknown, or two encoders have one name.
     """
 
     def __init__(
-        self, encoder: AsrEncoder, fs: int, *, guided: bool = True, signal_weight: float = 0.0
+        self,
+        encoders: AsrEncoder | Sequence[AsrEncoder],
+        fs: int,
+        *,
+        guided: bool = True,
+        signal_weight: float = 0.0,
+        turns: bool = False,
+        perturbation: Perturbation | None = None,
+        compare_every: int = 0,
     ) -> None:
-        self.encoder = encoder
-        self.fs = fs
-        self.guided = guided
-        self.signal_weight = signal_weight
+        several = encoders if isinstance(encoders, Sequence) else [encoders]
+        names = [encoder.name for encoder in several]
+        if len(set(names)) < len(names):
+            remedy = "give each a name of its own in its YAML"
+            raise UserError(f"two encoders of one name: {', '.join(names)}", remedy=remedy)
+        self.listeners = [Listener(encoder, fs) for encoder in several]
+        self.guided, self.signal_weight, self.turns = guided, signal_weight, turns
+        self.perturbation, self.compare_every = perturbation, compare_every
+        self.begin(Moment())
+
+    def begin(self, moment: Moment) -> None:
+        """See :class:`sepasr.loss.loss.SeparationLoss`."""
+        self.step = moment.step
+        self.generator = torch.Generator().manual_seed(moment.seed)
 
     def to(self, device: device) -> EmbeddingLoss:
-        """Move the encoder."""
-        self.encoder.to(device)
+        """Move the encoders."""
+        for listener in self.listeners:
+            listener.encoder.to(device)
         return self
 
     def __call__(
@@ -63,38 +78,63 @@ class EmbeddingLoss:
     ) -> Loss:
         """See :class:`sepasr.loss.loss.SeparationLoss`.
 
-        The encoder runs once per estimate and once per reference, never once per pair.
+        Each encoder runs once per estimate and once per reference, never once per pair.
         """
         if lengths is None:
             lengths = estimates.new_full((len(estimates),), estimates.shape[-1], dtype=torch.long)
         with torch.set_grad_enabled(self.signal_weight > 0 and torch.is_grad_enabled()):
             si_sdr = pairwise_si_sdr(estimates, references, lengths)
-        with torch.no_grad():
-            reference_frames, counts = self._embed(references, lengths)
-        estimate_frames, _ = self._embed(estimates, lengths)
+        permutation = best_permutation(-si_sdr)
+        perturbed = (self.perturbation, self.generator)
+        heard = {
+            listener.encoder.name: listener.hear(estimates, references, lengths, *perturbed)
+            for listener in self._listening()
+        }
+        differ = None
         if self.guided:
-            permutation = best_permutation(-si_sdr)
-            ordered = reorder(estimate_frames, permutation)
-            distance = embedding_distance(ordered, reference_frames, counts)
+            distances = {name: one.ordered(permutation) for name, one in heard.items()}
+            if self._compares():
+                with torch.no_grad():
+                    own = best_permutation(_sum(one.pairwise() for one in heard.values()))
+                differ = (own != permutation).any(-1).float()
         else:
-            pairwise = embedding_distance(
-                estimate_frames[:, None], reference_frames[:, :, None], counts[:, :, None]
-            )
-            permutation = best_permutation(pairwise)
-            distance = assigned(pairwise, permutation)
+            pairwise = {name: one.pairwise() for name, one in heard.items()}
+            own = best_permutation(_sum(pairwise.values()))
+            differ = (own != permutation).any(-1).float()
+            permutation = own
+            distances = {name: assigned(one, permutation) for name, one in pairwise.items()}
+        embedding = _sum(distances.values()).mean(-1)
         signal = assigned(si_sdr, permutation).mean(-1)
-        embedding = distance.mean(-1)
         parts = {"si_sdr": signal.detach(), "embedding": embedding.detach()}
+        if len(self.listeners) > 1:
+            parts |= {f"embedding_{name}": d.mean(-1).detach() for name, d in distances.items()}
+        if differ is not None:
+            parts["permutations_differ"] = differ
         value = embedding if self.signal_weight == 0 else embedding - self.signal_weight * signal
         return Loss(value, permutation, parts)
 
-    def _embed(self, signals: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (batch, speakers, frames, width) and their number (batch, speakers)."""
-        batch, speakers, samples = signals.shape
-        with torch.autocast(signals.device.type, enabled=False):
-            valid = signals.float() * valid_samples(lengths, samples)[:, None]
-            heard = resample(valid.flatten(0, 1), self.fs, self.encoder.fs)
-            lengths = resampled_length(lengths, self.fs, self.encoder.fs)
-            frames, counts = self.encoder(heard, lengths.repeat_interleave(speakers))
-        shape = (batch, speakers)
-        return frames.unflatten(0, shape), counts.unflatten(0, shape)
+    def measure(self, estimates: Tensor, references: Tensor) -> Tensor:
+        """Distance of each encoder by itself, (encoders,), under the permutation of SI-SDR.
+
+        It is the mean over the batch and the speakers, unperturbed and without gradient.
+        """
+        with torch.no_grad():
+            lengths = torch.full((len(estimates),), estimates.shape[-1], device=estimates.device)
+            permutation = best_permutation(-pairwise_si_sdr(estimates, references, lengths))
+            heard = [one.hear(estimates, references, lengths) for one in self.listeners]
+            return torch.stack([one.ordered(permutation).mean() for one in heard])
+
+    def _listening(self) -> list[Listener]:
+        """The encoders of this step."""
+        if not self.turns:
+            return self.listeners
+        return [self.listeners[self.step % len(self.listeners)]]
+
+    def _compares(self) -> bool:
+        # The step that begins after `step` steps is number step + 1, also to Lightning's log.
+        return self.compare_every > 0 and (self.step + 1) % self.compare_every == 0
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    first, *others = terms
+    return sum(others, first)

@@ -24,6 +24,19 @@ class Loss:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands when a batch is compared.
+
+    Attributes:
+        step: optimiser steps that are done; alike on all devices.
+        seed: of what is drawn for the batch; another one for each batch and device.
+    """
+
+    step: int = 0
+    seed: int = 0
+
+
 class SeparationLoss(Protocol):
     """A function of estimates and references under some assignment of speakers."""
 
@@ -31,6 +44,10 @@ class SeparationLoss(Protocol):
         self, estimates: Tensor, references: Tensor, lengths: Tensor | None = None
     ) -> Loss:
         """Compare (batch, speakers, samples) with the same shape over ``lengths`` samples."""
+        ...
+
+    def begin(self, moment: Moment) -> None:
+        """Hear, before each batch of training, of which moment it is."""
         ...
 
     def to(self, device: device) -> SeparationLoss:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, device
 
-from sepasr.loss.loss import Loss
+from sepasr.loss.loss import Loss, Moment
 from sepasr.loss.pit import assigned, best_permutation
 from sepasr.loss.si_sdr import pairwise_si_sdr
 
@@ -20,6 +20,9 @@ class SignalLoss:
         permutation = best_permutation(pairwise)
         value = assigned(pairwise, permutation).mean(-1)
         return Loss(value, permutation, {"si_sdr": -value.detach()})
+
+    def begin(self, moment: Moment) -> None:
+        """It is the same at every moment."""
 
     def to(self, device: device) -> SignalLoss:
         """Nothing to move."""

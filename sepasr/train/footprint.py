@@ -58,7 +58,8 @@ def footprint(
     """Count on tensors that have shapes, but no contents.
 
     Args:
-        config: the separator's shape.
+        config: the shape of a TD-Conformer; of other networks only the parameters are counted, by
+            :func:`count_parameters`.
         batch: mixtures.
         samples: of each mixture.
         fused_attention: as on a GPU. On a CPU, dropout on attention weights keeps it from being
@@ -79,6 +80,11 @@ def footprint(
         _forward(separator, batch, samples)
     parameters = sum(parameter.numel() for parameter in separator.parameters())
     return Footprint(parameters, kept, 3 * operations.get_total_flops())
+
+
+def count_parameters(config: SeparatorConfig) -> int:
+    """Parameters of a separator, of whichever network."""
+    return sum(parameter.numel() for parameter in Separator(config).parameters())
 
 
 def _kept(

@@ -1,27 +1,59 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sentencepiece
 import torch
+from safetensors.torch import load_file
 from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForCTC,
+    Data2VecAudioConfig,
+    Data2VecAudioForCTC,
+    HubertConfig,
+    HubertForCTC,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertForCTC,
     Wav2Vec2Config,
+    Wav2Vec2ConformerConfig,
+    Wav2Vec2ConformerForCTC,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     Wav2Vec2Model,
+    WavLMConfig,
+    WavLMForCTC,
 )
 
 from sepasr.decode.recogniser import load_recogniser
+from sepasr.decode.recognisers import ctc
 from sepasr.decode.recognisers.ctc import CtcDecoder, collapse
 from sepasr.errors import UserError
 
 FS = 16000
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", *"ET|AON"]
 CAP = 10_000
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_depthwise_kernel_size": 7,
+    "pad_token_id": 0,
+}
+CONVOLUTIONS = {
+    "conv_dim": (16, 16),
+    "conv_kernel": (160, 8),
+    "conv_stride": (80, 4),
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
 
 
 def _waveforms(seed: int = 0) -> list[np.ndarray]:
@@ -92,6 +124,115 @@ def test_reads_what_transformers_reads_one_by_one(letters: Path) -> None:
     assert [hypothesis.text for hypothesis in read] == texts
     assert len(set(texts)) == len(texts), "the model does not listen"
     assert any(" " in text for text in texts)
+
+
+OTHERS = {
+    "hubert": (HubertForCTC, HubertConfig, {"feat_extract_norm": "layer"}),
+    "wavlm": (WavLMForCTC, WavLMConfig, {"feat_extract_norm": "layer"}),
+    "wavlm-group": (WavLMForCTC, WavLMConfig, {}),
+    "data2vec": (
+        Data2VecAudioForCTC,
+        Data2VecAudioConfig,
+        {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 7},
+    ),
+    "conformer": (
+        Wav2Vec2ConformerForCTC,
+        Wav2Vec2ConformerConfig,
+        {"feat_extract_norm": "layer", "position_embeddings_type": "relative"},
+    ),
+    "adapter": (
+        Wav2Vec2ForCTC,
+        Wav2Vec2Config,
+        {"feat_extract_norm": "layer", "add_adapter": True, "output_hidden_size": 32},
+    ),
+    "bert": (Wav2Vec2BertForCTC, Wav2Vec2BertConfig, {"feature_projection_input_dim": 160}),
+    "bert-adapter": (
+        Wav2Vec2BertForCTC,
+        Wav2Vec2BertConfig,
+        {"feature_projection_input_dim": 160, "add_adapter": True, "output_hidden_size": 32},
+    ),
+}
+HEARS_FEATURES = ("bert", "bert-adapter")
+
+
+@pytest.fixture(params=list(OTHERS))
+def other(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A tiny random model of another family, with letters as units."""
+    cls, config, changes = OTHERS[request.param]
+    torch.manual_seed(0)
+    base = {} if request.param in HEARS_FEATURES else CONVOLUTIONS
+    model = cls(config(**(SIZES | base | changes), vocab_size=len(LETTERS))).eval()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(60)
+        model.lm_head.bias[1:4] = -1000
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    if request.param in HEARS_FEATURES:
+        SeamlessM4TFeatureExtractor(feature_size=80, num_mel_bins=80).save_pretrained(folder)
+    else:
+        Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+    vocabulary = tmp_path / "vocab.json"
+    vocabulary.write_text(json.dumps({letter: i for i, letter in enumerate(LETTERS)}))
+    Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
+    return folder
+
+
+def test_other_families_are_read_as_by_transformers_in_any_batch(other: Path) -> None:
+    model = AutoModelForCTC.from_pretrained(other)
+    extractor = AutoFeatureExtractor.from_pretrained(other)
+    tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(other)
+    waveforms = _waveforms(seed=2)[:4]
+    texts = []
+    for waveform in waveforms:
+        heard = extractor([waveform], sampling_rate=FS, return_tensors="pt")
+        with torch.inference_mode():
+            path = model(**heard).logits[0].argmax(dim=-1)
+        if "input_features" in heard:
+            # Features are filled up to pairs of frames, of which a masked one is no speech.
+            path = path[: model._get_feat_extract_output_lengths(heard.attention_mask.sum())]
+        texts.append(" ".join(tokenizer.decode(path).split()))
+    read = CtcDecoder(other, device="cpu").decode(waveforms, [CAP] * len(waveforms))
+    assert [hypothesis.text for hypothesis in read] == texts
+    assert len(set(texts)) > 1
+
+
+@pytest.mark.parametrize("family", ["data2vec-audio", "wav2vec2-conformer"])
+def test_padding_would_change_what_these_read(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr(ctc, "_is_masked", lambda config: True)
+    name = "data2vec" if family.startswith("data2vec") else "conformer"
+    cls, config, changes = OTHERS[name]
+    torch.manual_seed(0)
+    model = cls(config(**(SIZES | CONVOLUTIONS | changes), vocab_size=len(LETTERS))).eval()
+    model.save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path)
+    (tmp_path / "vocab.json").write_text(json.dumps({u: i for i, u in enumerate(LETTERS)}))
+    decoder = CtcDecoder(tmp_path, device="cpu")
+    seen = []
+    decoder._model.lm_head.register_forward_hook(lambda module, given, made: seen.append(made))
+    waveforms = _waveforms()
+    decoder.decode(waveforms, [CAP] * 5)
+    decoder.decode(waveforms[1:2], [CAP])
+    padded, alone = seen[0][1, : seen[1].shape[1]], seen[1][0]
+    assert (padded - alone).norm() > 1e-4 * alone.norm()
+
+
+def test_pickled_weights_are_read_and_code_in_them_is_not(letters: Path) -> None:
+    before = CtcDecoder(letters, device="cpu").decode(_waveforms(), [CAP] * 5)
+    weights = load_file(letters / "model.safetensors")
+    (letters / "model.safetensors").unlink()
+    torch.save(weights, letters / "pytorch_model.bin")
+    assert CtcDecoder(letters, device="cpu").decode(_waveforms(), [CAP] * 5) == before
+
+    class Code:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(letters / "trace"),)
+
+    torch.save({**weights, "x": Code()}, letters / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"pytorch_model\.bin: .*no pickle is executed"):
+        CtcDecoder(letters, device="cpu")
+    assert not (letters / "trace").exists()
 
 
 def test_does_not_depend_on_the_batch(letters: Path) -> None:
@@ -173,7 +314,7 @@ def test_other_models_are_refused(letters: Path, tmp_path: Path) -> None:
         CtcDecoder(headless, device="cpu")
     config = json.loads((letters / "config.json").read_text())
     (letters / "config.json").write_text(json.dumps(config | {"model_type": "whisper"}))
-    with pytest.raises(UserError, match="a whisper model, none of hubert"):
+    with pytest.raises(UserError, match="a whisper model, none of data2vec-audio, hubert"):
         CtcDecoder(letters, device="cpu")
 
 

@@ -48,9 +48,10 @@ def test_reads_sentences_of_the_grammar(grammar: Path, spoken: list[np.ndarray])
     ]
 
 
-def _first_decode(grammar: Path, waveform: np.ndarray) -> str:
+def _first_decode(grammar: Path | None, waveform: np.ndarray) -> str:
     """What a new decoder of the library reads."""
-    decoder = Decoder(jsgf=str(grammar), loglevel="FATAL")
+    settings = {} if grammar is None else {"jsgf": str(grammar)}
+    decoder = Decoder(**settings, loglevel="FATAL")
     decoder.start_utt()
     decoder.process_raw((waveform * 32767).round().astype(np.int16).tobytes(), full_utt=True)
     decoder.end_utt()
@@ -77,7 +78,10 @@ def test_silence_is_read_as_nothing(grammar: Path) -> None:
 @pytest.mark.slow
 def test_without_a_grammar_trigrams_decide(spoken: list[np.ndarray]) -> None:
     recogniser = load_recogniser("pocketsphinx", overrides=["jobs=1"])
-    assert recogniser.transcribe(spoken[1:])[0].text == TEXTS[1]
+    read = recogniser.transcribe(spoken[1:])[0].text
+    assert read == _first_decode(None, spoken[1])
+    # The last bits of the voice depend on the processor: on some it says "ran" to the trigrams.
+    assert read in (TEXTS[1], TEXTS[1].replace("run", "ran"))
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,17 @@ def test_channels_are_averaged_or_chosen(tmp_path: Path) -> None:
         separate_recording(Halves(), recording, tmp_path, 3)
 
 
+def test_the_recording_is_added_to_every_stream(tmp_path: Path) -> None:
+    tone = 0.5 * np.sin(np.arange(900) / 5).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", tone, 1000, "FLOAT")
+    (recording,) = find_recordings(tmp_path / "a.wav")
+    paths = separate_recording(Halves(), recording, tmp_path / "out", add_mixture=0.2)
+    halves = [np.maximum(tone, 0), np.minimum(tone, 0)]
+    streams = sorted((soundfile.read(path)[0] for path in paths), key=np.sum, reverse=True)
+    for stream, half in zip(streams, halves, strict=True):
+        assert stream == pytest.approx(half + 0.2 * tone, abs=1e-4)
+
+
 def test_nothing_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     loud = 2 * np.sin(np.arange(900) / 5).astype(np.float32)
     soundfile.write(tmp_path / "loud.wav", loud, 1000, "FLOAT")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Info
 from sepasr.data.scp import read_table
-from sepasr.decode.separate import load_separator, separate_directory
+from sepasr.decode.separate import SEPARATOR, load_separator, separate_directory
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
 from sepasr.parallel import OncePerProcess
@@ -102,6 +103,27 @@ def test_streams_of_another_separator_are_made_again(data_dirs, tmp_path, other)
         separator.provenance = Provenance("reverb")
     separate_directory(separator, data_dirs.mixtures, out)
     assert made_again(out) == names
+
+
+def test_the_mixture_is_added_to_every_stream_and_that_is_written_down(data_dirs, tmp_path):
+    mixtures, out = data_dirs.mixtures, tmp_path / "out"
+    separate_directory(tiny(), mixtures, out)
+    plain, said = streams(out), (out / SEPARATOR).read_text()
+    for share in (0.1, 0.3):
+        separate_directory(tiny(), mixtures, out, add_mixture=share)
+        added = streams(out)
+        for m in mixtures.mixtures:
+            mixture = read_mono(m.mixture, FS)
+            for name in (f"{m.id}_spk{s}.wav" for s in (1, 2)):
+                expected = plain[name] + share * mixture
+                np.testing.assert_allclose(added[name], expected, rtol=0, atol=1e-6)
+        now = json.loads((out / SEPARATOR).read_text())
+        assert now == {**json.loads(said), "add_mixture": share}
+    separate_directory(tiny(), mixtures, out, add_mixture=0.0)
+    assert (out / SEPARATOR).read_text() == said
+    assert all(np.array_equal(samples, plain[name]) for name, samples in streams(out).items())
+    with pytest.raises(UserError, match="can't be added"):
+        separate_directory(tiny(), mixtures, out, add_mixture=-0.1)
 
 
 def test_an_interrupted_separation_has_no_lists_and_is_continued(data_dirs, tmp_path):

@@ -27,7 +27,7 @@ def noise(batch, samples, seed=0):
 
 
 def relative_error(value, expected):
-    return float((value - expected).norm() / expected.norm())
+    return float(((value - expected).norm() / expected.norm()).detach())
 
 
 def with_gradient(function, waveform):
@@ -60,3 +60,24 @@ def randomised(model, seed=0):
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+def embedding_of(layer, state):
+    """What ``EncoderConfig.layer`` asks for, written down again; ``state`` gives one by name."""
+    if isinstance(layer, dict):
+        return sum(weight * state(name) for name, weight in layer.items())
+    if isinstance(layer, list):
+        return torch.cat([state(name) for name in layer], dim=-1)
+    return state(layer)
+
+
+def unit_variance(waveform):
+    """Zero mean and unit variance of utterances without padding, written down again."""
+    centred = waveform - waveform.mean(1, keepdim=True)
+    return centred / (centred.square().mean(1, keepdim=True) + 1e-7).sqrt()
+
+
+def at_rms(waveform):
+    """-25 dB re full scale, written down again."""
+    rms = waveform.square().mean(1, keepdim=True).sqrt()
+    return waveform / rms * 10 ** (-25 / 20)

@@ -1,19 +1,29 @@
+import hashlib
 import json
 
 import pytest
 import torch
 from encoder_helpers import (
+    at_rms,
+    embedding_of,
     encoded,
     encoder_config,
     frames_alone,
     noise,
     randomised,
     relative_error,
+    unit_variance,
     with_gradient,
 )
 from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
     HubertConfig,
     HubertModel,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertForCTC,
+    Wav2Vec2BertModel,
     Wav2Vec2Config,
     Wav2Vec2ForCTC,
     Wav2Vec2Model,
@@ -23,6 +33,8 @@ from transformers import (
 
 from sepasr.encoder.base import build_encoder
 from sepasr.encoder.huggingface import receptive_field
+from sepasr.encoder.proof import prove
+from sepasr.encoder.seamless import SeamlessMel
 from sepasr.errors import UserError
 
 CLASSES = {
@@ -31,7 +43,22 @@ CLASSES = {
     "wavlm": (WavLMConfig, WavLMModel),
 }
 LAYERS = 3
+# One at every place, several side by side, and weightings, with and without the final output.
+LAYER_FORMS = [
+    0,
+    LAYERS,
+    "last",
+    [1, LAYERS],
+    [0, "last"],
+    {1: 0.5, 2: 0.5},
+    {2: 0.25, "last": 0.75},
+]
+# Stable layer norm, and the norm of the first convolutions.
+VARIANTS = [(False, "group"), (False, "layer"), (True, "layer")]
 LENGTHS = [9000, 5200, 9000, 7011]
+
+
+DATA2VEC = {"conv_pos_kernel_size": 5, "num_conv_pos_embeddings": 3}
 
 
 def saved(path, cls, config_cls, **changes):
@@ -63,29 +90,146 @@ def huggingface(path, family="wav2vec2", **changes):
     return build_encoder(encoder_config(family=family, model=f"{path}", **changes))
 
 
-def unit_variance(waveform):
-    centred = waveform - waveform.mean(1, keepdim=True)
-    return centred / (centred.square().mean(1, keepdim=True) + 1e-7).sqrt()
+def bert(path, cls=Wav2Vec2BertModel, **changes):
+    """A tiny Wav2Vec2-BERT that hears 80 mel bins."""
+    settings = {
+        "hidden_size": 16,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "conv_depthwise_kernel_size": 5,
+        "vocab_size": 10,
+        "mask_time_prob": 0.5,
+        "mask_feature_prob": 0.5,
+        "layerdrop": 0.5,
+    }
+    model = randomised(cls(Wav2Vec2BertConfig(**(settings | changes)))).eval()
+    model.save_pretrained(path)
+    return model
 
 
-@pytest.mark.parametrize("layer", [0, 1, LAYERS, "last"])
+def directly(library, layer, heard, **options):
+    """The states of transformers for what a model hears."""
+    output = library(heard, output_hidden_states=True, **options)
+
+    def state(name):
+        return output.last_hidden_state if name == "last" else output.hidden_states[name]
+
+    return embedding_of(layer, state)
+
+
+@pytest.mark.parametrize("layer", LAYER_FORMS, ids=str)
 @pytest.mark.parametrize(("stable", "norm"), [(False, "group"), (True, "layer")])
 @pytest.mark.parametrize("family", sorted(CLASSES))
 def test_frames_and_gradient_are_those_of_transformers(tmp_path, family, stable, norm, layer):
     config_cls, cls = CLASSES[family]
     library = saved(tmp_path, cls, config_cls, do_stable_layer_norm=stable, feat_extract_norm=norm)
+    waveform = noise(2, 9000)
+    expected, expected_gradient = with_gradient(
+        lambda waveform: directly(library, layer, unit_variance(waveform)), waveform
+    )
+    encoder = huggingface(tmp_path, family, layer=layer)
+    frames, gradient = with_gradient(encoded(encoder, [9000, 9000]), waveform)
+    assert frames.shape == (2, 26, 32 if isinstance(layer, list) else 16)
+    assert relative_error(frames, expected) < 1e-5
+    assert relative_error(gradient, expected_gradient) < 1e-4
+
+
+@pytest.mark.parametrize("layer", LAYER_FORMS, ids=str)
+def test_frames_and_gradient_of_data2vec(tmp_path, layer):
+    library = saved(tmp_path, Data2VecAudioModel, Data2VecAudioConfig, **DATA2VEC)
+    waveform = noise(2, 9000)
+    expected, expected_gradient = with_gradient(
+        lambda waveform: directly(library, layer, unit_variance(waveform)), waveform
+    )
+    encoder = huggingface(tmp_path, "data2vec", layer=layer)
+    frames, gradient = with_gradient(encoded(encoder, [9000, 9000]), waveform)
+    assert relative_error(frames, expected) < 1e-5
+    assert relative_error(gradient, expected_gradient) < 1e-4
+
+
+@pytest.mark.parametrize("layer", LAYER_FORMS, ids=str)
+def test_frames_and_gradient_of_wav2vec2_bert(tmp_path, layer):
+    library = bert(tmp_path)
+    mel, lengths = SeamlessMel(), torch.tensor([9000, 9000])
 
     def called_directly(waveform):
-        output = library(unit_variance(waveform), output_hidden_states=True)
-        return output.last_hidden_state if layer == "last" else output.hidden_states[layer]
+        return directly(library, layer, mel(at_rms(waveform), lengths))
 
     waveform = noise(2, 9000)
     expected, expected_gradient = with_gradient(called_directly, waveform)
-    encoder = huggingface(tmp_path, family, layer=layer)
+    encoder = huggingface(tmp_path, "wav2vec2_bert", layer=layer, level="rms")
     frames, gradient = with_gradient(encoded(encoder, [9000, 9000]), waveform)
-    assert frames.shape == (2, 26, 16)
+    assert frames.shape == (2, 27, 32 if isinstance(layer, list) else 16)
     assert relative_error(frames, expected) < 1e-5
     assert relative_error(gradient, expected_gradient) < 1e-4
+
+
+@pytest.mark.parametrize("position", ["relative_key", "relative", "rotary"])
+def test_a_batch_of_wav2vec2_bert_is_what_extractor_and_model_make_of_it(tmp_path, position):
+    library = bert(tmp_path, position_embeddings_type=position)
+    waveform = at_rms(noise(1, 9000)).expand(2, -1).clone()
+    waveform[1, 7011:] = 0
+    cut = [waveform[0].numpy(), at_rms(waveform[1:, :7011])[0].numpy()]
+    heard = SeamlessM4TFeatureExtractor()(cut, sampling_rate=16000, return_tensors="pt")
+    expected = library(**heard).last_hidden_state
+    encoder = huggingface(tmp_path, "wav2vec2_bert", level="rms")
+    frames, counts = encoder(waveform, torch.tensor([9000, 7011]))
+    assert counts.tolist() == heard.attention_mask.sum(1).tolist() == [27, 21]
+    for row, count in enumerate(counts.tolist()):
+        assert relative_error(frames[row, :count], expected[row, :count]) < 1e-4
+        assert not frames[row, count:].any()
+    for row, alone in enumerate(frames_alone(encoder, waveform, [9000, 7011])):
+        assert relative_error(frames[row, : counts[row]], alone) < 1e-4
+
+
+@pytest.mark.parametrize("layer", ["last", {1: 0.25, LAYERS: 0.75}], ids=str)
+@pytest.mark.parametrize(("stable", "norm"), VARIANTS)
+@pytest.mark.parametrize("family", sorted(CLASSES))
+def test_float64_to_the_last_digits(tmp_path, family, stable, norm, layer):
+    config_cls, cls = CLASSES[family]
+    changes = {"do_stable_layer_norm": stable, "feat_extract_norm": norm}
+    library = saved(tmp_path, cls, config_cls, **changes).double()
+    model = huggingface(tmp_path, family, layer=layer).model.double()
+    waveform, lengths = noise(2, 9000).double(), torch.tensor([9000, 9000])
+    expected = with_gradient(lambda heard: directly(library, layer, heard), waveform)
+    found = with_gradient(lambda heard: model(heard, lengths), waveform)
+    for value, reference in zip(found, expected, strict=True):
+        assert relative_error(value, reference) < 1e-10
+
+
+@pytest.mark.parametrize("layer", [1, "last", {2: 0.25, "last": 0.75}], ids=str)
+@pytest.mark.parametrize("family", ["data2vec", "wav2vec2_bert"])
+def test_float64_of_the_other_families(tmp_path, family, layer):
+    waveform, lengths = noise(2, 9000).double(), torch.tensor([9000, 9000])
+    if family == "data2vec":
+        library = saved(tmp_path, Data2VecAudioModel, Data2VecAudioConfig, **DATA2VEC).double()
+        hear = torch.nn.Identity()
+    else:
+        library, mel = bert(tmp_path).double(), SeamlessMel().double()
+
+        def hear(heard):
+            return mel(heard, lengths)
+
+    model = huggingface(tmp_path, family, layer=layer).model.double()
+    expected = with_gradient(lambda heard: directly(library, layer, hear(heard)), waveform)
+    found = with_gradient(lambda heard: model(heard, lengths), waveform)
+    for value, reference in zip(found, expected, strict=True):
+        assert relative_error(value, reference) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("layer", "kept"),
+    [(0, 1), (1, 1), (2, 2), ([0, 2], 2), ({1: 0.5, 2: 0.5}, 2), ([1, "last"], 3)],
+)
+def test_layers_above_the_highest_are_dropped(tmp_path, layer, kept):
+    saved(tmp_path / "wav2vec2", Wav2Vec2Model, Wav2Vec2Config)
+    bert(tmp_path / "bert")
+    for encoder in (
+        huggingface(tmp_path / "wav2vec2", layer=layer),
+        huggingface(tmp_path / "bert", "wav2vec2_bert", layer=layer),
+    ):
+        assert len(encoder.model.model.encoder.layers) == kept
 
 
 def test_the_state_after_all_layers_is_before_the_final_norm(tmp_path):
@@ -97,7 +241,7 @@ def test_the_state_after_all_layers_is_before_the_final_norm(tmp_path):
     assert relative_error(after_all, normed) > 0.1
 
 
-@pytest.mark.parametrize(("stable", "norm"), [(False, "group"), (False, "layer"), (True, "layer")])
+@pytest.mark.parametrize(("stable", "norm"), VARIANTS)
 @pytest.mark.parametrize("family", sorted(CLASSES))
 def test_frames_do_not_depend_on_the_batch(tmp_path, family, stable, norm):
     config_cls, cls = CLASSES[family]
@@ -111,11 +255,52 @@ def test_frames_do_not_depend_on_the_batch(tmp_path, family, stable, norm):
         assert not frames[row, counts[row] :].any()
 
 
+@pytest.mark.parametrize("family", ["data2vec", "hubert", "wav2vec2", "wavlm"])
+def test_padding_would_change_the_frames_of_models_without_a_mask(tmp_path, family):
+    """Group norms take statistics over time; data2vec's positions see the padding."""
+    if family == "data2vec":
+        saved(tmp_path, Data2VecAudioModel, Data2VecAudioConfig, **DATA2VEC)
+    else:
+        config_cls, cls = CLASSES[family]
+        saved(tmp_path, cls, config_cls, feat_extract_norm="group")
+    encoder = huggingface(tmp_path, family)
+    assert encoder.model.equal_lengths
+    waveform, lengths = noise(4, 9000), torch.tensor(LENGTHS)
+    frames, counts = encoder(waveform, lengths)
+    for row, alone in enumerate(frames_alone(encoder, waveform, LENGTHS)):
+        torch.testing.assert_close(frames[row, : counts[row]], alone, rtol=1e-4, atol=1e-5)
+    encoder.model.equal_lengths = False
+    with pytest.raises(UserError, match=r"frames depend on its batch: .*declare equal_lengths"):
+        prove(encoder)
+
+
+def test_layer_normed_models_without_their_mask(tmp_path):
+    saved(tmp_path, Wav2Vec2Model, Wav2Vec2Config, feat_extract_norm="layer")
+    encoder = huggingface(tmp_path)
+    prove(encoder)
+    encoder.model.model.register_forward_pre_hook(
+        lambda _, heard, options: (heard, options | {"attention_mask": None}), with_kwargs=True
+    )
+    with pytest.raises(UserError, match="frames depend on its batch"):
+        prove(encoder)
+
+
 def test_layer_normed_models_take_the_batch_in_one_go(tmp_path):
     saved(tmp_path / "layer", Wav2Vec2Model, Wav2Vec2Config, feat_extract_norm="layer")
     saved(tmp_path / "group", Wav2Vec2Model, Wav2Vec2Config, feat_extract_norm="group")
     assert not huggingface(tmp_path / "layer").model.equal_lengths
     assert huggingface(tmp_path / "group").model.equal_lengths
+
+
+def test_a_ctc_model_with_an_adapter_gives_its_base_model(tmp_path):
+    model = bert(tmp_path, Wav2Vec2BertForCTC, add_adapter=True, output_hidden_size=16)
+    waveform = noise(1, 9000)
+    features = SeamlessMel()(at_rms(waveform), torch.tensor([9000]))
+    hidden = model.wav2vec2_bert(features, output_hidden_states=True).hidden_states[LAYERS]
+    encoder = huggingface(tmp_path, "wav2vec2_bert", level="rms")
+    frames = encoded(encoder, [9000])(waveform)
+    assert frames.shape == hidden.shape
+    assert relative_error(frames, hidden) < 1e-5
 
 
 def test_a_ctc_model_gives_its_base_model(tmp_path):
@@ -135,13 +320,26 @@ def test_weights_stored_in_half_precision_compute_in_float32(tmp_path):
     torch.testing.assert_close(frames, expected)
 
 
-def test_training_mode_of_a_parent_changes_nothing(tmp_path):
-    saved(tmp_path, Wav2Vec2Model, Wav2Vec2Config)
-    parent = torch.nn.Sequential(huggingface(tmp_path))
+@pytest.mark.parametrize("family", ["hubert", "wav2vec2", "wav2vec2_bert"])
+def test_training_mode_and_autocast_of_a_parent_change_nothing(tmp_path, family):
+    """Lightning switches all of its modules to training; dropout is 0.1 in these models."""
+    if family == "wav2vec2_bert":
+        bert(tmp_path, hidden_dropout=0.1, attention_dropout=0.1)
+    else:
+        saved(tmp_path, *reversed(CLASSES[family]))
+    parent = torch.nn.Sequential(huggingface(tmp_path, family))
     before, _ = parent[0](noise(4, 9000), torch.tensor(LENGTHS))
-    parent.train()
-    after, _ = parent[0](noise(4, 9000), torch.tensor(LENGTHS))
+    parent.train().to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        after, _ = parent[0](noise(4, 9000), torch.tensor(LENGTHS))
     assert torch.equal(before, after)
+    # What it would be without: the model really has something random in it, and can be rounded.
+    model = parent[0].model
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = model(noise(1, 9000), torch.tensor([9000]))
+    exact = model(noise(1, 9000), torch.tensor([9000]))
+    assert relative_error(rounded, exact) > 1e-4
+    assert relative_error(model.train()(noise(1, 9000), torch.tensor([9000])), exact) > 1e-2
 
 
 def test_shortest_utterance_has_one_frame(tmp_path):
@@ -171,6 +369,37 @@ def test_another_family_than_stated(tmp_path):
         huggingface(tmp_path)
 
 
+def in_hub_cache(cache, revision, save):
+    """A model as the hub's client keeps it: one branch or tag, without what others have."""
+    place = cache / "models--lab--tiny"
+    (place / "refs").mkdir(parents=True, exist_ok=True)
+    commit = hashlib.sha1(revision.encode()).hexdigest()
+    (place / "refs" / revision).write_text(commit)
+    return save(place / "snapshots" / commit)
+
+
+def test_a_revision_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    def save(path):
+        return saved(path, Wav2Vec2Model, Wav2Vec2Config)
+
+    def save_narrow(path):
+        return saved(path, Wav2Vec2Model, Wav2Vec2Config, hidden_size=8)
+
+    in_hub_cache(tmp_path, "main", save)
+    in_hub_cache(tmp_path, "v1", save_narrow)
+    for revision, width in [(None, 16), ("v1", 8)]:
+        encoder = huggingface("lab/tiny", revision=revision)
+        assert encoder(noise(1, 9000), torch.tensor([9000]))[0].shape[2] == width
+    with pytest.raises(UserError, match="lab/tiny: can't be loaded"):
+        huggingface("lab/tiny", revision="v2")
+    save(tmp_path / "directory")
+    with pytest.raises(UserError, match="revision 'v1' of what isn't on the hub"):
+        huggingface(tmp_path / "directory", revision="v1")
+
+
 def test_missing_weights_are_not_made_up(tmp_path):
     saved(tmp_path, Wav2Vec2Model, Wav2Vec2Config)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -187,12 +416,11 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path, monkeypatch):
         huggingface("nobody/nothing")
     with pytest.raises(UserError, match="can't be loaded: Unrecognized model"):
         huggingface(tmp_path)
-    model = saved(tmp_path, Wav2Vec2Model, Wav2Vec2Config)
+    saved(tmp_path, Wav2Vec2Model, Wav2Vec2Config)
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match="can't be loaded: ") as raised:
         huggingface(tmp_path)
     assert "\n" not in str(raised.value)
     (tmp_path / "model.safetensors").unlink()
-    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"can't be loaded: .*safetensors"):
         huggingface(tmp_path)

@@ -1,8 +1,14 @@
+import hashlib
+import sys
+from types import ModuleType
+
 import ctranslate2
 import numpy as np
 import pytest
 import torch
 from encoder_helpers import (
+    at_rms,
+    embedding_of,
     encoded,
     encoder_config,
     frames_alone,
@@ -20,16 +26,22 @@ from transformers import (
     WhisperModel,
 )
 
-from sepasr.encoder.base import build_encoder, load_encoder
-from sepasr.encoder.whisper import LogMel
+from sepasr.encoder.base import AsrEncoder, FrameModel, build_encoder, load_encoder
+from sepasr.encoder.proof import prove
+from sepasr.encoder.whisper import LogMel, from_ctranslate2
 from sepasr.errors import UserError
 from sepasr.models import packaged_model
 
 SAMPLES = 32000  # what the tiny model's 100 positions are: 2 s
 
 
-def tiny_config(layers=3):
+# transformers gives the output in place of the state after all layers: see the test of that.
+LAYER_FORMS = [0, 2, "last", [0, "last"], [1, 2], {1: 0.25, "last": 0.75}]
+
+
+def tiny_config(layers=3, bins=80):
     return WhisperConfig(
+        num_mel_bins=bins,
         d_model=16,
         encoder_layers=layers,
         decoder_layers=1,
@@ -50,12 +62,6 @@ def whisper(path, **changes):
     return build_encoder(
         encoder_config(family="whisper", source="whisper", level="rms", model=f"{path}", **changes)
     )
-
-
-def at_level(waveform):
-    """-25 dB re full scale, written down again."""
-    rms = waveform.square().mean(1, keepdim=True).sqrt()
-    return waveform / rms * 10 ** (-25 / 20)
 
 
 def voiced(seconds):
@@ -95,25 +101,51 @@ def test_gradient_of_log_mel():
     assert torch.autograd.gradcheck(log_mel, waveform, fast_mode=True)
 
 
-@pytest.mark.parametrize("layer", [0, 2, "last"])
+def directly(library, layer, log_mel):
+    """The states of transformers for a spectrogram."""
+    output = library(log_mel, output_hidden_states=True)
+
+    def state(name):
+        return output.last_hidden_state if name == "last" else output.hidden_states[name]
+
+    return embedding_of(layer, state)
+
+
+@pytest.mark.parametrize("layer", LAYER_FORMS, ids=str)
+@pytest.mark.parametrize("bins", [80, 128])
 @pytest.mark.parametrize("cls", [WhisperModel, WhisperForConditionalGeneration])
-def test_frames_and_gradient_are_those_of_transformers(tmp_path, cls, layer):
-    model = randomised(cls(tiny_config())).eval()
+def test_frames_and_gradient_are_those_of_transformers(tmp_path, cls, bins, layer):
+    model = randomised(cls(tiny_config(bins=bins))).eval()
     model.save_pretrained(tmp_path)
-    library = model.get_encoder()
-    log_mel = LogMel(80)
-
-    def called_directly(waveform):
-        output = library(log_mel(at_level(waveform)), output_hidden_states=True)
-        return output.last_hidden_state if layer == "last" else output.hidden_states[layer]
-
+    library, log_mel = model.get_encoder(), LogMel(bins)
     waveform = noise(2, SAMPLES)
-    expected, expected_gradient = with_gradient(called_directly, waveform)
+    expected, expected_gradient = with_gradient(
+        lambda waveform: directly(library, layer, log_mel(at_rms(waveform))), waveform
+    )
     encoder = whisper(tmp_path, layer=layer)
     frames, gradient = with_gradient(encoded(encoder, [SAMPLES, SAMPLES]), waveform)
-    assert frames.shape == (2, 100, 16)
+    assert frames.shape == (2, 100, 32 if isinstance(layer, list) else 16)
     assert relative_error(frames, expected) < 1e-5
     assert relative_error(gradient, expected_gradient) < 1e-4
+
+
+@pytest.mark.parametrize("layer", LAYER_FORMS, ids=str)
+def test_float64_to_the_last_digits(tmp_path, layer):
+    model = randomised(WhisperModel(tiny_config())).eval()
+    model.save_pretrained(tmp_path)
+    library, log_mel = model.get_encoder().double(), LogMel(80).double()
+    frames = whisper(tmp_path, layer=layer).model.double()
+    waveform, lengths = noise(1, SAMPLES).double(), torch.tensor([SAMPLES])
+    expected = with_gradient(lambda heard: directly(library, layer, log_mel(heard)), waveform)
+    found = with_gradient(lambda heard: frames(heard, lengths), waveform)
+    for value, reference in zip(found, expected, strict=True):
+        assert relative_error(value, reference) < 1e-10
+
+
+@pytest.mark.parametrize(("layer", "kept"), [(0, 0), (2, 2), ([0, 1], 1), ([1, "last"], 3)])
+def test_layers_above_the_highest_are_dropped(tmp_path, layer, kept):
+    WhisperModel(tiny_config()).save_pretrained(tmp_path)
+    assert len(whisper(tmp_path, layer=layer).model.encoder.layers) == kept
 
 
 def test_the_state_after_all_layers_is_before_the_final_norm(tmp_path):
@@ -142,6 +174,10 @@ def test_frames_do_not_depend_on_the_batch(tmp_path):
     assert counts.tolist() == [100, 50, 100, 76]
     for row, alone in enumerate(frames_alone(encoder, noise(4, 32000), lengths)):
         torch.testing.assert_close(frames[row, : counts[row]], alone, rtol=1e-4, atol=1e-5)
+    # It has no mask: padded, its frames would be others.
+    encoder.model.equal_lengths = False
+    with pytest.raises(UserError, match=r"frames depend on its batch: .*declare equal_lengths"):
+        prove(encoder)
 
 
 def test_longer_than_its_positions(tmp_path):
@@ -162,11 +198,90 @@ def test_packaged_tiny_en_is_what_ctranslate2_computes():
     model = ctranslate2.models.Whisper(
         str(packaged_model("whisper-tiny.en")), compute_type="float32", intra_threads=1
     )
-    features = LogMel(80)(at_level(waveform)).numpy()
+    features = LogMel(80)(at_rms(waveform)).numpy()
     encoded_there = model.encode(ctranslate2.StorageView.from_array(features))
     expected = torch.from_numpy(np.array(encoded_there))
     assert relative_error(frames, expected) < 1e-4
     torch.testing.assert_close(frames, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [2, "last", [1, "last"], {3: 0.25, "last": 0.75}], ids=str)
+def test_packaged_tiny_en_is_what_transformers_computes(layer):
+    """Frames and gradient of the real weights, on the window of 30 s that transformers takes."""
+    library, log_mel = from_ctranslate2(packaged_model("whisper-tiny.en")).eval(), LogMel(80)
+    library.requires_grad_(False)
+    waveform = torch.zeros(1, 480_000)
+    waveform[0, : 16000 * 9] = torch.from_numpy(voiced(9))
+    expected, expected_gradient = with_gradient(
+        lambda waveform: directly(library, layer, log_mel(at_rms(waveform))), waveform
+    )
+    encoder = load_encoder("whisper_tiny_en", [f"layer={layer}"])
+    frames, gradient = with_gradient(encoded(encoder, [480_000]), waveform)
+    assert relative_error(frames, expected) < 1e-5
+    assert relative_error(gradient, expected_gradient) < 1e-4
+
+
+class Frontend(FrameModel):
+    """ESPnet's ``WhisperFrontend`` as an encoder, its own name for the layers around it."""
+
+    shortest, equal_lengths = 400, True
+
+    def __init__(self, frontend):
+        super().__init__()
+        self.frontend = frontend
+
+    def frame_lengths(self, lengths):
+        return (lengths // 160 + 1) // 2
+
+    def forward(self, waveform, lengths):
+        return self.frontend(waveform, lengths)[0]
+
+
+@pytest.fixture
+def openai_whisper(monkeypatch):
+    """What ``WhisperFrontend`` needs of OpenAI's package, around a tiny network."""
+    network = torch.nn.Module()
+    network.encoder = torch.nn.Module()
+    network.encoder.conv1 = torch.nn.Conv1d(80, 16, 3, padding=1)
+    network.encoder.conv2 = torch.nn.Conv1d(16, 16, 3, stride=2, padding=1)
+    network.encoder.positional_embedding = torch.randn(1500, 16)
+    network.encoder.blocks = torch.nn.ModuleList([torch.nn.Linear(16, 16)])
+    network.encoder.ln_post = torch.nn.LayerNorm(16)
+    audio = ModuleType("whisper.audio")
+    audio.HOP_LENGTH, audio.N_FFT = 160, 400
+    audio.mel_filters = lambda device, bins: LogMel(bins).filters.T
+    package = ModuleType("whisper")
+    package.audio, package.pad_or_trim = audio, None
+    package.available_models = lambda: ["small"]
+    package.load_model = lambda name, download_root: network
+    monkeypatch.setitem(sys.modules, "whisper", package)
+    monkeypatch.setitem(sys.modules, "whisper.audio", audio)
+
+
+@pytest.mark.slow
+def test_espnet_s_frozen_whisper_frontend_is_refused(openai_whisper):
+    """Frozen, it computes under no_grad."""
+    from espnet2.asr.frontend.whisper import WhisperFrontend
+
+    conf = encoder_config(family="whisper", level="rms", name="frontend")
+    prove(AsrEncoder(conf, Frontend(WhisperFrontend(freeze_weights=False))))
+    with pytest.raises(UserError, match=r"frontend: no gradient reaches the waveform: .*no_grad"):
+        prove(AsrEncoder(conf, Frontend(WhisperFrontend(freeze_weights=True))))
+
+
+def test_a_revision_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    place, commit = tmp_path / "models--lab--tiny", hashlib.sha1(b"v1").hexdigest()
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "v1").write_text(commit)
+    WhisperModel(tiny_config()).save_pretrained(place / "snapshots" / commit)
+    assert whisper("lab/tiny", revision="v1").model.longest == SAMPLES
+    with pytest.raises(UserError, match="lab/tiny: can't be loaded"):
+        whisper("lab/tiny")
+    with pytest.raises(UserError, match="revision 'v1' of what isn't on the hub"):
+        whisper("package:whisper-tiny.en", revision="v1")
 
 
 def test_another_network_and_missing_weights(tmp_path):

@@ -1,4 +1,4 @@
-"""Wav2Vec2, HuBERT and WavLM with a CTC head, read greedily."""
+"""Encoders of transformers with a CTC head, read greedily."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from sepasr.decode.weights import digest, require_files, weights_folder
 from sepasr.errors import UserError
 from sepasr.models import pretrained_config, pretrained_model
 
-FAMILIES = ("hubert", "wav2vec2", "wavlm")
+# Those that mask padding in every layer, if their convolutions have layer norms and no adapter
+# follows them. Others read waveforms of one length together: data2vec has five convolutions over
+# positions and the Wav2Vec2 Conformer one in each layer, which see what lies beyond the mask.
+MASKED = {"hubert", "wav2vec2", "wavlm"}
+FAMILIES = {*MASKED, "data2vec-audio", "wav2vec2-bert", "wav2vec2-conformer"}
 # Nothing of these is used in reading; without them no weights are missing for it.
 UNMASKED = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 
@@ -96,12 +100,13 @@ class CtcDecoder:
     """Greedy CTC: the best unit of every frame, collapsed.
 
     Models with a group norm take statistics over time and were trained without an attention mask:
-    padding would change what they read, so only waveforms of one length share a batch. Those with
-    layer norms are padded and masked.
+    padding would change what they read, so only waveforms of one length share a batch. Those that
+    mask it are padded.
 
     Args:
         folder: a model made by ``save_pretrained``, in float32 or float16, with
             ``preprocessor_config.json`` and its units: ``vocab.json`` or ``spm.model``.
+            Features are made as the former says, waveforms or filterbanks.
         device: that the model runs on.
 
     Raises:
@@ -115,15 +120,17 @@ class CtcDecoder:
         require_files(folder, ("config.json", "preprocessor_config.json"), remedy)
         config = pretrained_config(folder, **UNMASKED)
         if config.model_type not in FAMILIES:
-            what = f"a {config.model_type} model, none of {', '.join(FAMILIES)}"
+            what = f"a {config.model_type} model, none of {', '.join(sorted(FAMILIES))}"
             raise UserError(what, where=folder, remedy="see conf/asr for models of other families")
         cls = transformers.AutoModelForCTC
         self._model = to_device(pretrained_model(cls, folder, config), device)
-        self._extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
+        self._extractor = _extractor(folder)
         if self._extractor.sampling_rate != FS:
             what = f"it hears {self._extractor.sampling_rate} Hz"
             raise UserError(what, where=folder, remedy=f"take a model for {FS} Hz")
-        self._equal_lengths = config.feat_extract_norm == "group"
+        self._equal_lengths = not _is_masked(config)
+        # Filterbanks are filled up to pairs of frames, even for a single waveform.
+        self._mask = not self._equal_lengths or config.model_type == "wav2vec2-bert"
         self._units = self._read_units(folder, config)
         self.identity = {
             "model": digest(folder),
@@ -153,19 +160,40 @@ class CtcDecoder:
     @torch.inference_mode()
     def _paths(self, waveforms: Sequence[np.ndarray]) -> list[list[int]]:
         """The best unit of each valid frame of each waveform."""
-        masked = not self._equal_lengths
         heard = self._extractor(
             list(waveforms),
             sampling_rate=FS,
             padding=True,
-            return_attention_mask=masked,
+            return_attention_mask=self._mask,
             return_tensors="pt",
         ).to(self._model.device)
-        logits = self._model(**heard).logits
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        paths = self._model(**heard).logits.argmax(dim=-1).tolist()
+        if not self._mask:
+            return paths
+        lengths = heard["attention_mask"].sum(-1)
         frames = self._model._get_feat_extract_output_lengths(lengths).tolist()
-        paths = logits.argmax(dim=-1).tolist()
         return [path[:valid] for path, valid in zip(paths, frames, strict=True)]
+
+
+def _is_masked(config: Any) -> bool:
+    """Whether padding that is masked can't change what is read."""
+    return (
+        config.model_type in MASKED
+        and config.feat_extract_norm == "layer"
+        and not getattr(config, "add_adapter", False)
+    )
+
+
+def _extractor(folder: Path) -> Any:
+    """What makes the model's input, as its training had it."""
+    from transformers import AutoFeatureExtractor
+
+    try:
+        return AutoFeatureExtractor.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        cause = next(iter(str(error).splitlines()), type(error).__name__)
+        what = f"preprocessor_config.json is not usable: {cause}"
+        raise UserError(what, where=folder, remedy="take the model's own") from error
 
 
 def build_decoder(config: RecogniserConfig, source: str) -> CtcDecoder:
@@ -174,4 +202,6 @@ def build_decoder(config: RecogniserConfig, source: str) -> CtcDecoder:
     Raises:
         UserError: it can't be had or loaded.
     """
-    return CtcDecoder(weights_folder(config.model, config.package, source), device=config.device)
+    return CtcDecoder(
+        weights_folder(config.model, config.package, source, config.revision), device=config.device
+    )

@@ -174,7 +174,7 @@ def build_decoder(config: RecogniserConfig, source: str) -> WhisperDecoder:
         UserError: it can't be had or loaded.
     """
     return WhisperDecoder(
-        weights_folder(config.model, config.package, source),
+        weights_folder(config.model, config.package, source, config.revision),
         language=config.language,
         beam=config.beam,
         compute_type=config.compute_type,

@@ -96,7 +96,7 @@ def build_decoder(config: RecogniserConfig, source: str) -> TransformersWhisperD
         UserError: it can't be had or loaded.
     """
     return TransformersWhisperDecoder(
-        weights_folder(config.model, config.package, source),
+        weights_folder(config.model, config.package, source, config.revision),
         language=config.language,
         beam=config.beam,
         device=config.device,

@@ -1,0 +1,333 @@
+"""Networks by name: the TD-Conformer, and ESPnet's separators that work on one channel.
+
+Each ESPnet class is imported when it is asked for, from its own module: ``espnet2.tasks.enh``,
+which lists them, takes many seconds. What ESPnet has besides those of :data:`NETWORKS` can't serve:
+
+- ``wpe_beamformer``, ``fasnet``, ``ineube`` want several microphones (with one, iNeuBe's second
+  network has nothing to do).
+- ``dan`` wants the references while it is trained; ``dpcl`` gives no estimates then.
+- ``dpcl_e2e`` iterates until the whole batch has converged, so that a mixture's estimates depend on
+  its neighbours.
+- ``dccrn`` masks the mixture for the first speaker, then masks that estimate for the second one.
+- ``asteroid`` wraps another toolkit, whose pretrained weights are pickles.
+- the extractors of a target speaker want an enrolment.
+
+``uses2`` has weights that model channels, and some do nothing for a single one: on several devices
+at once it trains with ``num_spatial_blocks: 0`` only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sepasr.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sepasr.separator.config import SeparatorConfig
+
+TD_CONFORMER = "td_conformer"
+CONV, STFT, WAVEFORM = FILTERBANKS = ("conv", "stft", "waveform")
+
+# Decided here: by the other settings, or because a mono mixture and its speakers are all there is.
+_RESERVED = (
+    "input_dim",
+    "num_spk",
+    "n_srcs",
+    "predict_noise",
+    "n_imics",
+    "ref_channel",
+    "additional",
+)
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a waveform is cut into frames.
+
+    Attributes:
+        kernel: samples of a frame.
+        stride: samples from one to the next.
+        centred: whether the first frame is centred on the first sample, and what it lacks filled
+            with a reflection of the signal, as an STFT does.
+        least: frames that a network needs, of a centred framing.
+    """
+
+    kernel: int
+    stride: int
+    centred: bool = False
+    least: int = 1
+
+    def __post_init__(self) -> None:
+        if self.centred and (self.kernel % 2 or not 0 < self.stride <= self.kernel // 2):
+            raise UserError(
+                f"an STFT of {self.kernel} samples every {self.stride}",
+                remedy="take an even window, and at most half of it as the hop",
+            )
+
+    def padding(self, samples: int) -> tuple[int, int]:
+        """How many zeros go before and after so many samples.
+
+        They make the frames whole, and let as many windows cover the first and last samples as all
+        others.
+        """
+        frames = -(-max(samples, 1) // self.stride)
+        if self.centred:
+            # One hop more than is needed, so that there is always a zero; and at least a window,
+            # for the reflection.
+            frames = max(frames + 1, self.least - 1)
+            return 0, max(frames * self.stride, self.kernel) - samples
+        return self.kernel - self.stride, (frames - 1) * self.stride + self.kernel - samples
+
+
+@dataclass(frozen=True)
+class Network:
+    """An ESPnet separator.
+
+    Attributes:
+        module: below ``espnet2.enh.separator``.
+        name: of the class.
+        filterbanks: what it can work on.
+        speakers: which argument says how many speakers there are.
+        framing: of a network on waveforms, from the arguments that it is built with.
+        given: further arguments that follow from the configuration.
+        float32: whether it makes complex numbers of what it computes: there are none of bfloat16.
+    """
+
+    module: str
+    name: str
+    filterbanks: tuple[str, ...]
+    speakers: str = "num_spk"
+    framing: Callable[[Mapping[str, Any]], Framing] | None = None
+    given: Callable[[SeparatorConfig], dict[str, Any]] = lambda config: {}
+    float32: bool = False
+
+    @property
+    def cls(self) -> type[nn.Module]:
+        """The class itself.
+
+        Raises:
+            UserError: a package that it imports is missing.
+        """
+        try:
+            with _quiet():
+                module = importlib.import_module(f"espnet2.enh.separator.{self.module}")
+        except ImportError as error:
+            raise UserError(
+                f"ESPnet's {self.name} can't be imported: {error}",
+                remedy="tools/install.sh --extras espnet",
+            ) from None
+        return getattr(module, self.name)
+
+
+def _windowed(arguments: Mapping[str, Any]) -> Framing:
+    # The first version's LSTMs see emb_ks frames at a time, and it doesn't pad to them.
+    least = arguments["emb_ks"]
+    return Framing(arguments["n_fft"], arguments["stride"], centred=True, least=least)
+
+
+def _half_overlapping(arguments: Mapping[str, Any]) -> Framing:
+    kernel = arguments["kernel_size"]
+    if kernel < 2:
+        raise UserError(
+            f"kernel_size {kernel} has no half to move on by", remedy="take an even one"
+        )
+    return Framing(kernel, kernel // 2)
+
+
+_MASKS = (CONV, STFT)
+NETWORKS: dict[str, Network] = {
+    "tcn": Network("tcn_separator", "TCNSeparator", _MASKS),
+    "rnn": Network("rnn_separator", "RNNSeparator", _MASKS),
+    "dprnn": Network("dprnn_separator", "DPRNNSeparator", _MASKS),
+    "dptnet": Network("dptnet_separator", "DPTNetSeparator", _MASKS),
+    "skim": Network("skim_separator", "SkiMSeparator", _MASKS),
+    "conformer": Network("conformer_separator", "ConformerSeparator", _MASKS),
+    "transformer": Network("transformer_separator", "TransformerSeparator", _MASKS),
+    "dc_crn": Network("dc_crn_separator", "DC_CRNSeparator", (STFT,), float32=True),
+    "bsrnn": Network(
+        "bsrnn_separator",
+        "BSRNNSeparator",
+        (STFT,),
+        given=lambda config: {"target_fs": config.fs},
+    ),
+    "tfgridnetv3": Network("tfgridnetv3_separator", "TFGridNetV3", (STFT,), "n_srcs", float32=True),
+    "uses": Network("uses_separator", "USESSeparator", (STFT,), float32=True),
+    "uses2": Network("uses2_separator", "USES2Separator", (STFT,), float32=True),
+    "svoice": Network(
+        "svoice_separator", "SVoiceSeparator", (WAVEFORM,), framing=_half_overlapping
+    ),
+    "tfgridnet": Network(
+        "tfgridnet_separator", "TFGridNet", (WAVEFORM,), "n_srcs", framing=_windowed
+    ),
+    "tfgridnetv2": Network(
+        "tfgridnetv2_separator", "TFGridNetV2", (WAVEFORM,), "n_srcs", framing=_windowed
+    ),
+}
+"""ESPnet's separators, by the names that ESPnet gives them."""
+
+
+def find_network(name: str) -> Network | None:
+    """The ESPnet network of this name; None for the TD-Conformer.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    if name != TD_CONFORMER and name not in NETWORKS:
+        raise UserError(
+            f"unknown network '{name}'", remedy=f"known: {', '.join([TD_CONFORMER, *NETWORKS])}"
+        )
+    return NETWORKS.get(name)
+
+
+def check_filterbank(config: SeparatorConfig) -> None:
+    """Check that there is such a network and filterbank, and that the one works on the other.
+
+    Raises:
+        UserError: it doesn't, with what it works on.
+    """
+    if config.filterbank not in FILTERBANKS:
+        raise UserError(
+            f"unknown filterbank '{config.filterbank}'", remedy=f"known: {', '.join(FILTERBANKS)}"
+        )
+    network = find_network(config.network)
+    kinds = network.filterbanks if network else (CONV,)
+    if config.filterbank not in kinds:
+        raise UserError(
+            f"the network {config.network} can't work on filterbank {config.filterbank}",
+            remedy=f"set filterbank to {' or '.join(kinds)}",
+        )
+
+
+def check_arguments(config: SeparatorConfig) -> None:
+    """Check that the network's class takes these arguments; nothing is built.
+
+    Raises:
+        UserError: it doesn't, with what it takes.
+    """
+    network = find_network(config.network)
+    if network:
+        _bound(network, config)
+    _framing(config)
+
+
+def _bound(network: Network, config: SeparatorConfig) -> inspect.BoundArguments:
+    """The arguments that an ESPnet class is built with, its defaults among them."""
+    given = network.given(config)
+    signature = inspect.signature(network.cls)
+    known = [n for n in signature.parameters if n not in _RESERVED and n not in given]
+    unknown = [name for name in config.arguments if name not in known]
+    if unknown:
+        raise UserError(
+            f"the network {config.network} has no argument '{unknown[0]}' to set",
+            remedy=f"known: {', '.join(known)}",
+        )
+    width = {CONV: config.channels, STFT: config.kernel // 2 + 1, WAVEFORM: 1}[config.filterbank]
+    own = {"input_dim": width, network.speakers: config.num_speakers}
+    try:
+        bound = signature.bind(**own, **given, **config.arguments)
+    except TypeError as error:
+        raise UserError(
+            f"the network {config.network} lacks arguments: {error}",
+            remedy=f"known: {', '.join(known)}",
+        ) from None
+    bound.apply_defaults()
+    return bound
+
+
+def _framing(config: SeparatorConfig) -> Framing:
+    network = find_network(config.network)
+    if network and network.framing:
+        return network.framing(_bound(network, config).arguments)
+    return Framing(config.kernel, config.stride, centred=config.filterbank == STFT)
+
+
+def build(config: SeparatorConfig) -> tuple[Any, Any, Any, Framing]:
+    """Encoder, mask network and decoder with new weights, and how they cut a waveform into frames.
+
+    The three are ESPnet's interfaces: ``encoder(waveform, lengths)``, ``separator(frames,
+    lengths)`` and ``decoder(frames, lengths)``.
+
+    Raises:
+        UserError: ESPnet's class refuses the arguments.
+    """
+    network = find_network(config.network)
+    # In this order, which decides the random numbers that become the weights of each.
+    encoder = _encoder(config)
+    separator = _espnet(network, config) if network else _td_conformer(config)
+    return encoder, separator, _decoder(config), _framing(config)
+
+
+def _td_conformer(config: SeparatorConfig) -> nn.Module:
+    from sepasr.separator.tdconformer import TDConformer
+
+    return TDConformer(
+        config.channels,
+        config.num_speakers,
+        config.width,
+        config.hidden,
+        config.heads,
+        config.layers,
+        config.depthwise_kernel,
+        config.subsamplings,
+        config.dropout,
+        config.attention_dropout,
+    )
+
+
+def _espnet(network: Network, config: SeparatorConfig) -> nn.Module:
+    bound = _bound(network, config)
+    try:
+        return network.cls(*bound.args, **bound.kwargs)
+    except Exception as error:  # each class refuses arguments in its own way
+        cause = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UserError(
+            f"ESPnet's {network.name} can't be built: {cause}", remedy="see its docstring"
+        ) from error
+
+
+def _encoder(config: SeparatorConfig) -> nn.Module:
+    if config.filterbank == CONV:
+        from espnet2.enh.encoder.conv_encoder import ConvEncoder
+
+        return ConvEncoder(config.channels, config.kernel, config.stride)
+    if config.filterbank == WAVEFORM:
+        from espnet2.enh.encoder.null_encoder import NullEncoder
+
+        return NullEncoder()
+    with _quiet():
+        from espnet2.enh.encoder.stft_encoder import STFTEncoder
+    return STFTEncoder(**_window(config))
+
+
+def _decoder(config: SeparatorConfig) -> nn.Module:
+    if config.filterbank == CONV:
+        from espnet2.enh.decoder.conv_decoder import ConvDecoder
+
+        return ConvDecoder(config.channels, config.kernel, config.stride)
+    if config.filterbank == WAVEFORM:
+        from espnet2.enh.decoder.null_decoder import NullDecoder
+
+        return NullDecoder()
+    with _quiet():
+        from espnet2.enh.decoder.stft_decoder import STFTDecoder
+    return STFTDecoder(**_window(config))
+
+
+def _window(config: SeparatorConfig) -> dict[str, int]:
+    return {"n_fft": config.kernel, "hop_length": config.stride, "default_fs": config.fs}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Importing ESPnet's modules warns of how they name torch's autocast."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
