@@ -44,6 +44,24 @@ def add_speech_arguments(parser: argparse.ArgumentParser) -> None:
     speech.add_argument("--mixtures", type=Path, help="data directory of fixed mixtures")
 
 
+def add_encoder_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the encoders of the loss; see :func:`encoder_files`."""
+    parser.add_argument(
+        "--encoder",
+        type=Path,
+        nargs="*",
+        action="append",
+        default=[],
+        help="YAML of the loss's encoder; a later file is laid over the earlier ones. Given more "
+        "than once, it names an encoder each time, and their distances are added",
+    )
+
+
+def encoder_files(options: argparse.Namespace) -> list[list[Path]]:
+    """For each encoder of the loss the files that describe it."""
+    return [files for files in options.encoder if files]
+
+
 def material(options: argparse.Namespace) -> Sources | Path:
     """What the options say is to be trained on.
 
@@ -78,13 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="laid over the YAML of a new separator: num_speakers=3 fs=8000 ...",
     )
-    parser.add_argument(
-        "--encoder",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="YAML of the loss's encoder; a later file is laid over the earlier ones",
-    )
+    add_encoder_argument(parser)
 
 
 def needs(options: argparse.Namespace) -> list[str]:
@@ -92,7 +104,8 @@ def needs(options: argparse.Namespace) -> list[str]:
     from sepasr.bin.plan import size
     from sepasr.config import load_config
     from sepasr.separator.model import CONFIG, SeparatorConfig, read_description
-    from sepasr.train.footprint import footprint
+    from sepasr.separator.networks import TD_CONFORMER
+    from sepasr.train.footprint import CHECKPOINT_BYTES_PER_PARAMETER, count_parameters, footprint
     from sepasr.train.recipe import TrainConfig
 
     config = load_config(TrainConfig, options.config, options.overrides)
@@ -106,6 +119,14 @@ def needs(options: argparse.Namespace) -> list[str]:
         shape, _ = read_description(options.init)
     else:
         return lines
+    if shape.network != TD_CONFORMER:
+        parameters = count_parameters(shape)
+        return [
+            *lines,
+            f"parameters: {parameters:,}",
+            f"memory and operations: not estimated for the network {shape.network}",
+            f"disk: {size(CHECKPOINT_BYTES_PER_PARAMETER * parameters)} for a checkpoint",
+        ]
     samples = round(config.mixing.segment_s * shape.fs)
     fused, unfused = (
         footprint(
@@ -120,7 +141,7 @@ def needs(options: argparse.Namespace) -> list[str]:
     memory = f"memory of each process: about {size(fused.memory)} in float32"
     if unfused.memory > fused.memory:
         memory += f" on a GPU, {size(unfused.memory)} on a CPU"
-    if options.encoder:
+    if encoder_files(options):
         memory += ", and the encoder of the loss"
     operations = fused.flops / fit.batch * mixtures
     return [
@@ -142,7 +163,7 @@ def run(options: argparse.Namespace) -> None:
         separator_files=options.separator,
         separator_overrides=options.separator_set,
         init=options.init,
-        encoder_files=options.encoder,
+        encoder_files=encoder_files(options),
         material=material(options),
         valid=options.valid,
         out=options.out,

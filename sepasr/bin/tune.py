@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sepasr.bin.train import add_common_arguments, add_speech_arguments, material
+from sepasr.bin.train import (
+    add_common_arguments,
+    add_encoder_argument,
+    add_speech_arguments,
+    encoder_files,
+    material,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser)
     add_speech_arguments(parser)
     parser.add_argument("--init", type=Path, required=True, help="separator to start from")
-    parser.add_argument("--encoder", type=Path, nargs="*", default=[], help="YAML of the encoder")
+    add_encoder_argument(parser)
     parser.add_argument("--lr", type=float, nargs="+", required=True, help="learning rates to try")
     parser.add_argument("--steps", type=int, nargs="+", required=True, help="steps to try")
     parser.add_argument(
@@ -55,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
             ],
             separator_files=None,
             init=options.init,
-            encoder_files=options.encoder,
+            encoder_files=encoder_files(options),
             material=material(options),
             valid=options.valid,
             out=out,

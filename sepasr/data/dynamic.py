@@ -32,6 +32,9 @@ class MixingConfig:
         snr_db: level of the loudest reverberant source over the noise.
         speed_percent: speed of each source; tempo and pitch move together.
         reference: ``anechoic`` or ``reverb``: what the references are.
+        utterances: what each speaker says, one utterance after another. With several, items are
+            those of :class:`sepasr.data.long.LongMixtures`.
+        pause_s: silence of a speaker before each of several utterances, in seconds.
         same_gender: share of the mixtures whose speakers are all of one gender, women or men alike;
             None draws speakers without regard to it.
     """
@@ -43,25 +46,32 @@ class MixingConfig:
     speed_percent: tuple[int, int] = (95, 105)
     reference: str = "anechoic"
     same_gender: float | None = None
+    utterances: int = 1
+    pause_s: tuple[float, float] = (0.0, 1.5)
 
     def __post_init__(self) -> None:
         if self.segment_s <= 0:
             raise UserError(f"mixing.segment_s is {self.segment_s}, not above 0")
-        for name in ("gain_db", "snr_db", "speed_percent"):
+        if self.utterances < 1:
+            raise UserError(f"mixing.utterances is {self.utterances}, less than 1")
+        lowest = {"speed_percent": 1.0, "pause_s": 0.0}
+        for name in ("gain_db", "snr_db", "speed_percent", "pause_s"):
             low, high = getattr(self, name)
-            if low > high or (name == "speed_percent" and low < 1):
+            if low > high or low < lowest.get(name, low):
                 raise UserError(f"mixing.{name} [{low}, {high}] is no range")
 
 
-def _from_db(level: float) -> np.float32:
+def from_db(level: float) -> np.float32:
+    """A level in dB as a factor on amplitudes."""
     return np.float32(10 ** (level / 20))
 
 
-def _power(signal: np.ndarray) -> float:
+def power(signal: np.ndarray) -> float:
+    """Mean square."""
     return float(np.mean(np.square(signal, dtype=np.float64)))
 
 
-def _draw_noise(noise: NoiseDir, samples: int, fs: int, rng: np.random.Generator) -> np.ndarray:
+def draw_noise(noise: NoiseDir, samples: int, fs: int, rng: np.random.Generator) -> np.ndarray:
     """A random excerpt of (samples,); a file that is too short is repeated."""
     drawn = noise.noises[int(rng.integers(len(noise.noises)))]
     spare = max(int(drawn.duration_s * fs) - samples, 0)
@@ -69,12 +79,12 @@ def _draw_noise(noise: NoiseDir, samples: int, fs: int, rng: np.random.Generator
     return np.resize(read_mono(drawn.path, fs, start=start, stop=start + samples), samples)
 
 
-def _scaled_noise(noise: np.ndarray, speech_power: float, snr_db: float) -> np.ndarray:
+def scaled_noise(noise: np.ndarray, speech_power: float, snr_db: float) -> np.ndarray:
     """Noise at ``snr_db`` below speech; silence stays silence."""
-    power = _power(noise)
-    if power == 0 or speech_power == 0:
+    noise_power = power(noise)
+    if noise_power == 0 or speech_power == 0:
         return noise
-    return noise * np.float32(np.sqrt(speech_power / power) * 10 ** (-snr_db / 20))
+    return noise * np.float32(np.sqrt(speech_power / noise_power) * 10 ** (-snr_db / 20))
 
 
 def place_in_pass(index: int, count: int, seed: int) -> int:
@@ -83,13 +93,14 @@ def place_in_pass(index: int, count: int, seed: int) -> int:
     return int(np.random.default_rng([seed, number, 0]).permutation(count)[position])
 
 
-def _read_source(
+def read_source(
     utterance: Utterance,
     fs: int,
     target: int,
     speed_percent: tuple[int, int],
     rng: np.random.Generator,
 ) -> np.ndarray:
+    """An utterance of ``fs`` Hz at a random speed, (samples,) at ``target`` Hz."""
     low, high = speed_percent
     waveform = read_mono(utterance.path, fs)
     percent = int(rng.integers(low, high + 1))
@@ -98,10 +109,18 @@ def _read_source(
 
 @dataclass(frozen=True)
 class MixtureItem:
-    """A training mixture (samples,) and its references (speakers, samples), float32."""
+    """A training mixture (samples,) and its references (speakers, samples), float32.
+
+    Attributes:
+        mixture, references: as above.
+        utterances: where a speaker says several things, each for itself, (utterances, samples).
+        spans: first sample of each, and the one after its last, (utterances, 2).
+    """
 
     mixture: np.ndarray
     references: np.ndarray
+    utterances: np.ndarray | None = None
+    spans: np.ndarray | None = None
 
 
 class DynamicMixtures(Dataset):
@@ -159,24 +178,24 @@ class DynamicMixtures(Dataset):
     def __getitem__(self, index: int) -> MixtureItem:
         rng = np.random.default_rng([self.seed, index])
         config = self.config
-        responses = self._draw_responses(rng)
+        responses = self.draw_responses(rng)
         images, references = [], []
-        for speaker, response in zip(self._draw_speakers(rng), responses, strict=True):
+        for speaker, response in zip(self.draw_speakers(rng), responses, strict=True):
             choices = self.by_speaker[speaker]
             utterance = choices[int(rng.integers(len(choices)))]
-            dry = _read_source(utterance, self.speech_fs, self.fs, config.speed_percent, rng)
-            dry = self._place(dry, rng) * _from_db(rng.uniform(*config.gain_db))
-            image, reference = self._hear(dry, response)
+            dry = read_source(utterance, self.speech_fs, self.fs, config.speed_percent, rng)
+            dry = self._place(dry, rng) * from_db(rng.uniform(*config.gain_db))
+            image, reference = self.hear(dry, response)
             images.append(image)
             references.append(reference)
         mixture = np.sum(images, axis=0)
         if self.noise is not None:
-            noise = _draw_noise(self.noise, self.samples, self.fs, rng)
-            loudest = max(_power(image) for image in images)
-            mixture = mixture + _scaled_noise(noise, loudest, rng.uniform(*config.snr_db))
+            noise = draw_noise(self.noise, self.samples, self.fs, rng)
+            loudest = max(power(image) for image in images)
+            mixture = mixture + scaled_noise(noise, loudest, rng.uniform(*config.snr_db))
         return MixtureItem(mixture.astype(np.float32), np.stack(references).astype(np.float32))
 
-    def _draw_responses(
+    def draw_responses(
         self, rng: np.random.Generator
     ) -> list[tuple[np.ndarray, np.ndarray]] | list[None]:
         """Reverberant and anechoic response (taps,) of a position for each speaker, in one room."""
@@ -194,7 +213,7 @@ class DynamicMixtures(Dataset):
         positions = rng.choice(reverb.shape[1], count, replace=False)
         return [(reverb[:, position], anechoic[:, position]) for position in positions]
 
-    def _hear(
+    def hear(
         self, dry: np.ndarray, response: tuple[np.ndarray, np.ndarray] | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """What the microphone hears of a source, and the reference; (samples,) like ``dry``."""
@@ -206,7 +225,7 @@ class DynamicMixtures(Dataset):
             return image, image
         return image, fftconvolve(dry, anechoic)[: len(dry)]
 
-    def _draw_speakers(self, rng: np.random.Generator) -> list[str]:
+    def draw_speakers(self, rng: np.random.Generator) -> list[str]:
         """Different speakers, none marked as too similar to another (``spk2similar``).
 
         A speaker is drawn as often as there are utterances of theirs.
@@ -305,7 +324,7 @@ class DynamicUtterances(Dataset):
     def __getitem__(self, index: int) -> UtteranceItem:
         rng = np.random.default_rng([self.seed, index])
         utterance = self.utterance(index)
-        speech = _read_source(utterance, self.speech_fs, self.fs, self.speed_percent, rng)
+        speech = read_source(utterance, self.speech_fs, self.fs, self.speed_percent, rng)
         spoken = len(speech)
         speech = np.pad(speech, [round(seconds * self.fs) for seconds in self.silence(index)])
         if self.rooms is not None and rng.random() < self.room_share:
@@ -314,7 +333,7 @@ class DynamicUtterances(Dataset):
             response = reverb[:, int(rng.integers(reverb.shape[1]))]
             speech = fftconvolve(speech, response)[: len(speech)]
         if self.noise is not None and rng.random() < self.noise_share:
-            noise = _draw_noise(self.noise, len(speech), self.fs, rng)
-            power = _power(speech) * len(speech) / spoken
-            speech = speech + _scaled_noise(noise, power, rng.uniform(*self.snr_db))
+            noise = draw_noise(self.noise, len(speech), self.fs, rng)
+            spoken_power = power(speech) * len(speech) / spoken
+            speech = speech + scaled_noise(noise, spoken_power, rng.uniform(*self.snr_db))
         return UtteranceItem(speech.astype(np.float32), utterance.text)

@@ -191,7 +191,7 @@ def train_ctc(
     if init is not None:
         load_weights(model, init)
         inputs["init"] = sha256(init / WEIGHTS)
-    claim(out, inputs, overwrite=overwrite)
+    claim(out, inputs, overwrite=overwrite, defaults=asdict(CtcConfig()))
     pieces = out / PIECES
     if not pieces.is_file():
         if init is not None:

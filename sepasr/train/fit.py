@@ -5,73 +5,22 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
-import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.callbacks.progress import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import LAST, Checkpoints, steps_done
-from sepasr.train.schedule import LatePlateau, OptimizerConfig, lr_factor
+from sepasr.train.module import FitConfig, TrainingModule
 
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How long and on what to train.
-
-    Attributes:
-        steps: optimiser steps in all.
-        batch: items of one forward pass on one device.
-        accumulation: forward passes per optimiser step.
-        precision: as Lightning names it (``32-true``, ``bf16-mixed``, ...); losses are float32.
-        seed: of the weights, the dropout and the data.
-        workers: processes that prepare data.
-        valid_every: steps between validations.
-        save_every: steps between checkpoints to resume from.
-        snapshots: steps at which the model is exported besides the last one.
-        devices: processes on each machine, each with a GPU of its own or, on ``cpu``, without.
-        num_nodes: machines.
-        accelerator: ``auto``, ``cpu``, ``gpu``, ``mps``.
-        strategy: as Lightning names it; ``auto`` is ``ddp`` where there are several devices.
-        optimizer: see :class:`OptimizerConfig`.
-    """
-
-    steps: int = 1000
-    batch: int = 4
-    accumulation: int = 1
-    precision: str = "32-true"
-    seed: int = 0
-    workers: int = 1
-    valid_every: int = 500
-    save_every: int = 200
-    snapshots: list[int] = field(default_factory=list)
-    devices: int = 1
-    num_nodes: int = 1
-    accelerator: str = "auto"
-    strategy: str = "auto"
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-
-    def __post_init__(self) -> None:
-        at_least_one = ("steps", "batch", "accumulation", "valid_every", "save_every")
-        for name in (*at_least_one, "devices", "num_nodes"):
-            if getattr(self, name) < 1:
-                raise UserError(f"fit.{name} is {getattr(self, name)}, less than 1")
-        if any(kind in self.strategy for kind in ("spawn", "fork", "notebook")):
-            raise UserError(
-                f"fit.strategy {self.strategy} trains in processes that leave nothing behind",
-                remedy="use ddp",
-            )
+__all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "fit", "share_of"]
 
 
 class EndlessBatches(Sampler[list[int]]):
@@ -92,58 +41,6 @@ class EndlessBatches(Sampler[list[int]]):
             number += self.world
 
 
-class TrainingModule(lightning.LightningModule):
-    """What :func:`fit` trains: a Lightning module that can export itself.
-
-    A subclass gives ``training_step``, ``validation_step`` (logging ``valid/loss``) and
-    :meth:`export`.
-    """
-
-    def __init__(self, config: FitConfig) -> None:
-        super().__init__()
-        self.fit_config = config
-        self.batches_done = 0
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed what this batch draws (dropout), so that it is the same after an interruption."""
-        number = self.batches_done * self.trainer.world_size + self.trainer.global_rank
-        torch.manual_seed(
-            np.random.SeedSequence([self.fit_config.seed, number]).generate_state(1)[0]
-        )
-        self.batches_done += 1
-
-    def export(self, directory: Path) -> None:
-        """Write the trained model, without what only training needs."""
-        raise NotImplementedError
-
-    def configure_optimizers(self) -> Any:
-        """Adam or AdamW over what is trainable, and the schedule."""
-        config = self.fit_config.optimizer
-        trainable = [p for p in self.parameters() if p.requires_grad]
-        optimizer: Optimizer = (
-            AdamW(trainable, config.lr, weight_decay=config.weight_decay)
-            if config.weight_decay
-            else Adam(trainable, config.lr)
-        )
-        if config.schedule == "plateau":
-            plateau = LatePlateau(optimizer, config.patience, self._may_decay)
-            return {
-                "optimizer": optimizer,
-                "lr_scheduler": {
-                    "scheduler": plateau,
-                    "monitor": "valid/loss",
-                    "interval": "step",
-                    # Counted in batches.
-                    "frequency": self.fit_config.valid_every * self.fit_config.accumulation,
-                },
-            }
-        schedule = LambdaLR(optimizer, lr_factor(config, self.fit_config.steps))
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
-
-    def _may_decay(self) -> bool:
-        return self.global_step >= self.fit_config.optimizer.plateau_after
-
-
 class Snapshots(Callback):
     """Exports the model at chosen steps and at the last one."""
 
@@ -160,7 +57,8 @@ class Snapshots(Callback):
             and (trainer.fit_loop.batch_idx + 1) % (self.config.accumulation) == 0
         )
         if due and trainer.is_global_zero:
-            module.export(self.out / f"step{step}")  # type: ignore[operator]
+            assert isinstance(module, TrainingModule)
+            module.export_trained(self.out / f"step{step}")
 
 
 def share_of(loader: DataLoader, rank: int, world: int) -> DataLoader:
@@ -258,7 +156,7 @@ def fit(
         raise UserError(f"Lightning refuses the settings: {error}", remedy=remedy) from None
     rank, world = trainer.global_rank, trainer.world_size
     valid = share_of(valid, rank, world)
-    module.batches_done = done * config.accumulation
+    module.begin(done * config.accumulation)
     batches = EndlessBatches(config.batch, module.batches_done, rank, world)
     loader = DataLoader(
         dataset,
@@ -281,4 +179,4 @@ def fit(
         raise KeyboardInterrupt
     trainer.save_checkpoint(out / LAST)
     if trainer.is_global_zero:
-        module.export(out / "final")
+        module.export_trained(out / "final")

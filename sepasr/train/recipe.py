@@ -14,32 +14,28 @@ from sepasr.config import load_config
 from sepasr.data.datadir import MixtureDir, NoiseDir, RoomDir, UtteranceDir, fingerprint
 from sepasr.data.dynamic import DynamicMixtures, MixingConfig
 from sepasr.data.fixed import FixedMixtures
+from sepasr.data.long import LongMixtures
 from sepasr.encoder.base import AsrEncoder, load_encoder
 from sepasr.errors import UserError
 from sepasr.files import sha256
-from sepasr.loss.embedding import EmbeddingLoss
-from sepasr.loss.loss import SeparationLoss
-from sepasr.loss.signal import SignalLoss
+from sepasr.separator.config import SEVERAL
 from sepasr.separator.model import WEIGHTS, Provenance, Separator, SeparatorConfig
+from sepasr.separator.networks import TD_CONFORMER
 from sepasr.train.fit import FitConfig, fit
+from sepasr.train.layers import layer_depths
+from sepasr.train.objective import (
+    GRAPH_PIT,
+    TRUE,
+    LossConfig,
+    build_loss,
+    build_teacher,
+    weigh_alike,
+)
+from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.separation import SeparationModule, WholeMixtures, collate
 from sepasr.train.workdir import claim
 
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Which loss.
-
-    Attributes:
-        kind: ``signal`` (negative SI-SDR under PIT); ``guided`` (embedding distance under the
-            permutation of SI-SDR); ``embedding_pit`` (embedding distance under its own).
-        threshold_db: items under this loss are left out, for ``signal``; null keeps all.
-        signal_weight: weight of negative SI-SDR, in dB, added to an embedding distance.
-    """
-
-    kind: str = "signal"
-    threshold_db: float | None = None
-    signal_weight: float = 0.0
+_ADAM = OptimizerConfig()
 
 
 @dataclass(frozen=True)
@@ -136,44 +132,32 @@ def load_mixtures(path: Path, config: MixingConfig, fs: int) -> MixtureDir:
     return directory
 
 
-def build_loss(config: LossConfig, encoder: AsrEncoder | None, fs: int) -> SeparationLoss:
-    """The loss that a configuration names, for signals of ``fs`` Hz.
-
-    Raises:
-        UserError: an unknown kind, or an encoder missing or given where none is used.
-    """
-    if config.kind not in ("signal", "guided", "embedding_pit"):
-        raise UserError(
-            f"unknown loss '{config.kind}'", remedy="loss.kind is signal, guided or embedding_pit"
-        )
-    if config.kind == "signal":
-        if encoder is not None:
-            raise UserError(
-                f"the signal loss uses no encoder, but '{encoder.name}' is given",
-                remedy="leave --encoder out, or set loss.kind=guided",
-            )
-        return SignalLoss()
-    if encoder is None:
-        raise UserError(f"loss '{config.kind}' needs an encoder", remedy="give --encoder")
-    return EmbeddingLoss(
-        encoder, fs, guided=config.kind == "guided", signal_weight=config.signal_weight
-    )
-
-
 def describe(
-    config: TrainConfig, encoder: AsrEncoder | None, material: Sources | Path
+    config: TrainConfig, encoders: Sequence[AsrEncoder], material: Sources | Path
 ) -> dict[str, Any]:
-    """What a separator remembers of a training."""
+    """What a separator remembers of a training: of what is off by itself, only what is on."""
     fit = config.fit
-    return {
+    identity = {
+        name: SEVERAL.join(getattr(encoder, name) for encoder in encoders)
+        for name in ("name", "family", "weights")
+    }
+    description: dict[str, Any] = {
         "loss": config.loss.kind,
-        "encoder": encoder and {a: getattr(encoder, a) for a in ("name", "family", "weights")},
+        "encoder": identity if encoders else None,
         "seed": fit.seed,
         "lr": fit.optimizer.lr,
         "batch": fit.batch * fit.accumulation * fit.devices * fit.num_nodes,
         "segment_s": config.mixing.segment_s,
         "dynamic_mixing": isinstance(material, Sources),
     }
+    if config.mixing.utterances > 1:
+        description["utterances"] = config.mixing.utterances
+    if settings := config.loss.settings():
+        description["loss_settings"] = settings
+    rate = {n: v for n, v in asdict(fit.optimizer).items() if v != getattr(_ADAM, n) and n != "lr"}
+    if rate:
+        description["optimizer"] = rate
+    return description | {n: v for n in ("average", "stay") if (v := getattr(fit, n))}
 
 
 def starting_point(
@@ -211,6 +195,41 @@ def starting_point(
     return separator
 
 
+def checkpoint_activations(separator: Separator, on: bool) -> None:
+    """Choose whether layers are computed again for their gradients.
+
+    Raises:
+        UserError: it is wanted of a network that can't.
+    """
+    network = separator.config.network
+    if network == TD_CONFORMER:
+        separator.separator.checkpoint_activations = on
+    elif on:
+        raise UserError(
+            f"the network {network} can't compute its activations again",
+            remedy=f"set checkpoint_activations=false, or train a {TD_CONFORMER}",
+        )
+
+
+def check_utterances(config: TrainConfig, material: Sources | Path) -> None:
+    """Refuse what needs, or leaves, utterances that there are not.
+
+    Raises:
+        UserError: several utterances of fixed mixtures; or Graph-PIT without several, or without
+            true references.
+    """
+    if config.mixing.utterances > 1 and not isinstance(material, Sources):
+        raise UserError("mixing.utterances is for mixing", remedy="give --utterances")
+    if config.loss.kind == GRAPH_PIT:
+        if config.mixing.utterances == 1:
+            raise UserError(
+                "graph_pit assigns several utterances per speaker, mixing.utterances is 1",
+                remedy="set mixing.utterances and mixing.segment_s higher, or loss.kind=guided",
+            )
+        if config.loss.references != TRUE:
+            raise UserError("graph_pit needs true references", remedy="set loss.references=true")
+
+
 def train_separator(
     *,
     config_files: Sequence[Path],
@@ -218,7 +237,7 @@ def train_separator(
     separator_files: Sequence[Path] | None,
     separator_overrides: Sequence[str] = (),
     init: Path | None,
-    encoder_files: Sequence[Path],
+    encoder_files: Sequence[Sequence[Path]],
     material: Sources | Path,
     valid: Path,
     out: Path,
@@ -232,7 +251,8 @@ def train_separator(
         separator_files: YAML of :class:`SeparatorConfig`, for a new separator.
         separator_overrides: ``name=value`` of a new separator.
         init: directory of a separator to start from.
-        encoder_files: YAML of the loss's encoder, the base first; none for the signal loss.
+        encoder_files: for each encoder of the loss its YAML, the base first; none for a loss
+            without.
         material: what to mix at every step, or the directory of fixed mixtures.
         valid: mixtures to validate on.
         out: checkpoints, logs and ``final/``, the trained separator.
@@ -242,32 +262,45 @@ def train_separator(
         UserError: anything that does not fit, before the first step.
     """
     config = load_config(TrainConfig, config_files, overrides)
-    encoder = load_encoder(encoder_files[0], deltas=encoder_files[1:]) if encoder_files else None
+    encoders = [load_encoder(base, deltas=deltas) for base, *deltas in encoder_files]
     torch.manual_seed(config.fit.seed)
     separator = starting_point(config.mixing, separator_files, separator_overrides, init)
-    loss = build_loss(config.loss, encoder, separator.fs)
-    separator.separator.checkpoint_activations = config.checkpoint_activations
-    dataset: DynamicMixtures | FixedMixtures
+    loss = build_loss(config.loss, encoders, separator.fs)
+    check_utterances(config, material)
+    teacher = build_teacher(config.loss, separator, config.fit.batch)
+    checkpoint_activations(separator, config.checkpoint_activations)
+    dataset: DynamicMixtures | LongMixtures | FixedMixtures
     data: Mapping[str, str | None]
     if isinstance(material, Sources):
         directories = material.load(separator.fs)
         dataset = DynamicMixtures(*directories, config.mixing, config.fit.seed, separator.fs)
+        if config.mixing.utterances > 1:
+            dataset = LongMixtures(dataset)
         data = fingerprints(*directories)
     else:
         fixed = load_mixtures(material, config.mixing, separator.fs)
         dataset = FixedMixtures(fixed, config.mixing.segment_s, config.fit.seed)
         data = {"mixtures": fingerprint(fixed)}
     mixtures = load_mixtures(valid, config.mixing, separator.fs)
-    description = describe(config, encoder, material)
-    module = SeparationModule(separator, loss, config.fit, config.loss.threshold_db, description)
+    described = [asdict(encoder.conf) for encoder in encoders]
     inputs = {
         **asdict(config),
-        "encoder": encoder and asdict(encoder.conf),
+        "encoder": described[0] if len(described) == 1 else described or None,
         "init": init and sha256(init / WEIGHTS),
-        "separator": asdict(separator.config),
+        "separator": separator.config.settings(),
         "data": data,
     }
     del inputs["checkpoint_activations"]  # it decides nothing
-    claim(out, inputs, overwrite=overwrite)
+    if config.fit.optimizer.layer_decay != 1:
+        layer_depths(separator)
+    claim(out, inputs, overwrite=overwrite, defaults=asdict(TrainConfig()))
+    description = describe(config, encoders, material)
+    if scales := weigh_alike(loss, separator, dataset, collate, config.fit.batch):
+        description["encoder_scales"] = dict(scales)
+    threshold_db = config.loss.threshold_db
+    graph = config.loss.kind == GRAPH_PIT
+    module = SeparationModule(
+        separator, loss, config.fit, threshold_db, description, teacher, graph=graph
+    )
     whole = DataLoader(WholeMixtures(mixtures), batch_size=1, collate_fn=collate)
     fit(module, dataset, collate, whole, out)

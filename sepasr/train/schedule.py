@@ -29,6 +29,8 @@ class OptimizerConfig:
         patience: for ``plateau``, in validations.
         plateau_after: for ``plateau``, in steps.
         gradient_norm: gradients are clipped to this norm.
+        layer_decay: the rate of a layer is ``lr`` times this to the power of its depth, counted
+            from the output (as Bao et al. fine-tune BEiT, arXiv 2106.08254); 1 is one rate for all.
     """
 
     lr: float = 5e-5
@@ -40,10 +42,15 @@ class OptimizerConfig:
     patience: int = 3
     plateau_after: int = 0
     gradient_norm: float = 5.0
+    layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise UserError(f"fit.optimizer.lr is {self.lr}, not above 0")
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(
+                f"fit.optimizer.layer_decay is {self.layer_decay}, not above 0 and up to 1"
+            )
 
 
 class LatePlateau(ReduceLROnPlateau):

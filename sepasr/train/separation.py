@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,34 +18,50 @@ from torch.utils.data import Dataset
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.dynamic import MixtureItem
-from sepasr.loss.loss import SeparationLoss, items_above
+from sepasr.loss.graph_pit import coloured
+from sepasr.loss.loss import Moment, SeparationLoss, items_above
 from sepasr.loss.si_sdr import si_sdr
 from sepasr.loss.signal import SignalLoss
+from sepasr.separator.config import IN_CHECKPOINT
 from sepasr.separator.model import Provenance, Separator
 from sepasr.train.fit import FitConfig, TrainingModule
+from sepasr.train.layers import layer_depths
 from sepasr.train.sums import Sums
+from sepasr.train.teacher import TEACHER, Teacher
+
+_LOSS, _TEACHER = 1, 2
+"""For what a batch's seeds are, besides dropout."""
 
 
 @dataclass(frozen=True)
 class MixtureBatch:
-    """Mixtures (batch, samples) and references (batch, speakers, samples), all equally long."""
+    """Mixtures (batch, samples) and references (batch, speakers, samples), all equally long.
+
+    Attributes:
+        mixture, references: as above.
+        utterances: (batch, utterances, samples), where a speaker says several things.
+        spans: where each of them is, (batch, utterances, 2).
+    """
 
     mixture: Tensor
     references: Tensor
+    utterances: Tensor | None = None
+    spans: Tensor | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> MixtureBatch:
         """Move to a device."""
-        return MixtureBatch(
-            self.mixture.to(device, non_blocking=non_blocking),
-            self.references.to(device, non_blocking=non_blocking),
-        )
+        tensors = (self.mixture, self.references, self.utterances, self.spans)
+        moved = [t if t is None else t.to(device, non_blocking=non_blocking) for t in tensors]
+        return MixtureBatch(*moved)  # type: ignore[arg-type]
 
 
 def collate(items: list[MixtureItem]) -> MixtureBatch:
-    """Stack items of equal length."""
+    """Stack items of equal length, and of equally many utterances."""
+    names = ["mixture", "references"]
+    if items[0].utterances is not None:
+        names += ["utterances", "spans"]
     return MixtureBatch(
-        torch.from_numpy(np.stack([item.mixture for item in items])),
-        torch.from_numpy(np.stack([item.references for item in items])),
+        *(torch.from_numpy(np.stack([getattr(item, name) for item in items])) for name in names)
     )
 
 
@@ -73,6 +90,9 @@ class SeparationModule(TrainingModule):
         threshold_db: items whose loss is below are left out of the mean, which is taken over the
             items of a step on all devices and in all accumulated batches; None keeps all.
         description: what the exported separator shall say of this training.
+        teacher: gives what stands in for the references; None where they are known.
+        graph: whether references are made of the utterances that are best assigned to each channel
+            (:func:`sepasr.loss.graph_pit.coloured`), instead of each speaker's own.
     """
 
     def __init__(
@@ -82,6 +102,9 @@ class SeparationModule(TrainingModule):
         config: FitConfig,
         threshold_db: float | None = None,
         description: Mapping[str, Any] = MappingProxyType({}),
+        teacher: Teacher | None = None,
+        *,
+        graph: bool = False,
     ) -> None:
         super().__init__(config)
         self.separator = separator
@@ -90,19 +113,36 @@ class SeparationModule(TrainingModule):
         self.loss = loss
         self.threshold_db = threshold_db
         self.description = description
+        self.teacher, self.graph = teacher, graph
         self.signal_loss = SignalLoss()
         self._step, self._validation = Sums(), Sums()
 
     def on_fit_start(self) -> None:
-        """Move the loss, which Lightning does not know of, to the device."""
+        """Move what Lightning does not know of to the device."""
         self.loss.to(self.device)
+        if self.teacher is not None:
+            self.teacher.to(self.device)
 
     def training_step(self, batch: MixtureBatch, _: int) -> Tensor:
         """The mean loss of a batch, an item that is left out counting as 0."""
-        result = self.loss(self.separator(batch.mixture), batch.references)
+        mixture, references, parts = batch.mixture, batch.references, {}
+        if self.teacher is not None:
+            lesson = self.teacher.lesson(mixture, references, self.seed_of_batch(_TEACHER))
+            mixture, references = lesson.mixture, lesson.targets
+            parts["teacher_si_sdr"] = lesson.si_sdr
+        estimates = self.separator(mixture)
+        if self.graph:
+            assert batch.utterances is not None
+            assert batch.spans is not None
+            references = coloured(estimates, batch.utterances, batch.spans)
+        self.loss.begin(Moment(self.global_step, self.seed_of_batch(_LOSS)))
+        result = self.loss(estimates, references)
+        if self.teacher is not None and not self.teacher.mixes:
+            true = self.signal_loss(estimates.detach(), batch.references)
+            parts["true_si_sdr"] = true.parts["si_sdr"]
         kept = items_above(result.value, self.threshold_db)
-        items = torch.ones_like(result.value)
-        self._step.add(items=items, kept=torch.ones_like(kept), loss=kept, **result.parts)
+        parts |= {"items": torch.ones_like(result.value), "kept": torch.ones_like(kept)}
+        self._step.add(loss=kept, **parts, **result.parts)
         return kept.sum() / len(result.value)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -116,9 +156,20 @@ class SeparationModule(TrainingModule):
         for parameter in self.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(items / kept)
+        super().on_before_optimizer_step(optimizer)
         self.log("train/loss", total.pop("loss") / kept, prog_bar=True)
         for name, part in total.items():
             self.log(f"train/{name}", part / items, prog_bar=name == "si_sdr")
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the teacher follow before anything is saved."""
+        super().optimizer_step(*args, **kwargs)
+        if self.teacher is not None:
+            self.teacher.update()
+
+    def layer_depths(self) -> Mapping[str, int]:
+        """See :class:`sepasr.train.module.TrainingModule`."""
+        return {f"separator.{name}": depth for name, depth in layer_depths(self.separator).items()}
 
     def validation_step(self, batch: MixtureBatch, _: int) -> None:
         """SI-SDR and its improvement over the mixture; the signal loss is the one monitored."""
@@ -134,9 +185,26 @@ class SeparationModule(TrainingModule):
         for name, value in total.items():
             self.log(f"valid/{name}", value / items, prog_bar=name == "si_sdri", sync_dist=True)
 
-    def export(self, directory: Path) -> None:
-        """Write the separator as a directory of its own."""
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the checkpoint say which separator it holds, in nothing but plain values."""
+        super().on_save_checkpoint(checkpoint)
+        if self.teacher is not None:
+            checkpoint[TEACHER] = self.teacher.state_dict()
+        description = self.separator.description(self.provenance())
+        checkpoint[IN_CHECKPOINT] = json.loads(json.dumps(description))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the teacher."""
+        super().on_load_checkpoint(checkpoint)
+        if self.teacher is not None:
+            self.teacher.load_state_dict(checkpoint[TEACHER])
+
+    def provenance(self) -> Provenance:
+        """How the weights came about that there are now."""
         start = self.separator.provenance
         training = {**self.description, "steps": self.global_step}
-        provenance = Provenance(start.reference, (*start.history, training))
-        self.separator.save_pretrained(directory, provenance=provenance)
+        return Provenance(start.reference, (*start.history, training))
+
+    def export(self, directory: Path) -> None:
+        """Write the separator as a directory of its own."""
+        self.separator.save_pretrained(directory, provenance=self.provenance())

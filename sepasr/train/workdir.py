@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -30,7 +31,13 @@ def is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
 
-def claim(out: str | Path, inputs: Mapping[str, Any], *, overwrite: bool) -> None:
+def claim(
+    out: str | Path,
+    inputs: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Write ``config.yaml``, after making sure that what is in ``out`` came from the same inputs.
 
     Its length may change (steps, snapshots, how long the rate falls): a longer training goes on
@@ -42,6 +49,7 @@ def claim(out: str | Path, inputs: Mapping[str, Any], *, overwrite: bool) -> Non
         inputs: everything that decides the result, with the settings of
             :class:`sepasr.train.fit.FitConfig` under ``fit``.
         overwrite: remove what came from other inputs, or was trained further than is asked for.
+        defaults: of settings that a training may have begun without, because there were none such.
 
     Raises:
         UserError: ``out`` holds another training and ``overwrite`` is not set.
@@ -49,7 +57,8 @@ def claim(out: str | Path, inputs: Mapping[str, Any], *, overwrite: bool) -> Non
     out = Path(out)
     text = yaml.safe_dump(dict(inputs), sort_keys=False)
     deadline = time.monotonic() + PATIENCE_S
-    while cause := _conflict(out, yaml.safe_load(text)):
+    plain = yaml.safe_load(yaml.safe_dump(dict(defaults)))
+    while cause := _conflict(out, yaml.safe_load(text), plain):
         if not overwrite or time.monotonic() > deadline:
             raise UserError(
                 f"holds another training: {cause}",
@@ -65,15 +74,31 @@ def claim(out: str | Path, inputs: Mapping[str, Any], *, overwrite: bool) -> Non
         write_text(out / CONFIG, text)
 
 
-def _conflict(out: Path, inputs: Mapping[str, Any]) -> str | None:
+def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
     """In what the training that is in ``out`` differs, in words."""
     done = steps_done(out)
     if not done or not (out / CONFIG).is_file():
         return None
-    cause = _difference(_without_length(read_yaml(out / CONFIG)), _without_length(inputs))
+    before = _completed(read_yaml(out / CONFIG), inputs, defaults)
+    cause = _difference(_without_length(before), _without_length(inputs))
     if cause is None and done > inputs["fit"]["steps"]:
         return f"it was trained for {done} steps already"
     return cause
+
+
+def _completed(
+    before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was written, with the default of each setting that there is only now."""
+    whole = dict(before)
+    for name, default in defaults.items():
+        if name not in now:
+            continue
+        if name not in whole:
+            whole[name] = default
+        elif all(isinstance(one, dict) for one in (whole[name], now[name], default)):
+            whole[name] = _completed(whole[name], now[name], default)
+    return whole
 
 
 def _without_length(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def power_db(signal) -> float:
 
 
 def drawn_speakers(dataset, draws=2000) -> list[list[str]]:
-    return [dataset._draw_speakers(np.random.default_rng([1, n])) for n in range(draws)]
+    return [dataset.draw_speakers(np.random.default_rng([1, n])) for n in range(draws)]
 
 
 @pytest.mark.parametrize("make", [mixtures, utterances])

@@ -20,7 +20,7 @@ FS = 16000
 class Frames(nn.Module):
     """An encoder that autocast would compute in bfloat16."""
 
-    fs = FS
+    fs, name, distance = FS, "frames", "mse"
 
     def __init__(self) -> None:
         super().__init__()

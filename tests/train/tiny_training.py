@@ -135,8 +135,8 @@ def trainings(out: Path, processes: int) -> dict[str, Tensor]:
     """
     dataset = Tones(loud={3, 6, 7, 8})
     found = {}
-    for accumulation in (1, 2):
-        name = f"accumulation{accumulation}"
+    for accumulation, settings in ((1, {}), (2, {}), (1, {"average": 0.5})):
+        name = " ".join([f"accumulation{accumulation}", *settings])
         for steps in (2, 3):  # the second goes on from the first
             module = train(
                 out / name,
@@ -148,6 +148,7 @@ def trainings(out: Path, processes: int) -> dict[str, Tensor]:
                 devices=processes,
                 valid_every=3,
                 optimizer=OptimizerConfig(lr=1e-5),
+                **settings,
             )
             found[f"{name} losses to {steps}"] = torch.stack(module.losses)
             found[f"{name} gradients to {steps}"] = torch.stack(module.gradients)

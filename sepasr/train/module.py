@@ -1,0 +1,225 @@
+"""What is trained, whatever it is: settings, optimiser, and the weights that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from sepasr.errors import UserError
+from sepasr.train.average import AVERAGE, MovingAverage
+from sepasr.train.schedule import LatePlateau, OptimizerConfig, lr_factor
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long and on what to train.
+
+    Attributes:
+        steps: optimiser steps in all.
+        batch: items of one forward pass on one device.
+        accumulation: forward passes per optimiser step.
+        precision: as Lightning names it (``32-true``, ``bf16-mixed``, ...); losses are float32.
+        seed: of the weights, the dropout and the data.
+        workers: processes that prepare data.
+        valid_every: steps between validations.
+        save_every: steps between checkpoints to resume from.
+        snapshots: steps at which the model is exported besides the last one.
+        devices: processes on each machine, each with a GPU of its own or, on ``cpu``, without.
+        num_nodes: machines.
+        accelerator: ``auto``, ``cpu``, ``gpu``, ``mps``.
+        strategy: as Lightning names it; ``auto`` is ``ddp`` where there are several devices.
+        optimizer: see :class:`OptimizerConfig`.
+        average: decay of an exponential moving average of the weights, which is then what is
+            validated and exported (see :class:`sepasr.train.average.MovingAverage`); 0 takes the
+            weights of the last step.
+        stay: weight of the squared distance of the weights from those at the start, added to the
+            loss (L2-SP: Li, Grandvalet and Davoine, arXiv 1802.01483); 0 leaves them free.
+    """
+
+    steps: int = 1000
+    batch: int = 4
+    accumulation: int = 1
+    precision: str = "32-true"
+    seed: int = 0
+    workers: int = 1
+    valid_every: int = 500
+    save_every: int = 200
+    snapshots: list[int] = field(default_factory=list)
+    devices: int = 1
+    num_nodes: int = 1
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    average: float = 0.0
+    stay: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least_one = ("steps", "batch", "accumulation", "valid_every", "save_every")
+        for name in (*at_least_one, "devices", "num_nodes"):
+            if getattr(self, name) < 1:
+                raise UserError(f"fit.{name} is {getattr(self, name)}, less than 1")
+        if not 0 <= self.average < 1:
+            raise UserError(f"fit.average is {self.average}, not from 0 to less than 1")
+        if self.stay < 0:
+            raise UserError(f"fit.stay is {self.stay}, less than 0")
+        if any(kind in self.strategy for kind in ("spawn", "fork", "notebook")):
+            raise UserError(
+                f"fit.strategy {self.strategy} trains in processes that leave nothing behind",
+                remedy="use ddp",
+            )
+
+
+class TrainingModule(lightning.LightningModule):
+    """What :func:`fit` trains: a Lightning module that can export itself.
+
+    A subclass gives ``training_step``, ``validation_step`` (logging ``valid/loss``) and
+    :meth:`export`.
+    """
+
+    def __init__(self, config: FitConfig) -> None:
+        super().__init__()
+        self.fit_config = config
+        self.batches_done = 0
+        self._number = 0
+        self._average: MovingAverage | None = None
+        self._start: dict[str, Tensor] = {}
+
+    def begin(self, batches_done: int) -> None:
+        """Take note of the weights there are before the first step, and of what is done already.
+
+        A checkpoint is loaded after this: the weights are those that training once began with.
+        """
+        self.batches_done = batches_done
+        if self.fit_config.average:
+            self._average = MovingAverage(self._trainable(), self.fit_config.average)
+        if self.fit_config.stay:
+            self._start = {n: p.detach().clone() for n, p in self._trainable().items()}
+
+    def _trainable(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed what this batch draws (dropout), so that it is the same after an interruption."""
+        self._number = self.batches_done * self.trainer.world_size + self.trainer.global_rank
+        torch.manual_seed(self.seed_of_batch())
+        self.batches_done += 1
+
+    def seed_of_batch(self, purpose: int = 0) -> int:
+        """A seed for something that is drawn for this batch, on this device."""
+        entropy = [self.fit_config.seed, self._number, *([purpose] if purpose else [])]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Add the gradient of what keeps the weights near the start.
+
+        Once for all accumulated batches and devices, and before the gradient is clipped: as if it
+        were part of the loss.
+        """
+        if not self._start:
+            return
+        squares = []
+        for name, parameter in self._trainable().items():
+            self._start[name] = self._start[name].to(parameter.device)
+            way = parameter.detach() - self._start[name]
+            squares.append(way.square().sum())
+            if parameter.grad is not None:
+                parameter.grad.add_(way, alpha=2 * self.fit_config.stay)
+        self.log("train/distance_from_start", torch.stack(squares).sum().sqrt())
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and let the average follow before anything is saved or validated."""
+        super().optimizer_step(*args, **kwargs)
+        if self._average is not None:
+            self._average.update()
+
+    def on_validation_start(self) -> None:
+        """Validate what would be exported."""
+        if self._average is not None:
+            self._average.swap()
+
+    def on_validation_end(self) -> None:
+        """Train on with the weights themselves."""
+        if self._average is not None:
+            self._average.swap()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the average beside the weights."""
+        if self._average is not None:
+            checkpoint[AVERAGE] = self._average.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the average."""
+        if self._average is not None:
+            self._average.load_state_dict(checkpoint[AVERAGE])
+
+    def export(self, directory: Path) -> None:
+        """Write the model with the weights it has, without what only training needs."""
+        raise NotImplementedError
+
+    def export_trained(self, directory: Path) -> None:
+        """Write the trained model: with the average where there is one."""
+        with self._average.swapped() if self._average is not None else nullcontext():
+            self.export(directory)
+
+    def layer_depths(self) -> Mapping[str, int]:
+        """How many layers lie between each parameter and the output, by the parameter's name.
+
+        Raises:
+            UserError: the model can't tell.
+        """
+        raise UserError(
+            "fit.optimizer.layer_decay is for a model that knows the order of its layers",
+            remedy="leave it at 1",
+        )
+
+    def configure_optimizers(self) -> Any:
+        """Adam or AdamW over what is trainable, and the schedule."""
+        config = self.fit_config.optimizer
+        groups = self._groups()
+        optimizer: Optimizer = (
+            AdamW(groups, config.lr, weight_decay=config.weight_decay)
+            if config.weight_decay
+            else Adam(groups, config.lr)
+        )
+        if config.schedule == "plateau":
+            plateau = LatePlateau(optimizer, config.patience, self._may_decay)
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {
+                    "scheduler": plateau,
+                    "monitor": "valid/loss",
+                    "interval": "step",
+                    # Counted in batches.
+                    "frequency": self.fit_config.valid_every * self.fit_config.accumulation,
+                },
+            }
+        schedule = LambdaLR(optimizer, lr_factor(config, self.fit_config.steps))
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _groups(self) -> list[Any]:
+        """What is trainable; with a decay, the layers of one depth together, at their own rate."""
+        config = self.fit_config.optimizer
+        trainable = self._trainable()
+        if config.layer_decay == 1:
+            return list(trainable.values())
+        depths = self.layer_depths()
+        return [
+            {
+                "params": [p for name, p in trainable.items() if depths[name] == depth],
+                "lr": config.lr * config.layer_decay**depth,
+            }
+            for depth in sorted({depths[name] for name in trainable})
+        ]
+
+    def _may_decay(self) -> bool:
+        return self.global_step >= self.fit_config.optimizer.plateau_after

@@ -1,0 +1,123 @@
+"""Training without references: what another separator makes of the mixtures stands in for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, device
+
+from sepasr.loss.signal import SignalLoss
+from sepasr.separator.model import Separator
+
+TEACHER = "teacher"
+"""Where a checkpoint has the teacher's weights, and the kind of teacher that never changes."""
+EMA, REMIX = "ema", "remix"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a separator is to learn from a batch.
+
+    Attributes:
+        mixture: (batch, samples).
+        targets: in place of references, (batch, speakers, samples).
+        si_sdr: of the teacher's own estimates against the references, (batch,) in dB: for the log
+            alone.
+    """
+
+    mixture: Tensor
+    targets: Tensor
+    si_sdr: Tensor
+
+
+class Teacher:
+    """A separator whose estimates stand in for the references.
+
+    Args:
+        student: what is trained; the teacher begins as a copy of it.
+        kind: ``teacher`` stays as it is; ``ema`` follows the student as a moving average; ``remix``
+            does too, and its estimates are mixed anew, each speaker's from another mixture of the
+            batch (RemixIT: Tzinis et al., arXiv 2202.08862). What the teacher leaves over, noise
+            and reverberation, is mixed in as a further source.
+        decay: of the moving average, per step; 1 lets the teacher stay as it is.
+
+    It is no module, so that it is neither trained nor exported with the student.
+    """
+
+    def __init__(self, student: Separator, kind: str, decay: float) -> None:
+        self.student, self.kind = student, kind
+        self.decay = 1.0 if kind == TEACHER else decay
+        self.separator = deepcopy(student).requires_grad_(False).eval()
+        self.signal_loss = SignalLoss()
+
+    @property
+    def mixes(self) -> bool:
+        """Whether its mixtures are others than those it is given."""
+        return self.kind == REMIX
+
+    def to(self, device: device) -> Teacher:
+        """Move the separator."""
+        self.separator.to(device)
+        return self
+
+    @torch.no_grad()
+    def lesson(self, mixture: Tensor, references: Tensor, seed: int) -> Lesson:
+        """Make mixtures and targets.
+
+        Args:
+            mixture: (batch, samples).
+            references: (batch, speakers, samples); only compared with, for the log.
+            seed: of the order in which sources are mixed anew.
+        """
+        targets = self.separator(mixture)
+        si_sdr = self.signal_loss(targets, references).parts["si_sdr"]
+        if self.mixes:
+            mixture, targets = remixed(mixture, targets, seed)
+        return Lesson(mixture, targets, si_sdr)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Follow the student, after its step."""
+        if self.decay == 1:
+            return
+        mine: list[Tensor] = list(self.separator.parameters())
+        theirs: list[Tensor] = list(self.student.parameters())
+        torch._foreach_lerp_(mine, theirs, 1 - self.decay)
+        for own, other in zip(self.separator.buffers(), self.student.buffers(), strict=True):
+            own.copy_(other)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What can't be had from the student's first weights again."""
+        return {} if self.decay == 1 else self.separator.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with a teacher that was kept."""
+        if self.decay != 1:
+            self.separator.load_state_dict(state)
+
+
+def remixed(mixture: Tensor, estimates: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Mixtures of estimates from several mixtures of a batch.
+
+    Each of a mixture's sources, and what is left of it without them, takes a place in a random
+    order of its own.
+
+    Args:
+        mixture: (batch, samples).
+        estimates: (batch, speakers, samples).
+        seed: of the orders.
+
+    Returns:
+        Mixtures, and the estimates that each is made of.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    left = mixture - estimates.sum(1)
+    sources = [
+        source[torch.randperm(len(mixture), generator=generator).to(mixture.device)]
+        for source in (*estimates.unbind(1), left)
+    ]
+    targets = torch.stack(sources[:-1], 1)
+    return targets.sum(1) + sources[-1], targets
