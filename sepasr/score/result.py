@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from sepasr.errors import UserError
 from sepasr.files import write_text
 from sepasr.score.statistics import Interval
+from sepasr.separator.config import SEVERAL
 
 MIXTURE, CLEAN = "mixture", "clean"
 """The systems that are not systems: nothing is separated, and the references themselves."""
@@ -25,7 +26,8 @@ class SystemInfo:
     Attributes:
         name: the row of the table; seeds of one system share it.
         folder: its folder below ``exp/separate`` and ``exp/decode``.
-        encoder: the encoder of its loss; None without one, and so for family and weights.
+        encoder: the encoder of its loss, or several, joined by ``SEVERAL``; None without one, and
+            so for family and weights.
         encoder_family: the kind of model, as a recogniser's.
         encoder_weights: identity of the weights, as a recogniser's.
         seed: of training; None where nothing was trained.
@@ -59,9 +61,12 @@ def relation(system: SystemInfo, recogniser: RecogniserInfo) -> str | None:
     """
     if system.encoder is None:
         return None
-    if system.encoder_weights == recogniser.weights:
+    weights, families = (
+        (joined or "").split(SEVERAL) for joined in (system.encoder_weights, system.encoder_family)
+    )
+    if recogniser.weights in weights:
         return "seen"
-    return "kin" if system.encoder_family == recogniser.family else "unseen"
+    return "kin" if recogniser.family in families else "unseen"
 
 
 @dataclass(frozen=True)

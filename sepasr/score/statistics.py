@@ -1,18 +1,24 @@
 """Intervals and tests for what is measured on a set of mixtures.
 
 The mixture is the unit that is drawn: its speakers are scored together, and with several seeds of
-training its values are first averaged over the seeds. Intervals and p-values thus speak of other
-mixtures of the same kind, not of other trainings, voices or rooms than those of the set.
+training its values are first averaged over the seeds (:func:`over_seeds`). For sums, which all
+figures here are made of, that is the bootstrap clustered by mixture: drawing a mixture draws its
+values of every seed. Intervals and p-values thus speak of other mixtures of the same kind, not of
+other trainings, voices or rooms than those of the set. What many comparisons ask for on top is in
+:mod:`sepasr.score.multiple`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 DRAWS = 10_000
+_AT_A_TIME = 500
+"""Draws whose ranks are held in memory together."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,15 @@ def relative_gain(errors: np.ndarray, against: np.ndarray) -> Ratio:
     return Ratio(against - errors, against)
 
 
+def over_seeds(values: np.ndarray) -> np.ndarray:
+    """Mean over the seeds for which a value is defined: (seeds, ..., mixtures) to (..., mixtures).
+
+    NaN where it is defined for none.
+    """
+    with np.errstate(invalid="ignore"):
+        return np.nansum(values, axis=0) / np.sum(~np.isnan(values), axis=0)
+
+
 class Resampling:
     """Intervals and tests over one set of mixtures, all from the same random draws.
 
@@ -77,26 +92,64 @@ class Resampling:
         for counts, row in zip(self._counts, drawn, strict=True):
             counts[:] = np.bincount(row, minlength=mixtures)
 
-    def interval(self, ratio: Ratio) -> Interval:
+    def interval(self, *ratios: Ratio, weights: Sequence[float] | None = None) -> Interval:
         """A ratio with its 95 % interval, by a bootstrap that draws mixtures.
+
+        Of several ratios it is that of their weighted mean, such as the mean over the families of
+        recognisers: each draw takes the same mixtures for all of them.
 
         Bias-corrected and accelerated (BCa; Efron, "Better bootstrap confidence intervals", 1987),
         as word errors are skewed. Draws in which the denominator is 0 are left out. Where all draws
         agree, as for a system without errors, the interval is its value.
 
+        Args:
+            ratios: at least one, all over the mixtures in the same order.
+            weights: of the ratios; equal ones by default.
+
         Returns:
-            NaN for what is undefined: all of it where the denominator is 0, the bounds where there
+            NaN for what is undefined: all of it where a denominator is 0, the bounds where there
             is but one mixture.
         """
-        parts = np.stack([ratio.numerator, ratio.denominator], axis=1).astype(float)
-        value, others = _divide(parts.sum(0)), _divide(parts.sum(0) - parts)
-        if not np.isfinite(value):
+        shares = np.ones(len(ratios)) if weights is None else np.asarray(weights, dtype=float)
+        shares = shares / shares.sum()
+        value, drawn, others = 0.0, np.zeros(len(self._counts)), np.zeros(self._counts.shape[1])
+        for share, ratio in zip(shares, ratios, strict=True):
+            parts = np.stack([ratio.numerator, ratio.denominator], axis=1).astype(float)
+            value += share * float(_divide(parts.sum(0)))
+            others += share * _divide(parts.sum(0) - parts)
+            drawn += share * _divide((self._counts @ parts.astype(np.float32)).astype(float))
+        return _interval(float(value), drawn, others)
+
+    def spearman(self, x: np.ndarray, y: np.ndarray) -> Interval:
+        """Spearman's rank correlation with its 95 % interval, by the same bootstrap.
+
+        A mixture that is drawn brings all its observations, so that those of several systems on
+        one mixture aren't taken for independent ones. Ties have their mean rank.
+
+        Args:
+            x: (mixtures,) or (mixtures, observations).
+            y: likewise. Pairs in which one is NaN are left out.
+
+        Returns:
+            NaN for what is undefined: all of it where x or y is the same throughout, the bounds
+            where there is but one mixture.
+        """
+        shape = (len(x), -1)
+        first, second = (np.asarray(values, dtype=float).reshape(shape) for values in (x, y))
+        mixture, observation = np.nonzero(~(np.isnan(first) | np.isnan(second)))
+        if not len(mixture):
             return Interval(np.nan, np.nan, np.nan)
-        if len(parts) == 1:
-            return Interval(float(value), np.nan, np.nan)
-        drawn = _divide((self._counts @ parts.astype(np.float32)).astype(float))
-        low, high = _bca(float(value), drawn[np.isfinite(drawn)], others[np.isfinite(others)])
-        return Interval(float(value), low, high)
+        pairs = first[mixture, observation], second[mixture, observation]
+        left_out = 1 - np.eye(len(first), dtype=np.float32)[:, mixture]
+        value = float(rank_correlation(*pairs, np.ones((1, len(mixture))))[0])
+        others = rank_correlation(*pairs, left_out)
+        drawn = np.concatenate(
+            [
+                rank_correlation(*pairs, self._counts[start : start + _AT_A_TIME][:, mixture])
+                for start in range(0, len(self._counts), _AT_A_TIME)
+            ]
+        )
+        return _interval(float(value), drawn, others)
 
     def p_value(self, differences: np.ndarray) -> float:
         """Two-sided p-value of paired differences, by a permutation test over mixtures.
@@ -118,6 +171,52 @@ class Resampling:
         observed = abs(pairs.sum()) - 1e-6 * np.abs(pairs).sum()
         reached = np.abs(self._signs @ pairs.astype(np.float32)) >= observed
         return float((reached.sum() + 1) / (len(reached) + 1))
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlations of samples in which pairs stand several times.
+
+    Args:
+        x: (pairs,).
+        y: (pairs,).
+        counts: (samples, pairs), how often each pair stands in each sample.
+
+    Returns:
+        (samples,); NaN where x or y is the same throughout a sample.
+    """
+    counts = counts.astype(float)
+    ranks = [_ranks(values, counts) for values in (x, y)]
+    total = counts.sum(1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first, second = (r - (counts * r).sum(1, keepdims=True) / total for r in ranks)
+        spread = (counts * first**2).sum(1) * (counts * second**2).sum(1)
+        correlation = (counts * first * second).sum(1) / np.sqrt(spread)
+    return np.where(spread > 1e-9, correlation, np.nan)
+
+
+def _ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean ranks, from 1, of (values,) in samples with ``counts`` (samples, values) of each.
+
+    No sample is sorted: the order of the values is that of every sample.
+    """
+    order = np.argsort(values, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # of equal values
+    upper = np.cumsum(counts[:, order], axis=1)[:, ends]
+    lower = np.concatenate([np.zeros((len(counts), 1)), upper[:, :-1]], axis=1)
+    group = np.searchsorted(ends, np.arange(len(values)))
+    ranks = np.empty_like(counts)
+    ranks[:, order] = ((lower + upper + 1) / 2)[:, group]
+    return ranks
+
+
+def _interval(value: float, drawn: np.ndarray, others: np.ndarray) -> Interval:
+    """The interval of a value from its draws and from the values without one mixture each."""
+    if not np.isfinite(value):
+        return Interval(np.nan, np.nan, np.nan)
+    if len(others) == 1:
+        return Interval(value, np.nan, np.nan)
+    low, high = _bca(value, drawn[np.isfinite(drawn)], others[np.isfinite(others)])
+    return Interval(value, low, high)
 
 
 def _divide(parts: np.ndarray) -> np.ndarray:

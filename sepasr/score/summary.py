@@ -31,6 +31,7 @@ from sepasr.score.statistics import (
     Resampling,
     mean,
     mean_difference,
+    over_seeds,
     rate,
     relative_gain,
 )
@@ -182,9 +183,7 @@ def _seed_mean(arrays: Mapping[Key, np.ndarray], keys: Sequence[Key], mixtures: 
     for key in keys:
         if key not in arrays or arrays[key].shape[1] != mixtures:
             raise UserError(f"no rows of {key} for all {mixtures} mixtures", remedy="score again")
-    stacked = np.stack([arrays[key] for key in keys])
-    with np.errstate(invalid="ignore"):
-        return np.nansum(stacked, axis=0) / np.sum(~np.isnan(stacked), axis=0)
+    return over_seeds(np.stack([arrays[key] for key in keys]))
 
 
 def _result(

@@ -1,0 +1,297 @@
+"""Which measure of a separated signal goes with its word errors, mixture by mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from sepasr.data.audio import read_mono
+from sepasr.data.datadir import Mixture
+from sepasr.data.scp import read_table
+from sepasr.encoder.base import AsrEncoder, load_encoder
+from sepasr.errors import UserError
+from sepasr.score.log import ValueLog
+from sepasr.score.measures import is_silent
+from sepasr.score.rows import read_rows, write_rows
+from sepasr.score.statistics import DRAWS, Resampling, mean, rank_correlation
+from sepasr.study.config import Correlation, Probe
+from sepasr.study.digest import encoder_content, override
+from sepasr.study.rows import StudyRow
+
+if TYPE_CHECKING:
+    from sepasr.study.runner import Runner
+
+DNSMOS = "dnsmos"
+DNSMOS_FS = 16_000
+SIGNAL = ("si_sdr", "pesq", "stoi", "estoi", "srmr")
+"""Measures that the rows of a study have already."""
+
+Streams = Mapping[str, tuple[Path, ...]]
+"""Audio of a system by mixture, one file per speaker."""
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """A measure of one mixture that is not among those of every scoring.
+
+    Attributes:
+        variant: its name; with steps, seed and set as in :class:`StudyRow`.
+        measure: ``dnsmos``, or the name of a probe.
+        mixture: its id.
+        value: mean over the streams; for a probe, the distance to the references.
+    """
+
+    variant: str
+    steps: int
+    seed: int | None
+    set: str
+    measure: str
+    mixture: str
+    value: float
+
+
+@dataclass(frozen=True)
+class CorrelationRow:
+    """Spearman's rank correlation of a measure with cpWER, with its 95 % interval.
+
+    Attributes:
+        measure: a signal measure, ``dnsmos``, or the name of a probe.
+        recogniser: whose word errors.
+        kind: ``mixtures`` ranks all mixtures of all systems together: is a mixture with a better
+            value read better? ``systems`` ranks the systems of each mixture, and is the mean over
+            mixtures: does the measure tell which system will be read better? The first is largely
+            that hard mixtures are hard; the choice of a loss or of a system asks for the second.
+        correlation: a distance that goes with errors is above 0, a measure of quality below.
+        low: lower end of the interval, by a bootstrap over mixtures.
+        high: upper end.
+        mixtures: for which it is defined.
+        systems: variants, after their steps and with their seeds.
+    """
+
+    measure: str
+    recogniser: str
+    kind: str
+    correlation: float
+    low: float
+    high: float
+    mixtures: int
+    systems: int
+
+
+def correlate(runner: Runner, config: Correlation, draws: int = DRAWS) -> list[CorrelationRow]:
+    """Correlate measures with word errors over the screen of a study that has run.
+
+    Writes ``NAME_measures.csv`` with what is measured on top, and ``NAME_correlations.csv``.
+
+    Args:
+        runner: of the study.
+        config: which measures.
+        draws: of the bootstrap.
+
+    Raises:
+        UserError: an encoder can't be had, ``dnsmos`` is asked for and not installed, or audio of
+            a variant is missing.
+    """
+    for name in config.measures:
+        if name not in (*SIGNAL, DNSMOS):
+            remedy = f"known: {', '.join((*SIGNAL, DNSMOS))}"
+            raise UserError(f"unknown measure '{name}'", where="correlation", remedy=remedy)
+    meters: dict[str, tuple[str, Meter]] = {}
+    if DNSMOS in config.measures:
+        meters[DNSMOS] = (DNSMOS, _dnsmos())
+    for probe in config.probes:
+        meters[probe_name(probe)] = _probe(runner, probe)
+    measured = list(_measure(runner, meters))
+    out, rows = runner.place.out, runner.rows([runner.screen])
+    write_rows(out / f"{runner.name}_measures.csv", MeasuredRow, measured)  # type: ignore[type-var]
+    names = [*(m for m in config.measures if m in SIGNAL), *meters]
+    table = correlations(rows, measured, names, draws)
+    path = out / f"{runner.name}_correlations.csv"
+    write_rows(path, CorrelationRow, table)  # type: ignore[type-var]
+    return table
+
+
+def read_correlations(path: str | Path) -> tuple[CorrelationRow, ...]:
+    """Read ``NAME_correlations.csv``.
+
+    Raises:
+        UserError: see :func:`sepasr.score.rows.read_rows`.
+    """
+    return read_rows(path, CorrelationRow)  # type: ignore[type-var]
+
+
+def probe_name(probe: Probe) -> str:
+    """What tables call a probe.
+
+    >>> probe_name(Probe("whisper_tiny_en", {"layer": 2}))
+    'whisper_tiny_en layer=2'
+    """
+    return " ".join([probe.encoder, *(override(k, v) for k, v in probe.set.items())])
+
+
+Meter = Callable[[Mixture, Sequence[Path], int], float]
+"""Value of a mixture, from the files of its streams, at a sampling rate."""
+
+
+def _probe(runner: Runner, probe: Probe) -> tuple[str, Meter]:
+    """A key of what decides its values, and the meter of an encoder's distance."""
+    first, *rest = runner.place.layers(f"encoder/{probe.encoder}")
+    overrides = [override(name, value) for name, value in probe.set.items()]
+    encoder = load_encoder(first, overrides, deltas=rest)
+    return str(encoder_content(encoder.conf)), lambda *task: embedding_distance(encoder, *task)
+
+
+def embedding_distance(
+    encoder: AsrEncoder, mixture: Mixture, streams: Sequence[Path], fs: int
+) -> float:
+    """The loss's distance of streams and references, under the permutation of SI-SDR."""
+    from sepasr.loss.embedding import EmbeddingLoss
+
+    references = stack(mixture.references, fs)
+    with torch.no_grad():
+        loss = EmbeddingLoss(encoder, fs)(stack(streams, fs), references)
+    return float(loss.parts["embedding"])
+
+
+def stack(files: Sequence[Path], fs: int) -> torch.Tensor:
+    """Audio (1, speakers, samples)."""
+    return torch.from_numpy(np.stack([read_mono(file, fs) for file in files]))[None]
+
+
+def _dnsmos() -> Meter:
+    """DNSMOS P.835, the overall score, as the package speechmos computes it.
+
+    Raises:
+        UserError: it isn't installed.
+    """
+    try:
+        from speechmos import dnsmos
+    except ImportError:
+        remedy = "tools/install.sh --extras dnsmos, or leave dnsmos out of correlation.measures"
+        raise UserError("DNSMOS needs the package speechmos", remedy=remedy) from None
+
+    def value(mixture: Mixture, streams: Sequence[Path], fs: int) -> float:
+        if fs != DNSMOS_FS:
+            return float("nan")
+        scores = []
+        for file in streams:
+            samples = read_mono(file, fs)
+            if not is_silent(samples):
+                samples = samples / max(1.0, np.abs(samples).max())  # it refuses what clips
+                scores.append(dnsmos.run(samples, fs)["ovrl_mos"])
+        return float(np.mean(scores)) if scores else float("nan")
+
+    return value
+
+
+def _measure(runner: Runner, meters: Mapping[str, tuple[str, Meter]]) -> Iterable[MeasuredRow]:
+    """Values of every variant of the screen; kept, so that nothing is measured twice."""
+    log = ValueLog(runner.place.exp / "study" / "measures.jsonl")
+    for point in tqdm(runner.screen.points, "measures", disable=not meters):
+        evaluation, subject = runner.evaluation(runner.screen, point.variant), runner.subject(point)
+        data = evaluation.data
+        if subject.model is None:  # the mixture itself and the references
+            continue
+        folder = evaluation.separated(subject)
+        tables = [
+            read_table(folder / f"spk{s}.scp")
+            for s in range(1, len(data.mixtures[0].references) + 1)
+        ]
+        for name, (key, meter) in meters.items():
+            for mixture in data.mixtures:
+                known = f"{evaluation.root.name}/{subject.key}/{mixture.id}/{key}"
+                if known not in log.known:
+                    streams = [Path(table[mixture.id]) for table in tables]
+                    log.add(known, [round(meter(mixture, streams, data.info.fs), 6)])
+                (value,) = log.known[known]
+                yield MeasuredRow(
+                    point.variant.name,
+                    point.steps,
+                    point.seed,
+                    data.path.name,
+                    name,
+                    mixture.id,
+                    value,
+                )
+
+
+def correlations(
+    rows: Sequence[StudyRow],
+    measured: Sequence[MeasuredRow],
+    names: Sequence[str],
+    draws: int = DRAWS,
+) -> list[CorrelationRow]:
+    """Rank correlations of measures with the cpWER of a mixture, for every recogniser.
+
+    Args:
+        rows: of the study.
+        measured: what was measured on top.
+        names: of the measures.
+        draws: of the bootstrap.
+    """
+    extra = {(r.variant, r.steps, r.seed, r.set, r.mixture, r.measure): r.value for r in measured}
+    table = []
+    for recogniser in dict.fromkeys(row.recogniser for row in rows):
+        mine = [row for row in rows if row.recogniser == recogniser]
+        mixtures = sorted({(row.set, row.mixture) for row in mine})
+        systems = list(dict.fromkeys((row.variant, row.steps, row.seed) for row in mine))
+        resampling = Resampling(len(mixtures), draws)
+        places = {key: number for number, key in enumerate(mixtures)}
+        columns = {key: number for number, key in enumerate(systems)}
+        errors = np.full((len(mixtures), len(systems)), np.nan)
+        values = {name: errors.copy() for name in names}
+        for row in mine:
+            cell = places[row.set, row.mixture], columns[row.variant, row.steps, row.seed]
+            errors[cell] = row.cp_errors / row.words if row.words else np.nan
+            point = (row.variant, row.steps, row.seed, row.set, row.mixture)
+            for name in names:
+                own = getattr(row, name) if name in SIGNAL else extra.get((*point, name), np.nan)
+                values[name][cell] = own
+        for name in names:
+            over_all = resampling.spearman(values[name], errors)
+            within = within_mixtures(values[name], errors)
+            over_systems = resampling.interval(mean(within))
+            defined = ~np.isnan(values[name] + errors)
+            counts = (int(defined.any(1).sum()), int(np.count_nonzero(~np.isnan(within))))
+            for kind, found, count in zip(
+                ("mixtures", "systems"), (over_all, over_systems), counts, strict=True
+            ):
+                table.append(
+                    CorrelationRow(
+                        name,
+                        recogniser,
+                        kind,
+                        found.value,
+                        found.low,
+                        found.high,
+                        count,
+                        int(defined.any(0).sum()),
+                    )
+                )
+    return table
+
+
+def within_mixtures(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Spearman's correlation over the systems of each mixture.
+
+    Args:
+        values: (mixtures, systems), NaN where undefined.
+        errors: likewise.
+
+    Returns:
+        (mixtures,); NaN where all systems have one value or as many errors.
+    """
+    found = []
+    for mine, theirs in zip(values, errors, strict=True):
+        both = ~(np.isnan(mine) | np.isnan(theirs))
+        ones = np.ones((1, both.sum()))
+        found.append(
+            float(rank_correlation(mine[both], theirs[both], ones)[0]) if both.any() else np.nan
+        )
+    return np.array(found)

@@ -1,0 +1,170 @@
+"""Separate, read and score one separator on one set, and keep the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sepasr.config import load_config
+from sepasr.data.datadir import MixtureDir
+from sepasr.decode.cache import TranscriptCache
+from sepasr.decode.recognise import recognise, streams_of
+from sepasr.decode.recogniser import Recogniser, RecogniserConfig, load_recogniser
+from sepasr.decode.separate import load_separator, separate_directory
+from sepasr.errors import UserError
+from sepasr.models import resolve_model
+from sepasr.parallel import OncePerProcess
+from sepasr.score.result import CLEAN, MIXTURE, RecogniserInfo, SystemInfo
+from sepasr.score.rows import MeasureRow, UtteranceRow, read_rows, write_rows
+from sepasr.score.score import score
+from sepasr.study.digest import data_digest, folder_digest
+from sepasr.study.lock import locked
+from sepasr.study.place import Place
+
+
+class Reader:
+    """A recogniser that is loaded when it has something to read.
+
+    Args:
+        name: ``conf/asr/NAME.yaml``.
+        place: where its YAML is.
+
+    Raises:
+        UserError: there is no such YAML, or it makes no sense.
+    """
+
+    def __init__(self, name: str, place: Place) -> None:
+        self._files, self._source = place.layers(f"asr/{name}"), place.asr_source
+        self.config = load_config(RecogniserConfig, self._files)
+        self.name, self.family = self.config.name, self.config.family
+        self.info = RecogniserInfo(self.name, self.family, self.config.weights)
+
+    @cached_property
+    def recogniser(self) -> Recogniser:
+        """The recogniser itself."""
+        return load_recogniser(self._files[0], self._source, deltas=self._files[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """A few digits of what decides what it reads."""
+        known = {**asdict(self.config), "source": self._source}
+        for name in ("jobs", "batch_size", "device"):  # they decide nothing
+            del known[name]
+        for name in ("model", "grammar"):
+            value = known[name]
+            found = resolve_model(value) if value else None
+            if isinstance(found, Path):
+                known[name] = folder_digest(found)
+        text = json.dumps(known, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is separated with, on a set.
+
+    Attributes:
+        key: name of its folders, which says what decides its streams.
+        model: the separator; None for the mixtures and the references themselves.
+        add_mixture: how much of the mixture is added to each stream.
+    """
+
+    key: str
+    model: Path | None
+    add_mixture: float = 0.0
+
+
+class Evaluation:
+    """One set of mixtures, with everything that has been separated from and read in it.
+
+    Args:
+        data: the set, with transcripts.
+        place: where the work goes: ``exp/study/<set>-<digest>``.
+
+    Raises:
+        UserError: the set has no transcripts.
+    """
+
+    def __init__(self, data: MixtureDir, place: Place) -> None:
+        if any(mixture.texts is None for mixture in data.mixtures):
+            raise UserError("no transcripts", where=data.path, remedy="use a set with cut 'max'")
+        self.data, self.place = data, place
+        self.root = place.exp / "study" / f"{data.path.name}-{data_digest(data)}"
+
+    def separated(self, subject: Subject) -> Path:
+        """Folder of a subject's streams."""
+        return self.root / "separate" / subject.key
+
+    def unread(self, subject: Subject, readers: Sequence[Reader]) -> list[Reader]:
+        """Those who have not read a subject yet."""
+        found = [x for x in readers if not self._rows(subject, x).is_file()]
+        return found if self._measures(subject).is_file() else list(readers)
+
+    def evaluate(self, subject: Subject, readers: Sequence[Reader]) -> None:
+        """Separate, read and score what has not been before.
+
+        Raises:
+            UserError: the separator doesn't fit the set, or see ``recognise`` and ``score``.
+        """
+        with locked(self.root / "rows" / subject.key):
+            missing = self.unread(subject, readers)
+            if not missing:
+                return
+            if subject.model is not None:
+                self._separate(subject)
+            with TranscriptCache(self.place.transcripts) as cache:
+                for reader in missing:
+                    recogniser = reader.recogniser
+                    recognise(
+                        streams_of(self.data, self.separated(subject)),
+                        recogniser,
+                        cache,
+                        self.root / "decode" / subject.key / recogniser.name,
+                        jobs=recogniser.processes,
+                    )
+            name = subject.key if subject.key in (MIXTURE, CLEAN) else "system"
+            scores = score(
+                self.data,
+                [SystemInfo(name, subject.key)],
+                [reader.info for reader in missing],
+                self.root,
+                jobs=self.place.jobs,
+            )
+            for reader in missing:
+                mine = [row for row in scores.utterances if row.recogniser == reader.name]
+                write_rows(self._rows(subject, reader), UtteranceRow, mine)
+            write_rows(self._measures(subject), MeasureRow, scores.measures)
+
+    def _separate(self, subject: Subject) -> None:
+        assert subject.model is not None
+        load = OncePerProcess(load_separator, (subject.model, "cpu"))
+        separate_directory(
+            load(),
+            self.data,
+            self.separated(subject),
+            load=load,
+            add_mixture=subject.add_mixture,
+        )
+
+    def rows(
+        self, subject: Subject, reader: Reader
+    ) -> tuple[tuple[UtteranceRow, ...], tuple[MeasureRow, ...]]:
+        """What was kept of a subject that was read by ``reader``.
+
+        Raises:
+            UserError: it has not been.
+        """
+        return (
+            read_rows(self._rows(subject, reader), UtteranceRow),
+            read_rows(self._measures(subject), MeasureRow),
+        )
+
+    def _rows(self, subject: Subject, reader: Reader) -> Path:
+        return self.root / "rows" / subject.key / f"{reader.name}-{reader.digest}.csv"
+
+    def _measures(self, subject: Subject) -> Path:
+        return self.root / "rows" / subject.key / "measures.csv"

@@ -1,0 +1,75 @@
+"""What a study's tables came from, beside them: commit, sets, trainings, finalists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from functools import lru_cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from sepasr.data.datadir import fingerprint
+from sepasr.files import write_text
+from sepasr.models import REPOSITORY
+from sepasr.score.inputs import commit
+from sepasr.study.rows import StudyResult
+
+if TYPE_CHECKING:
+    from sepasr.study.runner import Phase, Runner
+
+PACKAGES = ("torch", "lightning", "transformers", "ctranslate2", "scipy", "meeteval")
+
+
+@lru_cache
+def _commit() -> str:
+    """The one that this process has started with."""
+    return commit(REPOSITORY)
+
+
+def write_record(runner: Runner, phases: Sequence[Phase], results: Sequence[StudyResult]) -> None:
+    """Write ``NAME.json``: everything that a figure of the study depends on.
+
+    ``variants`` has for each what it is set to and, by seed and steps, the digest of the training;
+    ``finalists`` has who was chosen, at how many steps and by what value, once there is a choice.
+    """
+    sets = {}
+    variants: dict[str, Any] = {
+        variant.name: {
+            **asdict(variant),
+            "encoders": [asdict(encoder) for encoder in runner.facts.encoders[variant.name]],
+            "trainings": {},
+        }
+        for variant in runner.variants
+    }
+    for phase in phases:
+        for point in phase.points:
+            evaluation = runner.evaluation(phase, point.variant)
+            sets[evaluation.data.path.name] = {
+                "mixtures": len(evaluation.data.mixtures),
+                "fingerprint": fingerprint(evaluation.data),
+            }
+            if point.seed is not None:
+                trainings = variants[point.variant.name]["trainings"]
+                digest = runner.training(point).digest
+                trainings[f"seed{point.seed}/step{point.steps}"] = digest
+    finalists = runner.choose(results) if len(phases) > 1 else []
+    record = {
+        "study": runner.name,
+        "question": runner.study.question,
+        "control": runner.study.control,
+        "plot": runner.study.plot,
+        "command": f"sepasr study {runner.name} --recipe {runner.place.recipe}",
+        "commit": _commit(),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "overrides": list(runner.place.overrides),
+        "sets": sets,
+        "recognisers": [asdict(info) for info in runner.facts.recognisers],
+        "variants": variants,
+        "rule": runner.study.finalists and asdict(runner.study.finalists),
+        "finalists": [asdict(finalist) for finalist in finalists],
+    }
+    text = json.dumps(record, indent=1, ensure_ascii=False, default=str)
+    write_text(runner.place.out / f"{runner.name}.json", text + "\n")

@@ -1,0 +1,151 @@
+"""Which measures go with word errors: exact cases, and a study's own streams."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from small_study import Ear, Pretended, make_place, make_study, quick_measures
+
+from sepasr.data.audio import write_audio
+from sepasr.data.datadir import Mixture
+from sepasr.encoder.base import load_encoder
+from sepasr.errors import UserError
+from sepasr.study.analysis_plots import plot_correlations
+from sepasr.study.config import Correlation, Probe
+from sepasr.study.correlation import (
+    MeasuredRow,
+    correlate,
+    correlations,
+    embedding_distance,
+    probe_name,
+    read_correlations,
+    within_mixtures,
+)
+from sepasr.study.permutations import ALL, compare_permutations, permutations_differ
+from sepasr.study.rows import StudyRow
+from sepasr.study.runner import Runner
+
+SYSTEMS, MIXTURES = 5, 30
+
+
+def made_rows() -> tuple[list[StudyRow], list[MeasuredRow]]:
+    """Errors = difficulty + badness; SI-SDR knows the difficulty alone, the probe the badness."""
+    rng = np.random.default_rng(0)
+    difficulty, badness = rng.uniform(0, 20, MIXTURES), np.arange(SYSTEMS)
+    rows, measured = [], []
+    for s in range(SYSTEMS):
+        for m in range(MIXTURES):
+            errors = int(10 * (difficulty[m] + 2 * badness[s]))
+            key = (f"v{s}", 3, 0, "cv")
+            quality = -difficulty[m] + rng.normal(0, 1e-3)
+            rows.append(
+                StudyRow(
+                    *key, "tiny", f"m{m:02}", 1000, errors, 0, quality, 0, np.nan, 0.1, 0.1, 0.1
+                )
+            )
+            measured.append(MeasuredRow(*key, "probe", f"m{m:02}", float(badness[s])))
+    return rows, measured
+
+
+def test_the_two_kinds_of_correlation_differ():
+    rows, measured = made_rows()
+    names = ["si_sdr", "pesq", "stoi", "probe"]
+    table = correlations(rows, measured, names, draws=300)
+    found = {(row.measure, row.kind): row for row in table}
+    # Between systems of a mixture only the probe tells which is read better, and it always does.
+    assert found["probe", "systems"].correlation == pytest.approx(1)
+    assert abs(found["si_sdr", "systems"].correlation) < 0.25
+    # Between mixtures, SI-SDR is the one.
+    assert found["si_sdr", "mixtures"].correlation < -0.8
+    assert found["si_sdr", "mixtures"].high < found["si_sdr", "mixtures"].low + 1
+    assert 0.1 < found["probe", "mixtures"].correlation < 0.6
+    for kind in ("mixtures", "systems"):
+        assert np.isnan(found["pesq", kind].correlation)  # undefined
+        assert np.isnan(found["stoi", kind].correlation)  # the same everywhere
+        assert found["pesq", kind].mixtures == 0
+    assert found["probe", "systems"].systems == SYSTEMS
+
+
+def test_within_mixtures_agrees_with_scipy():
+    rng = np.random.default_rng(1)
+    values, errors = rng.normal(size=(2, 6, 8))
+    values[2, :4] = np.nan
+    found = within_mixtures(values, errors)
+    for mine, theirs, correlation in zip(values, errors, found, strict=True):
+        both = ~np.isnan(mine)
+        assert correlation == pytest.approx(spearmanr(mine[both], theirs[both]).statistic)
+    assert np.isnan(within_mixtures(values * np.nan, errors)).all()
+
+
+@pytest.fixture
+def mixture(tmp_path) -> Mixture:
+    rng = np.random.default_rng(2)
+    sources = 0.1 * rng.standard_normal((2, 9000)).astype(np.float32)
+    paths = [tmp_path / f"s{i}.wav" for i in range(2)]
+    for path, source in zip(paths, sources, strict=True):
+        write_audio(path, source, 16000)
+    write_audio(tmp_path / "mix.wav", sources.sum(0), 16000)
+    return Mixture("m", tmp_path / "mix.wav", (*paths,), None, ("a", "b"), ("x", "y"), 9 / 16)
+
+
+def test_distances_of_an_encoder(mixture):
+    encoder = load_encoder("wav2vec2_mini")
+    streams = list(mixture.references)
+    perfect = embedding_distance(encoder, mixture, streams, 16000)
+    assert perfect == pytest.approx(0, abs=1e-6)
+    assert embedding_distance(encoder, mixture, streams[::-1], 16000) == pytest.approx(perfect)
+    worse = embedding_distance(encoder, mixture, [mixture.mixture, mixture.mixture], 16000)
+    assert worse > 1e-3
+    assert not permutations_differ(encoder, mixture, streams[::-1], 16000)
+
+
+@pytest.fixture
+def runner(data_dirs, tmp_path, monkeypatch) -> Runner:
+    """A small study that has run."""
+    monkeypatch.setattr("sepasr.score.measures.measure", quick_measures)
+    study = make_study(tmp_path, finalists=None, steps=[2])
+    place = make_place(tmp_path, data_dirs)
+    found = Runner("small", study, place, train=Pretended(), reader_of=Ear)
+    found.run()
+    return found
+
+
+def test_correlations_of_a_study(runner, monkeypatch, tmp_path):
+    dnsmos = SimpleNamespace(run=lambda samples, fs: {"ovrl_mos": float(np.abs(samples).mean())})
+    module = ModuleType("speechmos")
+    module.dnsmos = dnsmos
+    monkeypatch.setitem(sys.modules, "speechmos", module)
+    probe = Probe("wav2vec2_mini", {"layer": 1})
+    config = Correlation(["si_sdr", "dnsmos"], [probe])
+    table = correlate(runner, config, draws=100)
+    assert {row.measure for row in table} == {"si_sdr", "dnsmos", "wav2vec2_mini layer=1"}
+    path = runner.place.out / "small_correlations.csv"
+    assert repr(list(read_correlations(path))) == repr(table)
+    # Four systems, three mixtures, two measures; the second time nothing is measured.
+    measured = (runner.place.out / "small_measures.csv").read_text().splitlines()
+    assert len(measured) == 1 + 4 * 3 * 2
+    del dnsmos.run
+    assert repr(correlate(runner, config, draws=100)) == repr(table)
+    plot_correlations(runner.study, table, tmp_path / "c.svg")
+    assert "wav2vec2_mini layer=1" in (tmp_path / "c.svg").read_text()
+    assert probe_name(probe) == "wav2vec2_mini layer=1"
+
+
+def test_what_is_missing_for_correlations_is_said(runner, monkeypatch):
+    monkeypatch.setitem(sys.modules, "speechmos", None)
+    with pytest.raises(UserError, match="speechmos"):
+        correlate(runner, Correlation(["dnsmos"]))
+    with pytest.raises(UserError, match="unknown measure 'mos'"):
+        correlate(runner, Correlation(["mos"]))
+
+
+def test_permutations_of_a_study(runner):
+    table = compare_permutations(runner, ["wav2vec2_mini"], draws=50)
+    # Genders of cv's speakers are not known here.
+    assert [row.kind for row in table] == [ALL] * 4
+    assert all(0 <= row.low <= row.differ <= row.high <= 1 for row in table)
+    assert {row.mixtures for row in table} == {3}
