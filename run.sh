@@ -3,13 +3,14 @@
 # From a corpus to a table of word error rates: does fine-tuning a speech separator by the embeddings
 # of a frozen ASR encoder (guided PIT, no transcripts) lower the word errors of separated speech
 # further than the same number of further steps with SI-SDR?
-# Stages: 0 corpus, 1 data directories, 2 starting point, 3 fine-tuning, 4 separation and
-# recognition, 5 tables. What is complete is skipped, what was broken off goes on.
+# Stages: 0 corpus, 1 data directories, 2 starting point, 3 fine-tuning, 4 separation and recognition,
+# 5 tables; 6 studies, 7 a page to look at and listen to. What is complete is skipped, what was
+# broken off goes on.
 
 # What to run
 recipe=mini_whamr  # folder of egs/; its options.sh has more options, and other defaults
 stage=0            # first stage to run
-stop_stage=5       # last stage to run
+stop_stage=        # last stage to run (default: 5, or the first if that is later)
 dry_run=false      # only say what there is to do, what it would read and write, and what it takes
 # Task
 num_speakers=2     # speakers of a mixture
@@ -28,6 +29,7 @@ train_set=         # name=value ... laid over the YAML of every training, such a
 # Evaluation
 recognisers="whisper_tiny_en whisper_base wav2vec2_mini pocketsphinx"  # conf/asr/NAME.yaml
 asr_source=package # where weights of recognisers come from: package (installed) or hub
+study=             # conf/study/NAME.yaml: the study of stage 6, or several
 # Where and on what
 exp=               # folder of experiments (default: egs/RECIPE/exp)
 results=           # folder of the tables (default: EXP/results)
@@ -132,4 +134,17 @@ if stage_wanted 5; then
             "${parallel[@]}" --out "$out"
     done
     [[ $dry_run == true ]] || sepasr show "$results/results.json"
+fi
+
+if stage_wanted 6; then
+    stage_needs 2 "$done/start"
+    read -ra names <<<"$study ${plan:+--dry_run}"
+    sepasr study "${names[@]}" --recipe "$recipe" --exp "$exp" --data "$data" --out "$results" \
+        --start "$exp/start/separator" --set "${training[@]}" --asr-source "$asr_source" --jobs "$jobs"
+fi
+
+if stage_wanted 7; then
+    stage_needs 5 "$results/.done"
+    sepasr "${plan[@]}" report --results "$results" --exp "$exp" --data "$data/tt" \
+        --studies "$results" --out "$exp/page"
 fi

@@ -23,6 +23,7 @@ layers() {
 #   task             name=value, what the corpus is asked for
 #   parallel         options of commands that do things in parallel
 #   models           of those whose workers hold a model each, which is for other machines only
+#   plan             what makes a command of sepasr say what it would do: "plan" in a dry run
 #   training         name=value for every training; mixing: for those of separators as well
 #   start            the starting points: separator, and wav2vec2_mini where it is used
 #   systems          sisdr, the control, and ae_ENCODER and pit_ENCODER for the encoders of each kind
@@ -30,9 +31,12 @@ layers() {
 settle() {
     local name system seed
     egs=egs/$recipe
+    : "${stop_stage:=$((stage > 5 ? stage : 5))}"
+    [[ $stop_stage =~ ^[0-9]+$ ]] || fail "--stop_stage wants an integer, not '$stop_stage'"
     : "${exp:=$egs/exp}" "${results:=$exp/results}"
     [[ $jobs -gt 0 ]] || jobs=$(getconf _NPROCESSORS_ONLN)
-    data=$exp/data done=$exp/.done
+    data=$exp/data done=$exp/.done plan=()
+    [[ $dry_run == false ]] || plan=(plan)
     export data "${option_names[@]}"
     task=()
     for name in num_speakers fs cut condition reference "${option_names_more[@]}"; do

@@ -1,0 +1,217 @@
+"""Figures of studies, as CSV: what a study's variants came to, one figure a line.
+
+The first line names the columns, in any order; ``variant`` and ``value`` must be there, the others
+may be missing or empty, and columns of other names are not looked at:
+
+==========  ====================================================================================
+study       name of the study; the file's own without it
+variant     what was varied, as a reader should see it
+measure     what the value is, such as ``cpWER``; one plot shows one measure
+value       the figure
+low, high   bounds of its interval
+unit        of value, low and high, such as ``%`` or ``dB``
+x           place on a numeric axis, such as a step or an SNR: the variant is a line over it
+x_label     name and unit of that axis; one plot shows one axis
+seed        of training; empty for a figure over several seeds
+set         what it was measured on, such as ``dev`` or ``test``; one plot shows one set
+recogniser  who read; empty where nobody did
+family      the recogniser's
+relation    seen, kin or unseen
+==========  ====================================================================================
+
+The tables that :mod:`sepasr.study` writes are read as well (:mod:`sepasr.report.study_tables`).
+Beside ``NAME.csv`` may lie ``NAME.json``, a study's record of what it came from.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from sepasr.errors import UserError
+from sepasr.report.study_tables import read_cells
+
+NUMBERS = {"low", "high", "x"}
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """One figure of a study; see the module for the fields. Numbers that are missing are NaN."""
+
+    study: str
+    variant: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    measure: str = ""
+    unit: str = ""
+    x: float = math.nan
+    x_label: str = ""
+    seed: int | None = None
+    set: str = ""
+    recogniser: str = ""
+    family: str = ""
+    relation: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a study came from; what is not known is empty.
+
+    Attributes:
+        question: what was asked.
+        plot: ``steps`` where the number of steps is the axis of the plot; ``gains`` or ``lines``
+            where variants are rows.
+        commit: of the repository.
+        config: digest of all variants' settings.
+        date: ISO 8601.
+        command: that ran the study.
+        versions: of the software.
+    """
+
+    question: str = ""
+    plot: str = ""
+    commit: str = ""
+    config: str = ""
+    date: str = ""
+    command: str = ""
+    versions: str = ""
+
+    @classmethod
+    def read(cls, table: Path) -> Record:
+        """The record beside a table: of ``NAME_more.csv`` too it is ``NAME.json``.
+
+        Raises:
+            UserError: it is not JSON.
+        """
+        names = [table.stem, table.stem.rpartition("_")[0]]
+        places = [table.with_name(f"{name}.json") for name in names if name]
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            return cls()
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"not JSON: {error}", where=path, remedy="run the study again"
+            ) from None
+        texts = {f.name: str(content[f.name]) for f in fields(cls) if content.get(f.name)}
+        if content.get("variants"):
+            settings = json.dumps(content["variants"], sort_keys=True)
+            texts["config"] = hashlib.sha256(settings.encode()).hexdigest()[:12]
+        if content.get("versions"):
+            versions = dict(content["versions"])
+            texts["versions"] = " · ".join(f"{name} {text}" for name, text in versions.items())
+        return cls(**texts)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The rows that one plot shows: one study, measure, unit, set and axis."""
+
+    study: str
+    measure: str
+    unit: str
+    set: str
+    x_label: str
+    rows: tuple[StudyRow, ...]
+    record: Record = field(default_factory=Record)
+
+    @property
+    def over_x(self) -> bool:
+        """Whether variants are lines over a numeric axis."""
+        return all(math.isfinite(row.x) for row in self.rows)
+
+    @property
+    def source(self) -> str:
+        """Where the rows come from: commit, configuration, seeds, set, command and versions."""
+        seeds = dict.fromkeys(str(row.seed) for row in self.rows if row.seed is not None)
+        parts = {
+            "commit": self.record.commit,
+            "configuration": self.record.config,
+            "seeds": ", ".join(seeds),
+            "set": self.set,
+        }
+        lines = [f"{name} {text or 'not named'}" for name, text in parts.items()]
+        more = [self.record.date, self.record.command, self.record.versions]
+        return " · ".join([f"study {self.study}", *lines, *filter(None, more)])
+
+
+def read_studies(folder: str | Path) -> list[Panel]:
+    """The panels of every study's table in a folder, by file name, then in the order of the lines.
+
+    Raises:
+        UserError: there is no such folder, or a line can't be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError("no such folder", where=folder, remedy="run a study first")
+    return [
+        panel
+        for file in sorted(folder.glob("*.csv"))
+        for panel in panels(read_study(file), Record.read(file))
+    ]
+
+
+def panels(rows: Iterable[StudyRow], record: Record) -> list[Panel]:
+    """Rows of a study, gathered into what one plot each shows."""
+    groups: dict[tuple[str, str, str, str, str], list[StudyRow]] = {}
+    for row in rows:
+        key = (row.study, row.measure, row.unit, row.set, row.x_label)
+        groups.setdefault(key, []).append(row)
+    return [Panel(*key, tuple(group), record) for key, group in groups.items()]
+
+
+def read_study(file: str | Path) -> list[StudyRow]:
+    """The rows of one file; those without a value are left out.
+
+    A table of something else, such as the rows per mixture that may lie beside the studies, has no
+    rows.
+
+    Raises:
+        UserError: a cell is not a number where one belongs, or a figure is there twice.
+    """
+    file = Path(file)
+    with open(file, newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        header = set(reader.fieldnames or ())
+        lines = list(enumerate(reader, 2))
+    steps = Record.read(file).plot == "steps"
+    rows: dict[tuple[object, ...], StudyRow] = {}
+    for number, cells in lines:
+        try:
+            found = read_cells(header, {k: v.strip() for k, v in cells.items() if k and v}, steps)
+            for texts in found:
+                row = _row({"study": file.stem, **texts})
+                _add(rows, row)
+        except (ValueError, KeyError) as error:
+            remedy = "run the study again"
+            raise UserError(f"{error}", where=file, line=number, remedy=remedy) from None
+    return list(rows.values())
+
+
+def _add(rows: dict[tuple[object, ...], StudyRow], row: StudyRow) -> None:
+    if math.isnan(row.value):
+        return
+    place = None if math.isnan(row.x) else (row.x, row.x_label)
+    key = (row.study, row.measure, row.set, row.variant, row.recogniser, row.seed, place)
+    if key in rows:
+        what = f"a second figure of '{row.variant}' of the same measure, set and recogniser"
+        raise ValueError(what)
+    rows[key] = row
+
+
+def _row(cells: Mapping[str, str]) -> StudyRow:
+    known = {field.name for field in fields(StudyRow)}
+    texts = {name: text for name, text in cells.items() if name in known and text}
+    seed = int(texts.pop("seed")) if "seed" in texts else None
+    value = float(texts.pop("value", "nan"))
+    numbers = {name: float(texts.pop(name)) for name in NUMBERS & texts.keys()}
+    texts.setdefault("variant", "")
+    return StudyRow(value=value, seed=seed, **texts, **numbers)  # type: ignore[arg-type]

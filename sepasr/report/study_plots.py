@@ -1,0 +1,155 @@
+"""A study's plot: what its variants came to."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sepasr.report.plots import Plot, label, legend, make_plot
+from sepasr.report.studies import Panel, StudyRow
+from sepasr.report.svg import FAINT, INK, MARKERS, SERIES
+
+BETTER = {"gain": "more is better", "cpWER": "less is better", "SI-SDR": "more is better"}
+
+
+def study(panel: Panel, number: int) -> Plot:
+    """A study's plot: variants as rows with intervals, or as lines over a numeric axis."""
+    where = f" on {panel.set}" if panel.set else ""
+    axis = f" by {panel.x_label}" if panel.x_label else ""
+    title = f"{panel.study.replace('_', ' ')}: {panel.measure or 'value'}{axis}{where}"
+    draw = _study_lines if panel.over_x else _study_rows
+    description = " ".join(
+        f"{row.variant}{f', {row.recogniser}' if row.recogniser else ''}"
+        f"{f', seed {row.seed}' if row.seed is not None else ''}: {row.value:.4g}."
+        for row in panel.rows
+    )
+    bounds = "Shaded" if panel.over_x else "Bars"
+    caption = [f"{bounds}: 95 % intervals."] if _has_intervals(panel) else []
+    if len({row.seed for row in panel.rows if row.seed is not None}) > 1:
+        caption.append("Small dots are single seeds, a large mark is over all of them.")
+    return make_plot(
+        f"study{number}",
+        title,
+        " ".join(caption),
+        description,
+        lambda width, narrow: draw(panel, width, narrow),
+        panel.source,
+        panel.record.question,
+    )
+
+
+def _merged(rows: Sequence[StudyRow]) -> tuple[StudyRow, list[float]]:
+    """One row for a variant: the one over all seeds or else their mean; and the single seeds'."""
+    over_all = [row for row in rows if row.seed is None]
+    singles = [row.value for row in rows if row.seed is not None]
+    if over_all:
+        return over_all[0], singles
+    first = rows[0]
+    if len(rows) == 1:
+        return first, []
+    mean = float(np.mean(singles))
+    return StudyRow(first.study, first.variant, mean, recogniser=first.recogniser, x=first.x), (
+        singles
+    )
+
+
+def _has_intervals(panel: Panel) -> bool:
+    return any(math.isfinite(row.low) for row in panel.rows)
+
+
+def _name(panel: Panel) -> str:
+    """The measure with its unit."""
+    return f"{panel.measure or 'value'}{f' ({panel.unit})' if panel.unit else ''}"
+
+
+def _axis_label(panel: Panel, narrow: bool = False) -> str:
+    """The measure with its unit, and which way is better where that is known."""
+    better = next((text for name, text in BETTER.items() if panel.measure.startswith(name)), "")
+    return textwrap.fill(
+        f"{_name(panel)}, {better}" if better else _name(panel), 42 if narrow else 90
+    )
+
+
+def _study_rows(panel: Panel, width: float, narrow: bool) -> Figure:
+    variants = list(dict.fromkeys(row.variant for row in panel.rows))
+    readers = list(dict.fromkeys(row.recogniser for row in panel.rows))
+    per_row = max(0.34, 0.17 * len(readers))
+    head = 0.25 * math.ceil(len(readers) / (2 if narrow else 4)) if readers != [""] else 0.05
+    extra = 0.22 if narrow else 0.0
+    height = (per_row + extra) * len(variants) + 0.75 + head
+    figure = Figure(figsize=(width, height))
+    left = 0.03 if narrow else 0.30
+    axes = figure.add_axes((left, 0.65 / height, 0.96 - left, 1 - (0.7 + head) / height))
+    for v, variant in enumerate(variants):
+        middle = -(per_row + extra) * (v + 0.5)
+        if narrow:
+            label(axes, 0.0, middle + per_row / 2, variant)
+        else:
+            label(axes, -left / (0.96 - left) + 0.01, middle, variant)
+        for r, reader in enumerate(readers):
+            rows = [x for x in panel.rows if (x.variant, x.recogniser) == (variant, reader)]
+            if rows:
+                place = middle - extra / 2 + per_row * 0.8 * (0.5 - (r + 0.5) / len(readers))
+                _study_mark(axes, *_merged(rows), place, r)
+    axes.set(ylim=(-(per_row + extra) * len(variants) - 0.02, 0.0), yticks=[])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    low, high = axes.get_xlim()
+    if low < 0 < high:
+        axes.axvline(0, color=FAINT, linewidth=1, zorder=1)
+    axes.set_xlabel(_axis_label(panel, narrow))
+    legend(figure, readers, narrow)
+    return figure
+
+
+def _study_mark(axes: Axes, row: StudyRow, singles: Sequence[float], y: float, series: int) -> None:
+    colour, marker = SERIES[series % len(SERIES)], MARKERS[series % len(MARKERS)]
+    if math.isfinite(row.low) and math.isfinite(row.high):
+        axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.8, zorder=2)
+    if singles:
+        axes.plot(singles, [y] * len(singles), ".", color=colour, markersize=4, zorder=3)
+    axes.plot(row.value, y, marker, color=colour, markersize=6, zorder=4)
+
+
+def _study_lines(panel: Panel, width: float, narrow: bool) -> Figure:
+    """A small plot for each recogniser, a line in it for each variant."""
+    variants = list(dict.fromkeys(row.variant for row in panel.rows))
+    readers = list(dict.fromkeys(row.recogniser for row in panel.rows))
+    columns = 1 if narrow else min(2, len(readers))
+    count = -(-len(readers) // columns)
+    head = 0.1 + 0.25 * math.ceil(len(variants) / (1 if narrow else 3))
+    height = (2.5 if narrow or columns > 1 else 3.6) * count + head + 0.1
+    figure = Figure(figsize=(width, height))
+    grid = figure.subplots(count, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.15 if narrow else 0.08,
+        right=0.97,
+        top=1 - (head + 0.3) / height,
+        bottom=0.55 / height,
+        hspace=0.6,
+        wspace=0.2,
+    )
+    for axes in grid.flat[len(readers) :]:
+        axes.set_visible(False)
+    for axes, reader in zip(grid.flat, readers, strict=False):
+        for s, variant in enumerate(variants):
+            colour, marker = SERIES[s % len(SERIES)], MARKERS[s % len(MARKERS)]
+            rows = [x for x in panel.rows if (x.variant, x.recogniser) == (variant, reader)]
+            places = sorted({row.x for row in rows})
+            merged = [_merged([row for row in rows if row.x == x])[0] for x in places]
+            low, high = [row.low for row in merged], [row.high for row in merged]
+            values = [row.value for row in merged]
+            axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
+            axes.plot(places, values, color=colour, marker=marker, markersize=4)
+        axes.set_title(reader, loc="left", color=INK)
+        axes.grid()
+        axes.set_axisbelow(True)
+        axes.set(ylabel=_name(panel), xlabel=panel.x_label or "x")
+    legend(figure, variants, narrow, columns=1 if narrow else 3)
+    return figure

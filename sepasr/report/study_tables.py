@@ -1,0 +1,100 @@
+"""The tables that studies write, line by line, as the figures that a page shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+MEAN_OF_FAMILIES = "mean over families"
+UNITS = {"_db": "dB", "_s": "s", "_hz": "Hz"}
+KINDS = {
+    "systems": "between the systems of a mixture",
+    "mixtures": "between all mixtures of all systems",
+}
+Cells = Mapping[str, str]
+
+
+def read_cells(header: Set[str], cells: Cells, over_steps: bool) -> list[dict[str, str]]:
+    """The figures of a line, by the names of :class:`sepasr.report.studies.StudyRow`.
+
+    Args:
+        header: the table's columns, by which it is told what it holds.
+        cells: by column; empty ones are left out.
+        over_steps: whether steps are the axis of the study's plot.
+
+    Raises:
+        ValueError: a cell is not a number where one belongs.
+        KeyError: a cell is empty where none may be.
+    """
+    if "mixture" in header:  # values of single mixtures, not figures
+        return []
+    if {"variant", "value"} <= header:
+        return [dict(cells)]
+    if {"variant", "steps", "cpwer", "gain"} <= header:
+        return _results(cells, over_steps)
+    if {"condition", "bin", "cpwer"} <= header:
+        return _difficulty(cells)
+    if {"measure", "kind", "correlation"} <= header:
+        return _correlation(cells)
+    return []
+
+
+def _percent(cells: Cells, name: str) -> dict[str, str]:
+    """A fraction and its interval, in per cent."""
+    columns = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
+    return {
+        key: repr(100 * float(cells[column])) for key, column in columns.items() if column in cells
+    }
+
+
+def _results(cells: Cells, over_steps: bool) -> list[dict[str, str]]:
+    """Of variants: the gain where there is one to compare with, else word errors.
+
+    Over steps it is word errors and SI-SDR, as the course is what was asked.
+    """
+    shared = {
+        name: cells[name] for name in ("study", "variant", "set", "family", "seed") if name in cells
+    }
+    reader = cells["recogniser"]
+    is_mean = reader == "family_mean"
+    shared["recogniser"] = MEAN_OF_FAMILIES if is_mean else reader
+    errors = {**shared, "measure": "cpWER", "unit": "%", **_percent(cells, "cpwer")}
+    if over_steps:
+        place = {"x": cells["steps"], "x_label": "steps of fine-tuning"}
+        found = [{**errors, **place}]
+        if is_mean and "si_sdr" in cells:
+            signal = {"measure": "SI-SDR", "unit": "dB", "value": cells["si_sdr"]}
+            found.append({**shared, **place, **signal, "recogniser": ""})
+        return found
+    steps = int(cells["steps"])
+    variant = f"{cells['variant']}, {steps} steps" if steps else cells["variant"]
+    if "against" not in cells:
+        return [{**errors, "variant": variant}]
+    gain = _percent(cells, "gain")
+    measure = f"gain in cpWER over {cells['against']}"
+    return [{**shared, "variant": variant, "measure": measure, "unit": "%", **gain}]
+
+
+def _difficulty(cells: Cells) -> list[dict[str, str]]:
+    """Word errors along a condition, in the middle of each group of mixtures."""
+    if int(cells["bin"]) == 0:  # the correlation, which is no figure of a group
+        return []
+    middle = (float(cells["lower"]) + float(cells["upper"])) / 2
+    label = {"x": repr(middle), "x_label": _label(cells["condition"])}
+    shared = {name: cells[name] for name in ("study", "recogniser") if name in cells}
+    errors = {"measure": "cpWER", "unit": "%", **_percent(cells, "cpwer")}
+    return [{**shared, **label, **errors, "variant": cells["system"]}]
+
+
+def _correlation(cells: Cells) -> list[dict[str, str]]:
+    kind = KINDS.get(cells["kind"], cells["kind"])
+    texts = {"value": cells.get("correlation", "nan"), "variant": cells["measure"]}
+    texts |= {name: cells[name] for name in ("recogniser", "low", "high") if name in cells}
+    return [{**texts, "measure": f"rank correlation with cpWER, {kind}"}]
+
+
+def _label(condition: str) -> str:
+    """A condition's name with its unit: ``snr_db`` is ``snr (dB)``."""
+    for ending, unit in UNITS.items():
+        if condition.endswith(ending):
+            return f"{condition.removesuffix(ending).replace('_', ' ')} ({unit})"
+    return condition.replace("_", " ")

@@ -1,0 +1,328 @@
+import math
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from small_run import SmallRun, make_run
+
+from sepasr.bin.main import main
+from sepasr.data.scp import read_table, write_table
+from sepasr.errors import UserError
+from sepasr.report.examples import choose
+from sepasr.report.page import Sources, cell, find_results, write_page
+from sepasr.report.plots import forest
+from sepasr.score.result import Results
+from sepasr.score.rows import UtteranceRow, read_rows, write_rows
+
+HOSTILE = 'm4"><script>alert(1)</script>'
+TEXT = "<script>alert(2)</script> & \"more\" 'words'"
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and every text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> SmallRun:
+    return make_run(
+        tmp_path_factory.mktemp("run"), ["m1", "m2", "m3", HOSTILE], texts=["one two three", TEXT]
+    )
+
+
+def sources(run: SmallRun, **changes) -> Sources:
+    results, rows = find_results(run.results)
+    return replace(Sources(results, rows, run.exp, run.data, run.studies, 3), **changes)
+
+
+@pytest.fixture(scope="module")
+def page(small, tmp_path_factory) -> Path:
+    return write_page(sources(small), tmp_path_factory.mktemp("out") / "page")
+
+
+@pytest.fixture(scope="module")
+def html(page) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def test_nothing_outside_the_folder_is_asked_for(page, html):
+    assert not re.search(r"https?:|[\"'(]//|url\(|@import", html.replace("url(#", ""))
+    for tag, attributes in Elements(html).tags:
+        for name in ("src", "href", "data", "action", "srcset", "poster"):
+            target = attributes.get(name)
+            if target and tag != "link" and not target.startswith("#"):
+                assert re.fullmatch(r"(audio|spectrograms)/[\w.-]+", target)
+                assert (page.parent / target).is_file(), target
+
+
+def test_names_and_texts_are_escaped(html):
+    elements = Elements(html)
+    assert len(elements.named("script")) == 1
+    assert not re.search(r"<script>alert", html)
+    assert any(HOSTILE in text for text in elements.texts)
+    assert any(TEXT in text for text in elements.texts)
+    assert any(a.get("data-mixture") == HOSTILE for a in elements.named("details"))
+
+
+def test_ids_are_unique_and_labels_point_to_some(html):
+    elements = Elements(html)
+    ids = [attributes["id"] for _, attributes in elements.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in elements.tags:
+        for name in ("aria-labelledby", "for"):
+            for target in (attributes.get(name) or "").split():
+                assert target in ids, (tag, target)
+        if tag == "a":
+            assert str(attributes["href"]).removeprefix("#") in ids
+    for reference in re.findall(r"url\(#([^)]*)\)", html):
+        assert reference in ids
+
+
+def test_plots_have_title_description_and_text(html):
+    plots = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    assert len(plots) == 2 * (1 + 2 + 1)  # forest, two studies, training; wide and narrow
+    for plot in plots:
+        assert re.search(r"<title id=[^>]*>[^<]+</title>\s*<desc id=[^>]*>[^<]+</desc>", plot)
+        assert 'role="img"' in plot
+        assert "<text" in plot
+        assert "#0" not in re.sub(r"[(\"]#[\w-]+", "", plot)  # no colour but the page's
+
+
+def test_every_figure_has_its_provenance(html):
+    for part in ("section", "figure", "details"):
+        pieces = re.findall(rf'<{part} class="(?:plot|table|example)".*?</{part}>', html, re.DOTALL)
+        for piece in pieces:
+            assert 'class="source"' in piece
+            assert "Python 3." in piece
+    assert html.count("commit abc1234 · configuration feed") > 10
+    assert "corpus made-up" in html
+
+
+def test_players_and_pictures_of_every_stream(page, html):
+    elements = Elements(html)
+    players = elements.named("audio")
+    # the mixture, two references, two streams of three trained systems
+    assert len(players) == 3 * (1 + 2 + 2 * 3)
+    assert all("controls" in player and player["aria-label"] for player in players)
+    pictures = elements.named("img")
+    assert len(pictures) == len(players)
+    assert all(picture["alt"] for picture in pictures)
+    assert len(list((page.parent / "audio").iterdir())) == len(players)
+
+
+def test_marks_of_words_add_up_to_the_rows(small, page, html):
+    rows = read_rows(small.results / "utterances.csv", UtteranceRow)
+    errors = {(r.system, r.recogniser, r.mixture): r.cp_errors for r in rows if r.seed != 2}
+    shown = re.findall(r'<details class="example".*?</details>', html, re.DOTALL)
+    assert len(shown) == 3
+    for example in shown:
+        mixture = Elements(example).named("details")[0]["data-mixture"]
+        for part in re.findall(r'<section class="system".*?</section>', example, re.DOTALL):
+            system = Elements(part).named("section")[0]["data-system"]
+            heard = re.split(r'<div class="heard"', part)[1:]
+            assert len(heard) == 2
+            for block in heard:
+                recogniser = re.search(r'data-recogniser="(\w+)"', block)[1]
+                marks = len(re.findall(r'class="w (?:sub|del|ins)"', block))
+                assert marks == errors[system, recogniser, mixture]
+
+
+def test_tables_are_those_of_the_report(small, html):
+    from sepasr.report.table import sections
+
+    texts = " ".join(" ".join(Elements(html).texts).split())
+    for section in sections(Results.read(small.results / "results.json")):
+        assert section.title in texts
+        for row in section.rows:
+            for text in row:
+                assert all(part in texts for part in text.split())
+
+
+def test_the_same_sources_give_the_same_bytes(small, page, tmp_path):
+    again = write_page(sources(small), tmp_path / "again")
+    files = sorted(path.relative_to(page.parent) for path in page.parent.rglob("*"))
+    assert files == sorted(path.relative_to(again.parent) for path in again.parent.rglob("*"))
+    for file in files:
+        if (page.parent / file).is_file():
+            assert (page.parent / file).read_bytes() == (again.parent / file).read_bytes(), file
+
+
+def test_results_alone_are_enough(small, tmp_path):
+    results = tmp_path / "results.json"
+    shutil.copy(small.results / "results.json", results)
+    assert find_results(tmp_path) == (results, None)
+    assert main(["report", "--results", str(results), "-o", str(tmp_path / "page")]) == 0
+    text = (tmp_path / "page/index.html").read_text()
+    assert 'id="gains"' in text
+    assert 'id="examples"' not in text
+    assert [path.name for path in (tmp_path / "page").iterdir()] == ["index.html"]
+
+
+def test_rows_without_audio(small, tmp_path):
+    text = write_page(sources(small, exp=None, data=None), tmp_path / "page").read_text()
+    assert text.count('class="example"') == 3
+    assert "<audio" not in text
+
+
+def test_an_old_page_is_replaced_whole(small, tmp_path):
+    out = tmp_path / "page"
+    write_page(sources(small), out)
+    write_page(sources(small, rows=None), out)
+    assert [path.name for path in out.iterdir()] == ["index.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
+def test_nothing_else_is_overwritten(small, tmp_path):
+    (tmp_path / "thesis.tex").write_text("my life")
+    with pytest.raises(UserError, match="something else than a page"):
+        write_page(sources(small), tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "my life"
+
+
+def test_a_page_that_fails_leaves_the_old_one(small, page, tmp_path):
+    out = tmp_path / "page"
+    shutil.copytree(page.parent, out)
+    exp = tmp_path / "exp"
+    shutil.copytree(small.exp, exp)
+    shutil.rmtree(exp / "separate/pretrained")
+    with pytest.raises(UserError, match="separate/pretrained: no such folder"):
+        write_page(sources(small, exp=exp), out)
+    assert (out / "index.html").read_bytes() == page.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exp", "page"]
+
+
+def test_transcripts_of_another_run_are_refused(small, tmp_path):
+    exp = tmp_path / "exp"
+    shutil.copytree(small.exp, exp)
+    file = exp / "decode/sisdr/seed1/ctc/text_spk1"
+    write_table(file, dict.fromkeys(read_table(file), "something else entirely"))
+    with pytest.raises(UserError, match="the rows have"):
+        write_page(sources(small, exp=exp), tmp_path / "page")
+
+
+def rows_with(small: SmallRun, extra: dict[str, int]) -> list[UtteranceRow]:
+    """The rows of the small run, with so many errors of one system in each mixture."""
+    rows = read_rows(small.results / "utterances.csv", UtteranceRow)
+    names = dict(zip(sorted({row.mixture for row in rows}), extra.items(), strict=False))
+    return [
+        replace(row, mixture=names[row.mixture][0], words=10)
+        if row.system != "ae_whisper"
+        else replace(row, mixture=names[row.mixture][0], words=10, cp_errors=names[row.mixture][1])
+        for row in (replace(row, cp_errors=0) for row in rows)
+    ]
+
+
+def test_examples_are_ranked_by_difference(small):
+    rows = rows_with(small, {"a": 2, "b": 9, "c": 0, "d": 5})
+    results = Results.read(small.results / "results.json")
+    choices = choose(rows, results, 9)
+    assert [(c.rank, c.mixture, c.why) for c in choices] == [
+        (1, "b", "different"),
+        (2, "d", "different"),
+        (3, "a", "different"),
+        (4, "c", "different"),
+    ]
+    assert choices[0].difference[""] == pytest.approx(0.9)
+    assert choices[0].errors["ctc"]["ae_whisper"] == pytest.approx(0.9)
+
+
+def test_a_third_of_the_examples_is_typical(small):
+    rows = [
+        UtteranceRow(system, None, recogniser, f"{n:03d}", 100, errors, errors, 1.0, 1.0)
+        for n in range(100)
+        for system, errors in (("pretrained", n), ("sisdr", 0))
+        for recogniser in ("ctc", "whisper_base")
+    ]
+    results = Results.read(small.results / "results.json")
+    choices = choose(rows, results, 9)
+    assert [c.rank for c in choices[:6]] == [1, 2, 3, 4, 5, 6]
+    assert [c.why for c in choices] == ["different"] * 6 + ["typical"] * 3
+    typical = [c.rank for c in choices[6:]]
+    assert typical == sorted(typical)
+    assert typical[0] < 40 < typical[1] < 65 < typical[2] <= 100
+
+
+@pytest.mark.parametrize(
+    ("text", "main_part", "interval", "badge", "order"),
+    [
+        ("87.8 [83.9, 91.9]", "87.8", "[83.9, 91.9]", "", 87.8),
+        ("55.3 [51.3, 59.7] seen", "55.3", "[51.3, 59.7]", "seen", 55.3),
+        ("-0.72 [-1.00, –]", "-0.72", "[-1.00, –]", "", -0.72),
+        ("–", "–", "", "", None),
+        ("3 of 400", "3 of 400", "", "", 3.0),
+        ("0.0123", "0.0123", "", "", 0.0123),
+        ("1, 2, 3", "1, 2, 3", "", "", None),
+    ],
+)
+def test_cells_are_taken_apart(text, main_part, interval, badge, order):
+    found = cell(text)
+    assert (found.main, found.interval, found.badge, found.order) == (
+        *(main_part, interval, badge, order),
+    )
+
+
+def test_forest_marks_primaries_and_says_every_gain(small):
+    results = Results.read(small.results / "results.json")
+    plot = forest(results)
+    for svg in (plot.wide, plot.narrow):
+        assert svg.count("Primary: ") == 1
+        for c in (*results.comparisons, *results.other_comparisons):
+            assert f"{c.system}, {c.recogniser}: {100 * c.relative_gain:+.1f} [" in svg
+            assert f">{c.system} · {c.recogniser}" in svg
+
+
+def test_forest_of_a_single_mixture_has_no_bounds(small):
+    results = Results.read(small.results / "results.json")
+    bare = [replace(c, low=math.nan, high=math.nan) for c in results.comparisons]
+    plot = forest(replace(results, comparisons=tuple(bare), other_comparisons=()))
+    assert "[–, –]" in plot.wide
+    assert forest(replace(results, comparisons=(), other_comparisons=())) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "x"], "--data without --exp"),
+        (["--examples", "-1"], "less than 0"),
+        (["--studies", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(small, tmp_path, capsys, options, message):
+    given = ["report", "--results", str(small.results), "-o", str(tmp_path / "page"), *options]
+    assert main(given) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "page").exists()
+
+
+def test_a_missing_row_table_is_told(small, tmp_path, capsys):
+    shutil.copy(small.results / "results.json", tmp_path)
+    options = ["--exp", str(small.exp), "--data", str(small.data), "-o", str(tmp_path / "page")]
+    assert main(["report", "--results", str(tmp_path), *options]) == 2
+    assert "no utterances.csv beside the results" in capsys.readouterr().err
+
+
+def test_rows_of_other_systems_are_not_shown(small, tmp_path):
+    rows = read_rows(small.results / "utterances.csv", UtteranceRow)
+    extra = [replace(row, system="foreign") for row in rows if row.system == "pretrained"]
+    write_rows(tmp_path / "utterances.csv", UtteranceRow, [*rows, *extra])
+    text = write_page(
+        sources(small, rows=tmp_path / "utterances.csv"), tmp_path / "page"
+    ).read_text()
+    assert "foreign" not in text

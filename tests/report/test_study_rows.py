@@ -1,0 +1,154 @@
+import json
+import math
+from dataclasses import fields
+
+import pytest
+
+from sepasr.errors import UserError
+from sepasr.report.studies import StudyRow, read_studies, read_study
+from sepasr.report.study_plots import study
+from sepasr.study.rows import FAMILY_MEAN, StudyResult, write_study
+
+
+def write(folder, text: str, name: str = "rate"):
+    path = folder / f"{name}.csv"
+    path.write_text(text)
+    return path
+
+
+def test_only_variant_and_value_must_be_there(tmp_path):
+    rows = read_study(write(tmp_path, "value,note,variant\n3.5,whatever,slow\n,,later\n"))
+    assert len(rows) == 1
+    (row,) = rows
+    assert (row.study, row.variant, row.value, row.seed) == ("rate", "slow", 3.5, None)
+    assert math.isnan(row.low)
+    assert math.isnan(row.x)
+
+
+def test_all_columns(tmp_path):
+    text = (
+        "study,variant,measure,value,low,high,unit,x,x_label,seed,set,recogniser,family,relation\n"
+        "lr,a,cpWER,1,0.5,2,%,10,steps,3,dev,base,whisper,kin\n"
+    )
+    (row,) = read_study(write(tmp_path, text))
+    assert row == StudyRow(
+        *("lr", "a", 1.0, 0.5, 2.0, "cpWER", "%", 10.0, "steps", 3),
+        *("dev", "base", "whisper", "kin"),
+    )
+
+
+def test_tables_of_other_things_are_passed_over(tmp_path):
+    write(tmp_path, "system,seed,words\nsisdr,1,17\n", "utterances")
+    write(tmp_path, "variant,value\na,1\n")
+    assert [panel.study for panel in read_studies(tmp_path)] == ["rate"]
+
+
+def test_values_of_single_mixtures_are_passed_over(tmp_path):
+    write(tmp_path, "variant,measure,mixture,value\na,dnsmos,m1,3.1\na,dnsmos,m2,2.9\n")
+    assert read_studies(tmp_path) == []
+
+
+@pytest.mark.parametrize("line", ["a,x", "a,1,later"])
+def test_a_bad_number_is_named(tmp_path, line):
+    with pytest.raises(UserError, match=r"rate\.csv:2"):
+        read_study(write(tmp_path, f"variant,value,low\n{line}\n"))
+
+
+def test_a_figure_that_is_there_twice_is_named(tmp_path):
+    text = "variant,value,layer\na,1,6\na,2,9\n"
+    with pytest.raises(UserError, match=r"rate\.csv:3: a second figure of 'a'"):
+        read_study(write(tmp_path, text))
+
+
+def test_measures_and_sets_have_plots_of_their_own(tmp_path):
+    text = "variant,measure,set,value\na,cpWER,dev,1\nb,cpWER,dev,2\na,STOI,dev,3\na,cpWER,test,4\n"
+    write(tmp_path, text)
+    panels = read_studies(tmp_path)
+    assert [(p.measure, p.set, len(p.rows)) for p in panels] == [
+        ("cpWER", "dev", 2),
+        ("STOI", "dev", 1),
+        ("cpWER", "test", 1),
+    ]
+
+
+@pytest.mark.parametrize("places", [("", ""), ("0", "100")])
+def test_a_plot_says_every_figure_in_words(tmp_path, places):
+    rows = "".join(f"fixed,41.{n},{n},{x}\n" for n, x in enumerate(places))
+    (panel,) = read_studies(write(tmp_path, f"variant,value,seed,x\n{rows}").parent)
+    plot = study(panel, 1)
+    for svg in (plot.wide, plot.narrow):
+        assert "fixed, seed 0: 41." in svg
+        assert "fixed, seed 1: 41.1" in svg
+        assert ">fixed</text>" in svg
+
+
+def test_provenance_says_what_the_record_does_not_name(tmp_path):
+    path = write(tmp_path, "variant,value,seed\na,1,1\nb,1,2\n")
+    (panel,) = read_studies(tmp_path)
+    assert panel.source.startswith("study rate · commit not named · configuration not named")
+    record = {
+        "commit": "abc",
+        "variants": {"a": {"lr": 1}},
+        "versions": {"torch": "2"},
+        "question": "Why?",
+    }
+    path.with_suffix(".json").write_text(json.dumps(record))
+    (panel,) = read_studies(tmp_path)
+    assert "commit abc ·" in panel.source
+    assert "seeds 1, 2" in panel.source
+    assert panel.source.endswith("torch 2")
+    assert "not named" not in panel.source.replace("set not named", "")
+    assert study(panel, 1).question == "Why?"
+
+
+def result(variant: str, steps: int, seed: int | None, reader: str, gain: float) -> StudyResult:
+    texts = {"study": "rate", "set": "cv", "family": "whisper", "relation": "", "against": "slow"}
+    numbers = dict.fromkeys((field.name for field in fields(StudyResult)), 0.4)
+    known = {**numbers, **texts, "variant": variant, "steps": steps, "seed": seed, "seeds": 1}
+    given = {**known, "recogniser": reader, "mixtures": 9, "against_steps": 100, "gain": gain}
+    return StudyResult(**given)
+
+
+def test_results_of_the_runner_are_gains(tmp_path):
+    table = [result("fast", 100, 1, "tiny", 0.1), result("fast", 100, 1, FAMILY_MEAN, 0.2)]
+    write_study(tmp_path, "rate", [], table)
+    (panel,) = read_studies(tmp_path)  # the rows per mixture beside it are none
+    assert (panel.measure, panel.unit, panel.set) == ("gain in cpWER over slow", "%", "cv")
+    assert [(r.variant, r.recogniser, r.value) for r in panel.rows] == [
+        ("fast, 100 steps", "tiny", pytest.approx(10)),
+        ("fast, 100 steps", "mean over families", pytest.approx(20)),
+    ]
+    assert panel.rows[0].low == pytest.approx(40)
+
+
+def test_results_over_steps_are_lines_of_errors_and_si_sdr(tmp_path):
+    readers = ("tiny", FAMILY_MEAN)
+    table = [result("fast", steps, 1, reader, 0.1) for steps in (0, 100) for reader in readers]
+    write_study(tmp_path, "rate", [], table)
+    (tmp_path / "rate.json").write_text('{"plot": "steps"}')
+    errors, signal = read_studies(tmp_path)
+    assert (errors.measure, signal.measure, signal.unit) == ("cpWER", "SI-SDR", "dB")
+    assert errors.over_x
+    assert signal.over_x
+    assert len(errors.rows) == 4
+    assert [row.x for row in signal.rows] == [0, 100]
+    assert "<svg" in study(errors, 1).narrow
+
+
+def test_difficulty_is_a_line_for_each_condition(tmp_path):
+    header = "study,system,recogniser,condition,bin,lower,upper,mixtures,cpwer,cpwer_low,cpwer_high"
+    lines = "d,sisdr,tiny,snr_db,1,-6,0,9,0.5,0.4,0.6\nd,sisdr,tiny,snr_db,0,,,18,,,\n"
+    write(tmp_path, f"{header}\n{lines}d,sisdr,tiny,overlap,1,0.2,0.4,9,0.3,,\n", "d")
+    snr, overlap = read_studies(tmp_path)
+    assert (snr.x_label, overlap.x_label) == ("snr (dB)", "overlap")
+    assert [(row.x, row.value, row.variant) for row in snr.rows] == [(-3, 50, "sisdr")]
+
+
+def test_correlations_are_rows_by_measure(tmp_path):
+    header = "measure,recogniser,kind,correlation,low,high,mixtures,systems"
+    write(tmp_path, f"{header}\nstoi,tiny,systems,-0.4,-0.5,-0.3,9,4\n", "layer_correlations")
+    (tmp_path / "layer.json").write_text('{"commit": "abc"}')
+    (panel,) = read_studies(tmp_path)
+    assert "between the systems" in panel.measure
+    assert panel.record.commit == "abc"
+    assert (panel.rows[0].variant, panel.rows[0].value) == ("stoi", -0.4)
