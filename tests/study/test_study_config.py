@@ -35,9 +35,17 @@ def test_every_question_has_its_study():
     assert set(study_names()) >= ASKED
 
 
-@pytest.mark.parametrize("name", study_names())
+def example_of_the_docs(folder) -> str:
+    """The YAML in docs/studies.md, as a file."""
+    page = (FOLDER.parents[1] / "docs/studies.md").read_text(encoding="utf-8")
+    (folder / "example.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    return str(folder / "example.yaml")
+
+
+@pytest.mark.parametrize("name", [*study_names(), "docs"])
 def test_every_variant_comes_to_valid_settings(name, tmp_path):
-    study, here = load_study(name), place(tmp_path)
+    study = load_study(example_of_the_docs(tmp_path) if name == "docs" else name)
+    here = place(tmp_path)
     readers = {*study.screen.recognisers, *(study.finalists.recognisers if study.finalists else ())}
     for reader in readers:
         load_config(RecogniserConfig, here.layers(f"asr/{reader}"))
