@@ -75,6 +75,23 @@ def test_training_and_the_directory_that_is_stripped_from_it(command, tmp_path, 
         assert "holds another training: separator.arguments.causal" in said.err
 
 
+@pytest.mark.parametrize("kind", ["guided", "embedding_pit"])
+@pytest.mark.parametrize("network", [TCN, GRID], ids=["tcn", "tfgridnetv2"])
+def test_the_losses_of_an_encoder(command, tmp_path, network, kind):
+    whisper = Path(__file__).parents[2] / "conf/encoder/whisper_tiny_en.yaml"
+    options = ("--encoder", whisper, "--set", f"loss.kind={kind}")
+    assert command(network, *options)[0] == 0
+    said = json.loads((tmp_path / "out" / "final" / "config.json").read_text())["history"][-1]
+    assert (said["loss"], said["encoder"]["name"]) == (kind, "whisper_tiny_en")
+    final = Separator.from_pretrained(tmp_path / "out" / "final")
+    torch.manual_seed(0)
+    untrained = dict(Separator(final.config).named_parameters())
+    moved = [n for n, p in final.named_parameters() if (p - untrained[n]).abs().max() > 1e-9]
+    # The gradient has reached the first filterbank, or the network that has its own.
+    first = "encoder." if network is TCN else "separator."
+    assert any(name.startswith(first) for name in moved)
+
+
 def test_activations_that_cannot_be_computed_again(command, tmp_path):
     status, said = command(TCN, "--set", "checkpoint_activations=true")
     assert status == 2
