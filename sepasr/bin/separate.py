@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sepasr.bin.workers import add_worker_arguments
+
+if TYPE_CHECKING:
+    from sepasr.decode.recording import Recording
+    from sepasr.separator.model import Separator
 
 PRETRAINED = Path(__file__).parents[2] / "egs/mini_whamr/pretrained/separator"
 
@@ -30,6 +37,52 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channel", type=int, help="channel to take, from 1 (default: the mean of all)"
     )
+    parser.add_argument(
+        "--speakers", type=int, help="refuse a model that separates another number of speakers"
+    )
+
+
+def check_speakers(separator: Separator, options: argparse.Namespace) -> Separator:
+    """Give the separator back if it has as many speakers as were asked for.
+
+    Raises:
+        UserError: it has another number.
+    """
+    from sepasr.errors import UserError
+
+    if options.speakers not in (None, separator.num_speakers):
+        what = f"this model separates {separator.num_speakers} speakers, not {options.speakers}"
+        raise UserError(what, where=options.model, remedy="choose another --model")
+    return separator
+
+
+def load_checked(options: argparse.Namespace) -> Separator:
+    """The separator that the options name.
+
+    Raises:
+        UserError: there is none, no such device, or it has another number of speakers.
+    """
+    from sepasr.decode.separate import load_separator
+
+    return check_speakers(load_separator(options.model, options.device), options)
+
+
+def check_names(recordings: Sequence[Recording]) -> None:
+    """Refuse recordings whose streams would get one name.
+
+    Raises:
+        UserError: two have the same.
+    """
+    from sepasr.decode.transcript_formats import session_id
+    from sepasr.errors import UserError
+
+    sources: dict[str, str] = {}
+    for recording in recordings:
+        name = session_id(recording.name)
+        if name in sources:
+            what = f"named '{name}', as is {sources[name]}"
+            raise UserError(what, where=recording.source, remedy="rename one")
+        sources[name] = recording.source
 
 
 def share(text: str) -> float:
@@ -80,41 +133,69 @@ def needs(options: argparse.Namespace) -> list[str]:
 def run(options: argparse.Namespace) -> None:
     """Separate everything that is named."""
     from sepasr.data.datadir import MixtureDir
-    from sepasr.data.scp import write_table
-    from sepasr.decode.recording import find_recordings, separate_recording
+    from sepasr.decode.recording import find_recordings
     from sepasr.decode.separate import load_separator, separate_directory
     from sepasr.errors import UserError
     from sepasr.parallel import OncePerProcess
 
     load = OncePerProcess(load_separator, (options.model, options.device))
-    separator = load()
-    for source in options.input:
-        if (source / "info.yaml").is_file() and len(options.input) > 1:
-            raise UserError("a data directory is separated on its own", where=source)
+    separator = check_speakers(load(), options)
+    directories = [source for source in options.input if (source / "info.yaml").is_file()]
+    if directories and len(options.input) > 1:
+        raise UserError("a data directory is separated on its own", where=directories[0])
+    if directories:
+        separate_directory(
+            separator,
+            MixtureDir.load(directories[0]),
+            options.out,
+            options.batch,
+            add_mixture=options.add_mixture,
+            load=load,
+            jobs=options.jobs,
+            cluster=options.cluster,
+        )
+        return
+    recordings = [one for source in options.input for one in find_recordings(source)]
+    check_names(recordings)
+    _separate(separator, recordings, options)
+
+
+def _separate(
+    separator: Separator, recordings: Sequence[Recording], options: argparse.Namespace
+) -> None:
+    """Separate recordings and list the streams; what can't be read doesn't keep the others back."""
+    from contextlib import closing
+
+    from sepasr.data.scp import write_table
+    from sepasr.decode.progress import Bars
+    from sepasr.decode.recording import separate_recording
+    from sepasr.decode.transcript_formats import session_id
+    from sepasr.errors import UserError
+
     written: dict[str, list[Path]] = {}
-    for source in options.input:
-        if (source / "info.yaml").is_file():
-            separate_directory(
-                separator,
-                MixtureDir.load(source),
-                options.out,
-                options.batch,
-                add_mixture=options.add_mixture,
-                load=load,
-                jobs=options.jobs,
-                cluster=options.cluster,
-            )
-            return
-        for recording in find_recordings(source):
-            paths = separate_recording(
-                separator,
-                recording,
-                options.out,
-                options.channel,
-                add_mixture=options.add_mixture,
-            )
-            written[recording.name] = paths
-            print("\n".join(map(str, paths)))
-    for s in range(separator.num_speakers if len(written) > 1 else 0):
+    failed = []
+    for recording in recordings:
+        try:
+            with closing(Bars()) as bars:
+                paths = separate_recording(
+                    separator,
+                    recording,
+                    options.out,
+                    options.channel,
+                    add_mixture=options.add_mixture,
+                    hook=bars,
+                )
+        except UserError as error:
+            if len(recordings) == 1:
+                raise
+            print(f"sepasr separate: {error}", file=sys.stderr)
+            failed.append(recording.name)
+            continue
+        written[session_id(recording.name)] = paths
+        print("\n".join(map(str, paths)))
+    for s in range(separator.num_speakers if written else 0):
         lists = {name: str(paths[s].absolute()) for name, paths in written.items()}
         write_table(options.out / f"spk{s + 1}.scp", lists)
+    if failed:
+        what = f"{len(failed)} of {len(recordings)} recordings can't be separated, see above"
+        raise UserError(what, where=options.out, remedy="mend them and run it again")

@@ -1,4 +1,4 @@
-"""``sepasr transcribe``: separate a recording and write down what each speaker says."""
+"""``sepasr transcribe``: separate recordings and write down who says what, and when."""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ from pathlib import Path
 
 from sepasr.bin.separate import add_model_arguments
 
+FORMATS = ("text", "srt", "vtt", "ctm", "seglst")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("input", type=Path, help="audio file, any rate and channels")
+    parser.add_argument(
+        "input", type=Path, help="audio file (any rate, channels and length), folder or wav.scp"
+    )
+    parser.add_argument(
+        "-o", "--out", type=Path, help="folder of streams and transcripts (default: print them)"
+    )
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        help="several with --out, one without (default: text; with --out, text and seglst)",
+    )
     parser.add_argument(
         "--recogniser", default="whisper_base", help="a name in conf/asr, or a YAML (%(default)s)"
     )
@@ -19,21 +32,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print one line per speaker."""
-    import torch
+    """Print transcripts, or write a file for each recording and format."""
+    import tempfile
+    from contextlib import closing
 
-    from sepasr.data.audio import resample
-    from sepasr.decode.device import to_device
+    from sepasr.bin.separate import check_names, load_checked
+    from sepasr.data.audio import read_audio
+    from sepasr.decode.progress import Bars
     from sepasr.decode.recogniser import load_recogniser
-    from sepasr.decode.recording import find_recordings, read_recording, separate_long
-    from sepasr.separator.model import Separator
+    from sepasr.decode.recording import find_recordings, separate_recording
+    from sepasr.decode.transcribe import transcribe_streams
+    from sepasr.decode.transcript_formats import FORMATS as WRITERS
+    from sepasr.errors import UserError
+    from sepasr.files import write_text
 
-    separator = to_device(Separator.from_pretrained(options.model), options.device)
+    formats = options.format or (["text", "seglst"] if options.out else ["text"])
+    if not options.out and len(formats) > 1:
+        raise UserError("several formats can't be printed", where="--format", remedy="add --out")
+    recordings = find_recordings(options.input)
+    check_names(recordings)
+    separator = load_checked(options)
     recogniser = load_recogniser(options.recogniser, options.asr_source)
-    for recording in find_recordings(options.input):
-        mono, fs = read_recording(recording, options.channel)
-        mixture = resample(torch.from_numpy(mono), fs, separator.fs)
-        estimates = separate_long(separator, mixture)
-        streams = list(resample(estimates, separator.fs, recogniser.fs).numpy())
-        for number, transcript in enumerate(recogniser.transcribe(streams), 1):
-            print(f"{recording.name} speaker {number}: {transcript.text}")
+    for recording in recordings:
+        with tempfile.TemporaryDirectory() as folder, closing(Bars()) as bars:
+            out = options.out or Path(folder)
+            paths = separate_recording(separator, recording, out, options.channel, hook=bars)
+            fs = read_audio(paths[0], stop=1)[1]
+            said = transcribe_streams(recogniser, paths, fs, hook=bars, name=recording.source)
+        for name in formats:
+            ending, write = WRITERS[name]
+            text = write(recording.name, said)
+            if options.out:
+                write_text(options.out / f"{recording.name}{ending}", text)
+                print(options.out / f"{recording.name}{ending}")
+            else:
+                print(text, end="")

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sepasr.data.audio import read_audio, read_resampled
+from sepasr.decode.progress import Bars
 from sepasr.decode.recogniser import Recogniser
 from sepasr.decode.recording import Recording, separate_recording
 from sepasr.errors import UserError
@@ -77,7 +79,9 @@ def separate_and_read(
     """
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        paths = separate_recording(separator, Recording("stream", str(source)), folder)
+        with closing(Bars()) as bars:
+            recording = Recording("stream", str(source))
+            paths = separate_recording(separator, recording, folder, hook=bars)
         fs = read_audio(paths[0], stop=1)[1]
         heard = [read_resampled(path, fs, fs) for path in paths]
         streams = tuple(np.round(32767 * stream).astype(np.int16) for stream in heard)

@@ -11,8 +11,22 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sepasr.data.audio import resample, write_audio
+from sepasr.data.audio import resample, resampled_length, write_audio
+from sepasr.data.blocks import BLOCK, Measured, header_of, measure, one_channel, read_blocks
 from sepasr.data.scp import read_entry, read_table
+from sepasr.decode.activity import FRAME_S, LEAST_S, active_frames, frame_levels
+from sepasr.decode.long_recording import (
+    OVERLAP_S,
+    WINDOW_S,
+    LongOptions,
+    say_silent,
+    say_turned_down,
+    separate_to_disk,
+    silent_streams,
+    window_spans,
+)
+from sepasr.decode.progress import Hook, no_hook
+from sepasr.decode.voice import VoiceEmbedding
 from sepasr.errors import UserError
 from sepasr.loss.pit import best_permutation, reorder
 from sepasr.loss.si_sdr import pairwise_si_sdr
@@ -52,17 +66,12 @@ def find_recordings(source: str | Path) -> list[Recording]:
     return [Recording(source.stem, str(source))]
 
 
-def _windows(samples: int, window: int, hop: int) -> Iterator[tuple[int, int]]:
-    """Start and stop of each window; the last one ends with the signal."""
-    start = 0
-    while start + window < samples:
-        yield start, start + window
-        start += hop
-    yield max(0, samples - window), samples
-
-
 def separate_long(
-    separator: Separator, mixture: Tensor, *, window_s: float = 8.0, overlap_s: float = 2.0
+    separator: Separator,
+    mixture: Tensor,
+    *,
+    window_s: float = WINDOW_S,
+    overlap_s: float = OVERLAP_S,
 ) -> Tensor:
     """Separate in overlapping windows whose speakers keep their order.
 
@@ -82,7 +91,7 @@ def separate_long(
     window, overlap = round(window_s * separator.fs), round(overlap_s * separator.fs)
     estimates = torch.zeros(separator.num_speakers, samples)
     done = 0
-    spans = list(_windows(samples, window, window - overlap))
+    spans = list(window_spans(samples, window, window - overlap))
     device = next(separator.parameters()).device
     for start, stop in tqdm(spans, desc="separate", unit="window", disable=len(spans) == 1):
         with torch.inference_mode():
@@ -113,11 +122,19 @@ def read_recording(recording: Recording, channel: int | None = None) -> tuple[np
         UserError: the recording can't be read or has no such channel.
     """
     samples, fs = read_entry(recording.source)
-    if channel is None:
-        return samples.mean(axis=1), fs
-    if 1 <= channel <= samples.shape[1]:
-        return samples[:, channel - 1], fs
-    raise UserError(f"no channel {channel}, there are {samples.shape[1]}", where=recording.source)
+    return one_channel(samples, channel, recording.source), fs
+
+
+def stream_paths(recording: Recording, out: str | Path, speakers: int) -> list[Path]:
+    """The files that the streams of a recording are written to.
+
+    Raises:
+        UserError: its name would lead out of the folder.
+    """
+    if "/" in recording.name or "\0" in recording.name:
+        what = f"'{recording.name}' can't be the name of a file"
+        raise UserError(what, where=recording.source, remedy="give it another name")
+    return [Path(out) / f"{recording.name}_spk{s + 1}.wav" for s in range(speakers)]
 
 
 def separate_recording(
@@ -127,11 +144,15 @@ def separate_recording(
     channel: int | None = None,
     *,
     add_mixture: float = 0.0,
+    hook: Hook = no_hook,
+    voice: VoiceEmbedding | None = None,
 ) -> list[Path]:
     """Write ``<name>_spk<s>.wav`` at the recording's own rate, as 16-bit PCM.
 
     Streams keep the recording's level. Where one of them would clip, all are turned down together,
-    and a line says by how much.
+    and a line says by how much; another one names streams in which nobody speaks. What is longer
+    than a window is separated by :func:`sepasr.decode.long_recording.separate_to_disk`, which goes
+    on where it was interrupted.
 
     Args:
         separator: in evaluation mode.
@@ -139,6 +160,8 @@ def separate_recording(
         out: folder of the streams.
         channel: see :func:`read_recording`.
         add_mixture: what is added of the recording to each of its streams.
+        hook: is told how far the work is.
+        voice: see :func:`sepasr.decode.long_recording.separate_to_disk`.
 
     Returns:
         The files, one per speaker.
@@ -146,16 +169,50 @@ def separate_recording(
     Raises:
         UserError: see :func:`read_recording`.
     """
-    mono, fs = read_recording(recording, channel)
+    paths = stream_paths(recording, out, separator.num_speakers)
+    options = LongOptions(channel=channel, add_mixture=add_mixture)
+    long: Measured | None = None
+    header = header_of(recording.source)
+    if header and _is_long(*header, separator, options):
+        fs = header[1]
+        long = measure(_told(recording, *header, channel, hook), fs)
+    if long is None or not _is_long(long.samples, fs, separator, options):
+        mono, fs = read_recording(recording, channel)
+        # An entry that is not a file has no header, and its length is known only now.
+        long = measure([mono], fs) if _is_long(len(mono), fs, separator, options) else None
+    if long is not None:
+        separate_to_disk(
+            separator, recording.source, fs, long, paths, options, voice=voice, hook=hook
+        )
+        return paths
     estimates = separate_long(separator, resample(torch.from_numpy(mono), fs, separator.fs))
     streams = resample(estimates, separator.fs, fs).numpy()[:, : len(mono)]
+    active = active_frames(frame_levels(streams, fs), measure([mono], fs).level_db)
+    silent = silent_streams(active.sum(1) * FRAME_S) if len(mono) > LEAST_S * fs else []
     if add_mixture:
         streams = streams + np.float32(add_mixture) * mono
     peak = float(np.abs(streams).max())
     if peak > 1:
         streams = streams / np.float32(peak)
-        tqdm.write(f"{recording.source}: turned down by {20 * np.log10(peak):.1f} dB, not to clip")
-    paths = [Path(out) / f"{recording.name}_spk{s + 1}.wav" for s in range(len(streams))]
+        say_turned_down(recording.source, 20 * np.log10(peak))
     for path, stream in zip(paths, streams, strict=True):
         write_audio(path, stream, fs, "PCM_16")
+    say_silent(recording.source, silent)
+    hook("separate", 1, 1, recording.source)
     return paths
+
+
+def _is_long(samples: int, fs: int, separator: Separator, options: LongOptions) -> bool:
+    """Whether one window does not hold so many samples."""
+    window = round(options.window_s * separator.fs)
+    return resampled_length(samples, fs, separator.fs) > window
+
+
+def _told(
+    recording: Recording, samples: int, fs: int, channel: int | None, hook: Hook
+) -> Iterator[np.ndarray]:
+    """Blocks of a recording, while the hook is told how far its reading is."""
+    total = -(-samples // BLOCK)
+    for number, block in enumerate(read_blocks(recording.source, channel), 1):
+        hook("read", min(number, total), total, recording.source)
+        yield block

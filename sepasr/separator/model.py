@@ -98,6 +98,22 @@ class Separator(nn.Module, Pretrained):
         if sample_rate is not None and sample_rate != self.fs:
             estimates = self.forward(resample(mixture, sample_rate, self.fs))
             return resample(estimates, self.fs, sample_rate)[..., : mixture.shape[-1]]
+        return match_level(self.unscaled(mixture), mixture.float())
+
+    def unscaled(self, mixture: Tensor) -> Tensor:
+        """Separate mixtures, but leave the streams at the scale at which the network makes them.
+
+        In windows of one recording the scale is the same, relative to the recording, whatever is
+        said in them: one gain can then be found for the whole (see :func:`match_level`).
+
+        Args:
+            mixture: (samples,) or (batch, samples) at :attr:`fs`.
+
+        Returns:
+            (speakers, samples) or (batch, speakers, samples), float32.
+        """
+        if mixture.ndim == 1:
+            return self.unscaled(mixture[None])[0]
         samples = mixture.shape[-1]
         # The network hears every mixture at one level (its norms have an epsilon, so a quiet
         # recording would otherwise be another signal); the output goes back to the mixture's.
@@ -112,7 +128,7 @@ class Separator(nn.Module, Pretrained):
         left, right = self.framing.padding(samples)
         padded = F.pad(heard, (left, right))
         estimates = self._separate(padded)[..., left : left + samples]
-        return match_level(estimates.float() * level[:, None], mixture.float())
+        return estimates.float() * level[:, None]
 
     def _separate(self, padded: Tensor) -> Tensor:
         """From whole frames (batch, samples) to streams (batch, speakers, samples)."""

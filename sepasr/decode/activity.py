@@ -1,0 +1,77 @@
+"""Where in a recording each of its streams is active, by energy."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+FRAME_S = 0.02
+ACTIVE_DB = -30.0
+"""A frame is active down to this, relative to the level of the recording's speech."""
+LEAK_DB = -15.0
+"""Below this, relative to the loudest stream in the same frame, a stream is taken for a leak."""
+SILENT_DB = -90.0
+"""What is below is silent however quiet the recording is: the step of a 16-bit sample."""
+LEAST_S = 0.2
+"""A stream that is active for less is silent."""
+GAP_S, PAD_S, SHORTEST_S = 0.6, 0.2, 0.1
+
+
+def frame_levels(streams: np.ndarray, fs: int) -> np.ndarray:
+    """Level of frames of 20 ms: (streams, samples) to (streams, frames), in dB re full scale.
+
+    What is left of a frame at the end is left out.
+    """
+    frame = max(1, round(FRAME_S * fs))
+    frames = streams.shape[-1] // frame
+    framed = streams[:, : frames * frame].reshape(len(streams), frames, frame)
+    return 10 * np.log10(np.square(framed, dtype=np.float64).mean(-1) + 1e-12)
+
+
+def active_frames(levels: np.ndarray, level_db: float) -> np.ndarray:
+    """Which frames of which stream hold its speaker.
+
+    Args:
+        levels: (streams, frames) in dB, of all streams of the recording.
+        level_db: level of the recording's speech, as :func:`sepasr.data.blocks.measure` finds it.
+
+    Returns:
+        (streams, frames), bool.
+    """
+    loudest = levels.max(0, initial=-np.inf)
+    threshold = max(level_db + ACTIVE_DB, SILENT_DB)
+    return (levels > threshold) & (levels > loudest + LEAK_DB)
+
+
+def segments(active: np.ndarray, longest_s: float) -> list[tuple[float, float]]:
+    """Stretches of speech in one stream.
+
+    Pauses under 0.6 s are bridged, and what is active for less than 0.1 s is left out. Each
+    stretch begins 0.2 s before its speech and ends 0.2 s after, so that no consonant is lost.
+
+    Args:
+        active: (frames,), bool.
+        longest_s: a longer stretch is cut into equal parts.
+
+    Returns:
+        Start and end of each in seconds, in order and disjoint.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
+    runs: list[list[int]] = []
+    for start, stop in edges.reshape(-1, 2).tolist():
+        if runs and (start - runs[-1][1]) * FRAME_S < GAP_S:
+            runs[-1][1] = stop
+        else:
+            runs.append([start, stop])
+    found = []
+    end_s = len(active) * FRAME_S
+    for start, stop in runs:
+        if active[start:stop].sum() * FRAME_S < SHORTEST_S:
+            continue
+        begin = max(0.0, start * FRAME_S - PAD_S)
+        end = min(end_s, stop * FRAME_S + PAD_S)
+        parts = max(1, int(np.ceil((end - begin) / longest_s)))
+        cuts = np.linspace(begin, end, parts + 1).tolist()
+        found += list(pairwise(cuts))
+    return found

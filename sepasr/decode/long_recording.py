@@ -1,0 +1,394 @@
+"""Separate hours of audio from disk to disk, in constant memory, and go on after an interruption.
+
+Three passes over windows that overlap. The first separates each and appends it to a file: what is
+there when the work is interrupted is not done again. The second puts the speakers of all windows
+into one order (:mod:`sepasr.decode.order`). The third fades the windows into one another, and
+writes one file per speaker. The second and third depend on the file of the first alone, so a
+resumed run gives the samples of an uninterrupted one.
+
+The level is one rule for the whole recording, the one of :func:`sepasr.separator.match_level`: a
+single gain, with which the sum of the streams fits the recording best. It is found over all
+windows, and so is the factor that turns the streams down where one would clip: nothing pumps.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from sepasr.data.audio import resampled_length
+from sepasr.data.blocks import BLOCK, Feed, Measured, read_blocks, resample_blocks
+from sepasr.decode.activity import ACTIVE_DB, FRAME_S, LEAST_S, active_frames, frame_levels
+from sepasr.decode.order import Voice, WindowLink, link, order_windows
+from sepasr.decode.progress import Hook, no_hook
+from sepasr.decode.voice import MelStatistics, VoiceEmbedding
+from sepasr.errors import UserError
+from sepasr.files import write_text
+
+WINDOW_S, OVERLAP_S = 8.0, 2.0
+STATE, WINDOWS, LOCK = "state.json", "windows.f32", "lock"
+LINK_DB = ACTIVE_DB + 10
+"""An overlap says who goes on if its mean level is above this, relative to the speech's."""
+ALONE_DB = 3.0
+"""A voice is taken from where its stream is so much louder than the others."""
+ENERGY = 1e-10
+"""Streams of less energy have no level that could be fitted, as in ``match_level``."""
+SILENT_RMS = 1e-8
+
+
+@dataclass(frozen=True)
+class LongOptions:
+    """How a long recording is cut, and what is done beside.
+
+    Attributes:
+        window_s: length of a window in seconds.
+        overlap_s: overlap of neighbouring windows in seconds.
+        channel: the channel to take, from 1; without it all channels are averaged.
+        add_mixture: what is added of the recording to each of its streams.
+    """
+
+    window_s: float = WINDOW_S
+    overlap_s: float = OVERLAP_S
+    channel: int | None = None
+    add_mixture: float = 0.0
+
+
+def window_spans(samples: int, window: int, hop: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of each window; the last one ends with the signal."""
+    start = 0
+    while start + window < samples:
+        yield start, start + window
+        start += hop
+    yield max(0, samples - window), samples
+
+
+def separate_to_disk(
+    separator: nn.Module,
+    source: str,
+    fs: int,
+    measured: Measured,
+    paths: list[Path],
+    options: LongOptions,
+    *,
+    voice: VoiceEmbedding | None = None,
+    hook: Hook = no_hook,
+) -> None:
+    """Write the streams of a recording that is longer than a window, at its rate, as 16-bit PCM.
+
+    While it works, all is in a hidden folder beside the first stream. What was done beside the
+    streams is in ``NAME.separated.json``; where it says that they are those of this separator and
+    recording already, nothing is done.
+
+    Args:
+        separator: in evaluation mode.
+        source: a file, or another entry of a wav.scp.
+        fs: its sampling rate in Hz.
+        measured: what a first pass over the recording told.
+        paths: the files to write, one per speaker, in one folder.
+        options: how.
+        voice: tells speakers apart where a pause hides which stream goes on in which; statistics
+            of the mel cepstrum and the pitch without it.
+        hook: is told how far the work is.
+
+    Raises:
+        UserError: the recording can't be read, the disk has no room, or another run is at it.
+    """
+    folder, name = paths[0].parent, paths[0].stem.rsplit("_", 1)[0]
+    summary = folder / f"{name}.separated.json"
+    work = _Work(separator, source, fs, measured, options, hook, folder / f".{name}.separating")
+    identity = work.identity | {"add_mixture": options.add_mixture}
+    if _is_done(summary, identity, paths):
+        tqdm.write(f"{source}: separated before, left as it is")
+        if work.folder.is_dir():  # interrupted at the very end
+            with work.locked():
+                shutil.rmtree(work.folder)
+        return
+    with work.locked():
+        work.prepare()
+        work.separate()
+        work.measure_gain()
+        orders = work.order(voice or MelStatistics())
+        silent, turned_down_db = work.write(orders, paths)
+        report = {
+            "gain": work.gain,
+            "turned_down_db": round(turned_down_db, 2),
+            "silent_streams": silent,
+            **identity,
+        }
+        write_text(summary, json.dumps(report, indent=2) + "\n")
+        shutil.rmtree(work.folder)
+
+
+def say_silent(source: str, silent: list[int]) -> None:
+    """Name the streams, from 1, in which nobody speaks."""
+    for number in silent:
+        tqdm.write(f"{source}: stream {number} is silent")
+
+
+def say_turned_down(source: str, decibels: float) -> None:
+    """Say by how much all streams were turned down."""
+    tqdm.write(f"{source}: turned down by {decibels:.1f} dB, not to clip")
+
+
+def silent_streams(active_s: np.ndarray) -> list[int]:
+    """Numbers from 1 of the streams that are active for less than 0.2 s."""
+    return [s + 1 for s, seconds in enumerate(active_s.tolist()) if seconds < LEAST_S]
+
+
+def _is_done(summary: Path, identity: dict[str, object], paths: list[Path]) -> bool:
+    if not summary.is_file() or not all(path.is_file() for path in paths):
+        return False
+    try:
+        report = json.loads(summary.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(report, dict) and identity.items() <= report.items()
+
+
+def _digest(separator: nn.Module) -> str:
+    """SHA-256 of a separator's configuration and weights."""
+    digest = hashlib.sha256(repr(getattr(separator, "config", type(separator))).encode())
+    for key, tensor in separator.state_dict().items():
+        digest.update(key.encode())
+        # As bytes: NumPy has no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+class _Work:
+    """The passes over one recording."""
+
+    def __init__(
+        self,
+        separator: nn.Module,
+        source: str,
+        fs: int,
+        measured: Measured,
+        options: LongOptions,
+        hook: Hook,
+        folder: Path,
+    ) -> None:
+        self.separator, self.source, self.fs = separator, source, fs
+        self.measured, self.options, self.hook, self.folder = measured, options, hook, folder
+        # The module's attributes are typed Tensor | Module.
+        self.rate, self.speakers = int(separator.fs), int(separator.num_speakers)  # type: ignore[arg-type]
+        self.window = round(options.window_s * self.rate)
+        hop = self.window - round(options.overlap_s * self.rate)
+        length = resampled_length(measured.samples, fs, self.rate)
+        self.spans = list(window_spans(length, self.window, hop))
+        self.device = next(separator.parameters()).device
+        self.gain = 1.0
+        self.record = np.dtype(
+            [
+                ("streams", "<f4", (self.speakers, self.window)),
+                ("product", "<f8"),
+                ("energy", "<f8"),
+            ]
+        )
+        self.identity: dict[str, object] = {
+            "samples_sha256": measured.sha256,
+            "samples": measured.samples,
+            "fs": fs,
+            "separator_sha256": _digest(separator),
+            "device": str(self.device),
+            "window_s": options.window_s,
+            "overlap_s": options.overlap_s,
+        }
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Have the folder for this run alone. The lock ends with the process, however it ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                what = "another run is separating this recording into the same folder"
+                remedy = "wait for it, or choose another folder"
+                raise UserError(what, where=self.folder.parent, remedy=remedy) from None
+            yield
+
+    def prepare(self) -> None:
+        """Leave nothing in the folder but what this very work left there, and look for room."""
+        state, text = self.folder / STATE, json.dumps(self.identity, indent=2) + "\n"
+        if not state.is_file() or state.read_text(encoding="utf-8") != text:
+            for left in self.folder.iterdir():
+                if left.name != LOCK:
+                    left.unlink()
+            write_text(state, text)
+        self._check_room()
+
+    def _check_room(self) -> None:
+        file = self.folder / WINDOWS
+        there = file.stat().st_size if file.is_file() else 0
+        streams = 2 * self.speakers * self.measured.samples
+        needed = len(self.spans) * self.record.itemsize - there + streams
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            what = f"{needed / 1e9:.1f} GB are needed on this disk, {free / 1e9:.1f} GB are free"
+            raise UserError(what, where=self.folder.parent, remedy="make room, or choose another")
+
+    def _mono(self) -> Iterator[np.ndarray]:
+        return read_blocks(self.source, self.options.channel)
+
+    def separate(self) -> None:
+        """Append the windows that are missing to the file of windows."""
+        file = self.folder / WINDOWS
+        size = self.record.itemsize
+        done = min(file.stat().st_size // size, len(self.spans)) if file.is_file() else 0
+        feed = Feed(resample_blocks(self._mono(), self.fs, self.rate))
+        self.hook("separate", done, len(self.spans), self.source)
+        with file.open("ab") as out:
+            out.truncate(done * size)  # the last one may have been cut off
+            for number in range(done, len(self.spans)):
+                mixture = feed.span(*self.spans[number])
+                streams = self._separate_window(mixture)
+                total = streams.astype(np.float64).sum(0)
+                record = np.zeros((), self.record)
+                record["streams"] = streams
+                record["product"] = mixture.astype(np.float64) @ total
+                record["energy"] = total @ total
+                out.write(record.tobytes())
+                out.flush()
+                self.hook("separate", number + 1, len(self.spans), self.source)
+
+    def _separate_window(self, mixture: np.ndarray) -> np.ndarray:
+        """Streams at the network's own scale, which is the same in all windows."""
+        if np.sqrt(np.square(mixture, dtype=np.float64).mean()) < SILENT_RMS:
+            return np.zeros((self.speakers, len(mixture)), np.float32)
+        separate = getattr(self.separator, "unscaled", self.separator)
+        with torch.inference_mode():
+            streams = separate(torch.from_numpy(mixture.copy()).to(self.device)).float().cpu()
+        if not torch.isfinite(streams).all():
+            raise UserError("the separator gives values that are not finite", where=self.source)
+        return streams.numpy()
+
+    def _windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Start, stop and streams (speakers, samples) of each window, at the recording's level."""
+        gain = np.float32(self.gain)
+        with (self.folder / WINDOWS).open("rb") as file:
+            for start, stop in self.spans:
+                record = np.frombuffer(file.read(self.record.itemsize), self.record)
+                yield start, stop, record["streams"][0] * gain
+
+    def measure_gain(self) -> None:
+        """Find the one gain: the least-squares one over all windows."""
+        product = energy = 0.0
+        with (self.folder / WINDOWS).open("rb") as file:
+            for number in range(len(self.spans)):
+                file.seek((number + 1) * self.record.itemsize - 16)
+                one, other = np.frombuffer(file.read(16), "<f8")
+                product, energy = product + float(one), energy + float(other)
+        self.gain = product / energy if energy > ENERGY else 1.0
+
+    def order(self, voice: VoiceEmbedding) -> list[tuple[int, ...]]:
+        """The order of the streams of every window."""
+        links: list[WindowLink] = []
+        voices: list[list[Voice | None]] = []
+        before, done = None, 0
+        threshold = self.measured.level_db + LINK_DB
+        self.hook("order", 0, len(self.spans), self.source)
+        for start, stop, streams in self._windows():
+            if before is not None:
+                shared = done - start
+                links.append(link(before[:, -shared:], streams[:, :shared], threshold))
+            voices.append(self._voices(streams, voice))
+            before, done = streams, stop
+            self.hook("order", len(voices), len(self.spans), self.source)
+        return order_windows(links, voices, voice.variance)
+
+    def _voices(self, streams: np.ndarray, voice: VoiceEmbedding) -> list[Voice | None]:
+        levels = frame_levels(streams, self.rate)
+        active = active_frames(levels, self.measured.level_db)
+        frame = max(1, round(FRAME_S * self.rate))
+        voices: list[Voice | None] = []
+        for s, stream in enumerate(streams):
+            others = np.delete(levels, s, axis=0).max(0, initial=-np.inf)
+            alone = np.repeat(active[s] & (levels[s] > others + ALONE_DB), frame)
+            alone = np.pad(alone, (0, len(stream) - len(alone)))
+            vector = voice(stream, alone, self.rate)
+            seconds = float(alone.sum() / self.rate)
+            voices.append(None if vector is None else Voice(vector, seconds))
+        return voices
+
+    def _stitched(self, orders: list[tuple[int, ...]]) -> Iterator[np.ndarray]:
+        """The streams in blocks of (speakers, samples), at the separator's rate.
+
+        Where windows overlap, one fades out as the next fades in, and the two weights are 1 in sum.
+        """
+        pending, base = np.zeros((self.speakers, 0), np.float32), 0
+        for (start, _, streams), order in zip(self._windows(), orders, strict=True):
+            current = streams[list(order)]
+            if start > base:
+                yield pending[:, : start - base]
+            before = pending[:, start - base :]
+            shared = before.shape[-1]
+            fade = np.linspace(0, 1, shared, dtype=np.float32)
+            current[:, :shared] = fade * current[:, :shared] + (1 - fade) * before
+            pending, base = current, start
+        yield pending
+
+    def _streams(self, orders: list[tuple[int, ...]], step: int) -> Iterator[np.ndarray]:
+        """What is to be written, before it is turned down: (speakers, samples) at its rate."""
+        mono = Feed(self._mono()) if self.options.add_mixture else None
+        total = self.measured.samples
+        blocks = -(-total // BLOCK)
+        done = 0
+        for block in resample_blocks(self._stitched(orders), self.rate, self.fs):
+            block = block[:, : total - done]
+            if mono is not None and block.shape[-1]:
+                added = mono.span(done, done + block.shape[-1])
+                block = block + np.float32(self.options.add_mixture) * added
+            done += block.shape[-1]
+            self.hook("write", step * blocks + done // BLOCK, 2 * blocks, self.source)
+            yield block
+
+    def write(self, orders: list[tuple[int, ...]], paths: list[Path]) -> tuple[list[int], float]:
+        """Write the streams; the files appear only when all are complete.
+
+        Returns:
+            Which streams are silent, counted from 1, and by how many dB all were turned down.
+        """
+        active_s = np.zeros(self.speakers)
+        for block in self._stitched(orders):
+            levels = frame_levels(block, self.rate)
+            active_s += active_frames(levels, self.measured.level_db).sum(1) * FRAME_S
+        peak = max(float(np.abs(b).max(initial=0)) for b in self._streams(orders, 0))
+        temporaries = [self.folder / path.name for path in paths]
+        samples = self.measured.samples
+        container = "WAV" if 2 * samples < 2**32 - 4096 else "RF64"
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+        with ExitStack() as stack:
+            files = [
+                stack.enter_context(
+                    soundfile.SoundFile(temporary, "w", self.fs, 1, "PCM_16", format=container)
+                )
+                for temporary in temporaries
+            ]
+            for block in self._streams(orders, 1):
+                scaled = block / np.float32(peak) if peak > 1 else block
+                for file, stream in zip(files, scaled, strict=True):
+                    file.write(stream)
+        for temporary, path in zip(temporaries, paths, strict=True):
+            temporary.replace(path)
+        blocks = -(-samples // BLOCK)
+        self.hook("write", 2 * blocks, 2 * blocks, self.source)
+        turned_down_db = 20 * float(np.log10(peak)) if peak > 1 else 0.0
+        if peak > 1:
+            say_turned_down(self.source, turned_down_db)
+        silent = silent_streams(active_s)
+        say_silent(self.source, silent)
+        return silent, turned_down_db

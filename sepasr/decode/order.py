@@ -1,0 +1,268 @@
+"""One order of the speakers for all windows of a recording.
+
+Neighbouring windows overlap: where the overlap says which stream goes on in which, they are linked.
+Where it doesn't, because speakers pause in it, a chain of linked windows ends and the next begins,
+and all chains are put into one order by the voices in them: clustering in which a chain brings
+each of its streams to another speaker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+MARGIN = 0.2
+"""A link is sure if the best assignment explains so much more of the overlap's energy than the
+second best."""
+NEW_VOICE = 4.0
+"""Squared distance, in units of what varies within a speaker, from which a voice is another's: two
+stretches of one speaker are 2 apart on average."""
+PRIOR_COUNT = 10.0
+"""Observations that the expected variance within a speaker counts for."""
+ROUNDS = 20
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A stream's voice in a window.
+
+    Attributes:
+        vector: (dimensions,), NaN where unknown.
+        active_s: seconds it was made from.
+    """
+
+    vector: np.ndarray
+    active_s: float
+
+
+@dataclass(frozen=True)
+class WindowLink:
+    """What the overlap with the window before tells.
+
+    Attributes:
+        permutation: ``permutation[c]`` is the stream that continues stream ``c`` of the window
+            before.
+        sure: whether the overlap alone can tell.
+    """
+
+    permutation: tuple[int, ...]
+    sure: bool
+
+
+def link(before: np.ndarray, current: np.ndarray, threshold_db: float) -> WindowLink:
+    """Compare the streams of two windows where they overlap.
+
+    An assignment explains the share of energy that the products of assigned streams are of the
+    mean energy of the two windows. It is sure where something is said, and where it explains
+    clearly more than any other assignment does.
+
+    Args:
+        before: (speakers, samples).
+        current: (speakers, samples), of the same samples.
+        threshold_db: mean level of the louder stream under which nothing is said, dB re full scale.
+    """
+    speakers = len(before)
+    before, current = before.astype(np.float64), current.astype(np.float64)
+    energy = (np.square(before).sum() + np.square(current).sum()) / 2
+    loudest = np.square(before).mean(-1).max(initial=0.0)
+    identity = tuple(range(speakers))
+    if energy <= 0 or before.shape[-1] == 0:
+        return WindowLink(identity, sure=speakers == 1)
+    share = before @ current.T / energy
+    best = tuple(linear_sum_assignment(-share)[1].tolist())
+    if speakers == 1:
+        return WindowLink(best, sure=True)
+    # The second best assignment differs in at least one pair: forbid each pair in turn.
+    total = share[range(speakers), best].sum()
+    second = -np.inf
+    for c in range(speakers):
+        others = share.copy()
+        others[c, best[c]] = -1e6
+        columns = linear_sum_assignment(-others)[1]
+        second = max(second, others[range(speakers), columns].sum())
+    heard = 10 * np.log10(loudest + 1e-12) > threshold_db
+    return WindowLink(best, sure=bool(heard and total - second > MARGIN))
+
+
+@dataclass
+class _Chain:
+    """Linked windows: their streams in the order of the first of them."""
+
+    windows: list[int]
+    orders: list[tuple[int, ...]]
+    voices: list[list[Voice]] = field(default_factory=list)
+    entry: tuple[int, ...] = ()
+
+    def speech_s(self) -> float:
+        return sum(min(voice.active_s, 8.0) for voices in self.voices for voice in voices)
+
+
+def order_windows(
+    links: Sequence[WindowLink],
+    voices: Sequence[Sequence[Voice | None]],
+    variance: np.ndarray,
+) -> list[tuple[int, ...]]:
+    """Choose the order of the streams of every window.
+
+    Args:
+        links: of each window but the first, with the one before it.
+        voices: of each window, its streams' voices; None where one says too little.
+        variance: what each dimension of a voice is expected to vary within a speaker.
+
+    Returns:
+        For each window the permutation whose entry ``c`` is the stream of speaker ``c``. The first
+        window keeps its order.
+    """
+    chains = _chains(links, voices)
+    speakers = len(voices[0])
+    if len(chains) == 1:
+        return chains[0].orders
+    scale = _within(chains, variance)
+    means = [[_mean(voices) for voices in chain.voices] for chain in chains]
+    chosen = _cluster(means, [chain.speech_s() for chain in chains], scale, speakers)
+    orders: list[tuple[int, ...]] = []
+    for chain, order in zip(chains, chosen, strict=True):
+        if order is None:  # no voice is known: go on as the overlap has it, unsure as it is
+            last = orders[-1] if orders else tuple(range(speakers))
+            order = tuple(chain.entry[c] for c in last) if orders else last
+        orders += [tuple(window[c] for c in order) for window in chain.orders]
+    first = orders[0]
+    back = [first.index(c) for c in range(speakers)]
+    return [tuple(order[c] for c in back) for order in orders]
+
+
+def _chains(links: Sequence[WindowLink], voices: Sequence[Sequence[Voice | None]]) -> list[_Chain]:
+    identity = tuple(range(len(voices[0])))
+    chains = [_Chain([0], [identity])]
+    for number, one in enumerate(links, 1):
+        last = chains[-1].orders[-1]
+        if one.sure:
+            chains[-1].windows.append(number)
+            chains[-1].orders.append(tuple(one.permutation[c] for c in last))
+        else:
+            chains.append(_Chain([number], [identity], entry=one.permutation))
+    for chain in chains:
+        for c in identity:
+            heard = [
+                voices[w][order[c]] for w, order in zip(chain.windows, chain.orders, strict=True)
+            ]
+            chain.voices.append([voice for voice in heard if voice is not None])
+    return chains
+
+
+def _mean(voices: Sequence[Voice]) -> tuple[np.ndarray, float] | None:
+    """Mean voice and its seconds; None where nothing is said."""
+    if not voices:
+        return None
+    vectors = np.stack([voice.vector for voice in voices])
+    weights = np.array([voice.active_s for voice in voices])
+    return _weighted(vectors, weights), float(weights.sum())
+
+
+def _weighted(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what isn't NaN, NaN where all is."""
+    known = ~np.isnan(vectors)
+    total = (weights[:, None] * known).sum(0)
+    summed = (weights[:, None] * np.where(known, vectors, 0)).sum(0)
+    return np.where(total > 0, summed / np.where(total > 0, total, 1), np.nan)
+
+
+def _within(chains: Sequence[_Chain], variance: np.ndarray) -> np.ndarray:
+    """Variance within a speaker: as expected, and more and more as the chains show it."""
+    scatter, count = PRIOR_COUNT * variance, np.full(len(variance), PRIOR_COUNT)
+    for chain in chains:
+        for voices in chain.voices:
+            if len(voices) > 1:
+                vectors = np.stack([voice.vector for voice in voices])
+                centred = vectors - _weighted(vectors, np.ones(len(vectors)))
+                known = (~np.isnan(vectors)).sum(0)
+                scatter = scatter + np.nansum(centred**2, 0)
+                count = count + np.maximum(known - 1, 0)
+    return scatter / count
+
+
+def _distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
+    parts = (one - other) ** 2 / scale
+    return float(np.nanmean(parts)) if not np.isnan(parts).all() else NEW_VOICE
+
+
+Mean = tuple[np.ndarray, float] | None
+
+
+def _cluster(
+    means: Sequence[Sequence[Mean]],
+    speech_s: Sequence[float],
+    scale: np.ndarray,
+    speakers: int,
+) -> list[tuple[int, ...] | None]:
+    """An order for each chain, None where none of its streams has a voice.
+
+    The chain that says most begins; the others join in turn, and then each is asked again until
+    none wants to change.
+    """
+    voiced = [k for k in range(len(means)) if any(mean is not None for mean in means[k])]
+    chosen: list[tuple[int, ...] | None] = [None] * len(means)
+    if not voiced:
+        return chosen
+    # Chains with more voices first, so that every speaker is known early.
+    queue = sorted(voiced, key=lambda k: (-sum(m is not None for m in means[k]), -speech_s[k], k))
+    chosen[queue[0]] = tuple(range(speakers))
+    for round_ in range(ROUNDS):
+        changed = False
+        for k in queue:
+            if round_ == 0 and k == queue[0]:
+                continue
+            centres = _centres(means, chosen, speakers, without=k)
+            order = _best(means[k], centres, scale, chosen[k])
+            changed |= order != chosen[k]
+            chosen[k] = order
+        if not changed:
+            break
+    return chosen
+
+
+def _centres(
+    means: Sequence[Sequence[Mean]],
+    chosen: Sequence[tuple[int, ...] | None],
+    speakers: int,
+    without: int,
+) -> list[np.ndarray | None]:
+    centres: list[np.ndarray | None] = []
+    for c in range(speakers):
+        members = [
+            mean
+            for k, order in enumerate(chosen)
+            if order is not None and k != without and (mean := means[k][order[c]]) is not None
+        ]
+        if members:
+            vectors = np.stack([vector for vector, _ in members])
+            centres.append(_weighted(vectors, np.array([seconds for _, seconds in members])))
+        else:
+            centres.append(None)
+    return centres
+
+
+def _best(
+    streams: Sequence[Mean],
+    centres: Sequence[np.ndarray | None],
+    scale: np.ndarray,
+    present: tuple[int, ...] | None,
+) -> tuple[int, ...]:
+    """The cheapest assignment of a chain's streams; of equal ones, the present one."""
+    speakers = len(streams)
+    cost = np.zeros((speakers, speakers))
+    for c, centre in enumerate(centres):
+        for j, mean in enumerate(streams):
+            if mean is not None:
+                far = NEW_VOICE if centre is None else _distance(mean[0], centre, scale)
+                cost[c, j] = far * min(mean[1], 8.0)
+    if present is not None:
+        cost[range(speakers), present] -= 1e-9
+    if speakers <= 3:
+        candidates = permutations(range(speakers))
+        return min(candidates, key=lambda order: sum(cost[c, j] for c, j in enumerate(order)))
+    return tuple(linear_sum_assignment(cost)[1].tolist())

@@ -1,0 +1,191 @@
+"""Who said what and when, in formats that their readers take."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import meeteval
+import numpy as np
+import pytest
+import soundfile
+from conversation import FS, Knowing
+
+from sepasr.bin.main import main
+from sepasr.decode import recogniser as recogniser_module
+from sepasr.decode import separate as separate_module
+from sepasr.decode.activity import segments
+from sepasr.decode.guard import Hypothesis
+from sepasr.decode.recogniser import Recogniser, RecogniserConfig
+from sepasr.decode.transcribe import transcribe_streams
+from sepasr.decode.transcript_formats import FORMATS, Said
+
+SAID = [
+    Said(0.2, 2.7, 1, "hello there, Ann"),
+    Said(2.0, 3.5, 2, "a < b & c"),
+    Said(3725.5, 3726.0, 1, "ß été"),
+]
+
+
+def read_seglst(path: Path) -> meeteval.io.SegLST:
+    """As meeteval holds it; its own loader needs simplejson, which it doesn't install."""
+    return meeteval.io.SegLST(json.loads(path.read_text(encoding="utf-8")))
+
+
+class Pitch:
+    """Says "low" or "high", and how many seconds it hears."""
+
+    identity = {"software": "none"}  # noqa: RUF012
+
+    def decode(self, waveforms, max_tokens):
+        words = []
+        for wave in waveforms:
+            peak = np.abs(np.fft.rfft(wave)).argmax() * 16000 / len(wave)
+            words.append(f"{'low' if peak < 600 else 'high'} {len(wave) / 16000:.1f}")
+        return [Hypothesis(text, 2, cut=False) for text in words]
+
+
+@pytest.fixture
+def recogniser() -> Recogniser:
+    return Recogniser(RecogniserConfig("pitch", "none", "none", "none"), Pitch())
+
+
+def turns(seconds: float, *said: tuple[float, float], hertz: float) -> np.ndarray:
+    times = np.arange(round(seconds * FS)) / FS
+    wave = 0.2 * np.sin(2 * np.pi * hertz * times)
+    return wave * np.any([(a <= times) & (times < b) for a, b in said], axis=0)
+
+
+@pytest.fixture
+def streams() -> np.ndarray:
+    """A low and a high voice; the low one leaks into the other stream, 20 dB down."""
+    low = turns(90, (1, 3), (3.4, 5), (20, 21), (30, 75), hertz=300)
+    high = turns(90, (4, 6), (80, 80.05), (85, 90), hertz=1200)
+    return np.stack([low, high + 0.1 * low]).astype(np.float32)
+
+
+def test_segments_are_where_the_speaker_is_heard(streams, recogniser, tmp_path):
+    paths = [tmp_path / "1.wav", tmp_path / "2.wav"]
+    for path, stream in zip(paths, streams, strict=True):
+        soundfile.write(path, stream, FS, "PCM_16")
+    steps = []
+    said = transcribe_streams(recogniser, paths, FS, hook=lambda *told: steps.append(told[1:3]))
+    assert [(one.start_s, one.end_s, one.speaker, one.text) for one in said] == [
+        (0.8, 5.2, 1, "low 4.4"),  # a pause of 0.4 s is bridged
+        (3.8, 6.2, 2, "high 2.4"),  # the low voice leaks into this stream, and is not read there
+        (19.8, 21.2, 1, "low 1.4"),
+        (29.8, 52.5, 1, "low 22.7"),  # longer than a window: cut into equal parts
+        (52.5, 75.2, 1, "low 22.7"),
+        (84.8, 90.0, 2, "high 5.2"),
+    ]
+    assert steps[-1] == (6, 6)
+
+
+def test_silence_has_no_segments(recogniser, tmp_path):
+    soundfile.write(tmp_path / "1.wav", np.zeros(3 * FS), FS)
+    assert transcribe_streams(recogniser, [tmp_path / "1.wav"], FS) == []
+    assert segments(np.zeros(100, bool), 30) == []
+
+
+def test_meeteval_reads_seglst_and_ctm(tmp_path):
+    (tmp_path / "a.json").write_text(FORMATS["seglst"][1]("my talk", SAID))
+    read = read_seglst(tmp_path / "a.json")
+    assert [
+        (s["session_id"], s["speaker"], float(s["start_time"]), float(s["end_time"]), s["words"])
+        for s in read
+    ] == [("my_talk", str(s.speaker), s.start_s, s.end_s, s.text) for s in SAID]
+    (tmp_path / "a.ctm").write_text(FORMATS["ctm"][1]("my talk", SAID))
+    words = meeteval.io.CTM.load(tmp_path / "a.ctm").lines
+    first = [line for line in words if str(line.channel) == "1"]
+    assert [line.word for line in first] == ["hello", "there,", "Ann", "ß", "été"]
+    assert float(first[0].begin_time) == 0.2
+    assert float(first[2].begin_time + first[2].duration) == pytest.approx(2.7, abs=2e-3)
+    assert float(first[0].duration) == pytest.approx(2.5 * 5 / 14, abs=1e-3)
+
+
+def test_seglst_scores(tmp_path):
+    (tmp_path / "a.json").write_text(FORMATS["seglst"][1]("talk", SAID))
+    swapped = [Said(s.start_s, s.end_s, 3 - s.speaker, s.text) for s in SAID]
+    (tmp_path / "b.json").write_text(FORMATS["seglst"][1]("talk", swapped))
+    one, other = (read_seglst(tmp_path / f"{n}.json") for n in "ab")
+    (rate,) = meeteval.wer.cpwer(one, other).values()
+    assert (rate.errors, rate.length) == (0, 10)
+
+
+def test_captions():
+    assert FORMATS["srt"][1]("talk", SAID) == (
+        "1\n00:00:00,200 --> 00:00:02,700\nSpeaker 1: hello there, Ann\n\n"
+        "2\n00:00:02,000 --> 00:00:03,500\nSpeaker 2: a < b & c\n\n"
+        "3\n01:02:05,500 --> 01:02:06,000\nSpeaker 1: ß été\n"
+    )
+    vtt = FORMATS["vtt"][1]("talk", SAID)
+    start = "WEBVTT\n\n00:00:00.200 --> 00:00:02.700\n<v Speaker 1>hello there, Ann\n"
+    assert vtt.startswith(start)
+    assert "<v Speaker 2>a &lt; b &amp; c\n" in vtt
+    text = FORMATS["text"][1]("talk", SAID).splitlines()
+    assert text[2] == "talk 01:02:05.500 speaker 1: ß été"
+    for _, write in FORMATS.values():
+        assert write("talk", []).strip() in ("", "WEBVTT", "[]")
+
+
+@pytest.fixture
+def commands(streams, recogniser, tmp_path, monkeypatch):
+    """Runs a subcommand with a separator that knows the recording."""
+    parts = np.concatenate([streams, np.zeros((1, streams.shape[1]), np.float32)])
+    parts[1] -= 0.1 * parts[0]
+    parts[2] = 1e-5 * np.random.default_rng(0).normal(size=parts.shape[1])
+    separator = Knowing(parts)
+    soundfile.write(tmp_path / "my tälk.wav", separator.mixture, FS, "FLOAT")
+    monkeypatch.setattr(separate_module, "load_separator", lambda *_: separator)
+    monkeypatch.setattr(recogniser_module, "load_recogniser", lambda *_: recogniser)
+    return lambda name, *given: main([name, str(tmp_path / "my tälk.wav"), *map(str, given)])
+
+
+def test_transcribe_writes_what_is_asked_for(commands, tmp_path, capsys):
+    out = tmp_path / "out put"
+    assert commands("transcribe", "-o", out, "--format", "srt", "ctm", "seglst") == 0
+    names = {path.name for path in out.iterdir()}
+    ends = ("_spk1.wav", "_spk2.wav", ".separated.json", ".srt", ".ctm", ".seglst.json")
+    assert names == {f"my tälk{end}" for end in ends}
+    said = read_seglst(out / "my tälk.seglst.json")
+    low = {s["speaker"] for s in said if s["words"].startswith("low")}
+    high = {s["speaker"] for s in said if s["words"].startswith("high")}
+    assert len(low) == len(high) == 1
+    assert low != high
+    capsys.readouterr()
+    assert commands("transcribe") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"my tälk 00:00:00\.\d+ speaker \d: low 4\.\d", lines[0])
+    assert len(lines) == len(said)
+    assert commands("transcribe", "--format", "srt", "vtt") == 2
+    assert "add --out" in capsys.readouterr().err
+
+
+def test_separate_lists_the_streams_and_checks_the_speakers(commands, tmp_path, capsys):
+    assert commands("separate", "-o", tmp_path / "out", "--speakers", 3) == 2
+    assert "separates 2 speakers, not 3" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert commands("separate", "-o", tmp_path / "out", "--speakers", 2) == 0
+    expected = f"my_tälk {tmp_path}/out/my tälk_spk2.wav\n"
+    assert (tmp_path / "out" / "spk2.scp").read_text() == expected
+
+
+def test_what_cannot_be_read_keeps_nothing_else_back(commands, tmp_path, capsys):
+    (tmp_path / "broken.wav").write_text("no audio")
+    assert commands("separate", tmp_path / "broken.wav", "-o", tmp_path / "out") == 2
+    errors = capsys.readouterr().err
+    assert "broken.wav: cannot be read as audio" in errors
+    assert errors.endswith("(mend them and run it again)\n")
+    assert "1 of 2 recordings can't be separated" in errors
+    assert (tmp_path / "out" / "spk1.scp").read_text().startswith("my_tälk ")
+    (tmp_path / "sub").mkdir()
+    soundfile.write(tmp_path / "sub" / "my_tälk.wav", np.zeros(FS), FS)
+    assert commands("separate", tmp_path / "sub", "-o", tmp_path / "out") == 2
+    assert "named 'my_tälk', as is" in capsys.readouterr().err
+
+
+def test_bars_show_the_remaining_time(commands, tmp_path, capsys):
+    assert commands("separate", "-o", tmp_path / "out") == 0
+    errors = capsys.readouterr().err
+    assert re.search(r"separate: .*/15 \[.*<", errors)
