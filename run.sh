@@ -29,6 +29,7 @@ train_set=         # name=value ... laid over the YAML of every training, such a
 # Evaluation
 recognisers="whisper_tiny_en whisper_base wav2vec2_mini pocketsphinx"  # conf/asr/NAME.yaml
 asr_source=package # where weights of recognisers come from: package (installed) or hub
+test_sets=tt       # data directories of stage 1 to test on, "tt tt_espeak" for two, each with tables of its own
 study=             # conf/study/NAME.yaml: the study of stage 6, or several
 # Where and on what
 exp=               # folder of experiments (default: egs/RECIPE/exp)
@@ -48,6 +49,8 @@ Options_of=(recipe egs/ /options.sh)
 . utils/stage.sh
 # shellcheck source=utils/settings.sh
 . utils/settings.sh
+# shellcheck source=utils/tests.sh
+. utils/tests.sh
 
 [[ $# -eq 0 ]] || fail "unexpected '$1' (options are --name value, see --help)"
 settle # every name in the options is looked up before anything starts
@@ -57,11 +60,13 @@ settle # every name in the options is looked up before anything starts
 
 if stage_wanted 0; then
     once "$done/corpus" "the corpus" "${task[@]}" -- "$egs/local/corpus.sh"
+    make_extra_corpus
 fi
 
 if stage_wanted 1; then
     stage_needs 0 "$done/corpus"
     once "$done/data" "data directories in $data" "$egs/local/data.sh" "$done/corpus" -- "$egs/local/data.sh"
+    make_extra_data
 fi
 
 find_material
@@ -105,31 +110,26 @@ fi
 
 if stage_wanted 4; then
     stage_needs 3 "${folders[@]/#/$done/finetune/}"
-    for folder in pretrained "${folders[@]}"; do
-        model=$exp/finetune/$folder/final made=finetune/$folder
-        [[ $folder != pretrained ]] || model=$exp/start/separator made=start
-        once "$done/separate/$folder" "separate with $folder" "$done"/{data,"$made"} \
-            -- sepasr separate "$data/tt" --model "$model" --out "$exp/separate/$folder" "${models[@]}"
-    done
-    for name in $recognisers; do
-        layers config "asr/$name"
-        once "$done/decode/$name" "read everything with $name" asr_source="$asr_source" \
-            "${config[@]}" "$done"/start "$done"/separate/pretrained "${folders[@]/#/$done/separate/}" \
-            -- sepasr recognise --recogniser "${config[@]}" --asr-source "$asr_source" \
-            --data "$data/tt" --exp "$exp" --systems mixture clean pretrained "${folders[@]}" \
-            "${models[@]}"
+    for test in $test_sets; do
+        test_place "$test"
+        separate_test "$test"
+        read_test "$test"
     done
 fi
 
 if stage_wanted 5; then
     read -ra names <<<"$recognisers"
-    stage_needs 4 "${names[@]/#/$done/decode/}"
     layers config table
-    for test in "$data"/tt{,_*}; do # subsets of the test set have tables of their own
-        [[ $test == "$data/tt" || -d $test ]] || continue
-        part=${test#"$data/tt"} out=$results${part:+/${part#_}}
-        once "$out/.done" "score ${test##*/}" results="$out" "${config[@]}" "${names[@]/#/$done/decode/}" \
-            -- sepasr score --recipe "$recipe" --config "${config[@]}" --data "$test" --exp "$exp" \
+    read -ra tests <<<"$test_sets"
+    for test in "$data"/tt_*; do # subsets of the test set have tables of their own, too
+        if is_subset "$test" "$data/tt"; then tests+=("${test##*/}"); fi
+    done
+    for test in "${tests[@]}"; do
+        test_place "$test"
+        out=$results${part:+/$part}
+        stage_needs 4 "${names[@]/#/$marks/decode/}"
+        once "$out/.done" "score $test" results="$out" "${config[@]}" "${names[@]/#/$marks/decode/}" \
+            -- sepasr score --recipe "$recipe" --config "${config[@]}" --data "$data/$test" --exp "$work" \
             --systems mixture clean pretrained "${folders[@]}" --recognisers "${names[@]}" \
             "${parallel[@]}" --out "$out"
     done

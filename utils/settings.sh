@@ -40,7 +40,8 @@ settle() {
     export data "${option_names[@]}"
     task=()
     for name in num_speakers fs cut condition reference "${option_names_more[@]}"; do
-        task+=("$name=${!name}")
+        # Sets on request are made apart: asking for one more leaves all that is done as it is.
+        [[ $name == extra_sets ]] || task+=("$name=${!name}")
     done
     parallel=(--jobs "$jobs") models=()
     if [[ -n $cluster ]]; then

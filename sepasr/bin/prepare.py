@@ -34,7 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     noise.add_argument("--noise", type=Path, required=True)
     rooms = kinds.add_parser("rooms", help="a folder of room impulse responses")
     rooms.add_argument("--rirs", type=Path, required=True)
-    for kind in (whamr, utterances, noise, rooms):
+    mixtures = kinds.add_parser("mixtures", help="a folder of mixtures of any number of speakers")
+    mixtures.add_argument(
+        "--mixtures", type=Path, required=True, help="SIGNAL/MIXTURE.wav, utt2spk, text_spk1 ..."
+    )
+    mixtures.add_argument("--condition", default="mix_both_reverb", help="folder of the mixtures")
+    mixtures.add_argument(
+        "--reference", default="anechoic", help="or reverb (default: %(default)s)"
+    )
+    for kind in (whamr, utterances, noise, rooms, mixtures):
         kind.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
         kind.add_argument("--corpus", required=True, help="name of the corpus, for the tables")
         kind.add_argument("--out", type=Path, required=True)
@@ -60,6 +68,17 @@ def run(options: argparse.Namespace) -> None:
         ).write()
     elif options.kind == "noise":
         read_noise(options.noise, options.out, options.fs, **common).write()
+    elif options.kind == "mixtures":
+        from sepasr.data.mixture_folder import read_mixture_folder
+
+        read_mixture_folder(
+            options.mixtures,
+            options.out,
+            options.fs,
+            condition=options.condition,
+            reference=options.reference,
+            **common,
+        ).write()
     else:
         read_rirs(options.rirs, options.out, options.fs, **common).write()
 

@@ -13,13 +13,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, nargs="+", default=[], help="YAML")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="overrides")
     parser.add_argument("--out", type=Path, required=True, help="where the corpus goes")
+    parser.add_argument(
+        "--extra",
+        nargs="*",
+        default=[],
+        metavar="SET",
+        help="further sets: 3speakers, 4speakers, espeak (other voices), long",
+    )
     add_worker_arguments(parser, jobs=2)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make what is missing of the corpus."""
+    """Make what is missing of the corpus, and of the sets that are asked for."""
     from sepasr.config import load_config
     from sepasr.simulate.corpus import CorpusConfig, build_corpus
+    from sepasr.simulate.extra import build_extra_sets
 
     config = load_config(CorpusConfig, options.config, options.overrides)
-    build_corpus(config, options.out.absolute(), jobs=options.jobs, cluster=options.cluster)
+    out, workers = options.out.absolute(), {"jobs": options.jobs, "cluster": options.cluster}
+    build_corpus(config, out, **workers)
+    build_extra_sets(config, options.extra, out, **workers)

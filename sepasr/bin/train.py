@@ -89,6 +89,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--separator", type=Path, nargs="+", help="YAML of a new separator")
     start.add_argument("--init", type=Path, help="directory of a trained separator to start from")
     parser.add_argument(
+        "--grow-speakers",
+        action="store_true",
+        help="the trained separator may have fewer speakers: its mask layer's rows are repeated",
+    )
+    parser.add_argument(
         "--separator-set",
         nargs="*",
         action="extend",
@@ -128,27 +133,18 @@ def needs(options: argparse.Namespace) -> list[str]:
             f"disk: {size(CHECKPOINT_BYTES_PER_PARAMETER * parameters)} for a checkpoint",
         ]
     samples = round(config.mixing.segment_s * shape.fs)
-    fused, unfused = (
-        footprint(
-            shape,
-            fit.batch,
-            samples,
-            fused_attention=fused,
-            checkpoint_activations=config.checkpoint_activations,
-        )
-        for fused in (True, False)
+    taken = footprint(
+        shape, fit.batch, samples, checkpoint_activations=config.checkpoint_activations
     )
-    memory = f"memory of each process: about {size(fused.memory)} in float32"
-    if unfused.memory > fused.memory:
-        memory += f" on a GPU, {size(unfused.memory)} on a CPU"
+    memory = f"memory of each process: about {size(taken.memory)} in float32"
     if encoder_files(options):
         memory += ", and the encoder of the loss"
-    operations = fused.flops / fit.batch * mixtures
+    operations = taken.flops / fit.batch * mixtures
     return [
         *lines,
-        f"parameters: {fused.parameters:,}",
+        f"parameters: {taken.parameters:,}",
         memory,
-        f"disk: {size(fused.checkpoint)} for a checkpoint",
+        f"disk: {size(taken.checkpoint)} for a checkpoint",
         f"operations: {operations:.1e}, {operations / 1e14 / 3600:.1f} h at 100 TFLOP/s",
     ]
 
@@ -157,12 +153,15 @@ def run(options: argparse.Namespace) -> None:
     """Train, resuming what was begun in ``--out``."""
     from sepasr.train.recipe import train_separator
 
+    if options.grow_speakers and options.init is None:
+        raise UserError("--grow-speakers is for --init", remedy="set num_speakers of the new one")
     train_separator(
         config_files=options.config,
         overrides=options.overrides,
         separator_files=options.separator,
         separator_overrides=options.separator_set,
         init=options.init,
+        grow_speakers=options.grow_speakers,
         encoder_files=encoder_files(options),
         material=material(options),
         valid=options.valid,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table
+from sepasr.data.segments import read_segment_texts
 from sepasr.errors import UserError
 from sepasr.score.log import ValueLog
 from sepasr.score.measures import Measures, Task, measure_all
@@ -37,7 +38,9 @@ def score(
     ``exp/decode/<folder>/<recogniser>/text_spk{1..}`` and ``guard.csv`` (``id,stream,rule``). The
     system ``mixture`` has no separated audio and one transcript, ``text_spk1``: its audio and
     transcript stand for every speaker. ``clean`` are the references: measured against themselves
-    they would be perfect, so only their SRMR is given. Signal measures are kept in
+    they would be perfect, so only their SRMR is given. Where speakers say several things (see
+    :mod:`sepasr.data.segments`), the references of ORC-WER are single utterances, in the order in
+    which they begin; else, and for cpWER, all that a speaker says. Signal measures are kept in
     ``exp/measures.jsonl``, and taken again only of files that have changed.
 
     Args:
@@ -61,6 +64,7 @@ def score(
     separate, decode = Path(exp) / "separate", Path(exp) / "decode"
     # All lists are read before the minutes that measures take, so that what is missing shows.
     pairs = [(system, recogniser) for system in systems for recogniser in recognisers]
+    utterance_texts = read_segment_texts(data)
     transcripts = [_transcripts(data, *pair, decode) for pair in pairs]
     guard = [row for pair in pairs for row in _guard_rows(data, *pair, decode)]
     estimates = [_estimates(data, system, separate) for system in systems]
@@ -72,7 +76,9 @@ def score(
     utterances = [
         row
         for (system, recogniser), texts in bar
-        for row in _utterance_rows(data, system, recogniser, texts, measures[system])
+        for row in _utterance_rows(
+            data, system, recogniser, texts, utterance_texts, measures[system]
+        )
     ]
     return Scores(
         tuple(utterances),
@@ -167,6 +173,7 @@ def _utterance_rows(
     system: SystemInfo,
     recogniser: RecogniserInfo,
     transcripts: Sequence[tuple[str, ...]],
+    utterance_texts: Mapping[str, tuple[str, ...]],
     measures: Sequence[MeasureRow],
 ) -> Iterator[UtteranceRow]:
     for mixture, texts, measured in zip(data.mixtures, transcripts, measures, strict=True):
@@ -174,7 +181,8 @@ def _utterance_rows(
         hypotheses = [normalise(text) for text in texts]
         # The one decode of an unseparated mixture stands for every speaker.
         per_speaker = hypotheses * len(references) if system.name == MIXTURE else hypotheses
-        cp, orc = cpwer(references, per_speaker), orcwer(references, hypotheses)
+        said = [normalise(text) for text in utterance_texts.get(mixture.id, ())] or references
+        cp, orc = cpwer(references, per_speaker), orcwer(said, hypotheses)
         yield UtteranceRow(
             system=system.name,
             seed=system.seed,

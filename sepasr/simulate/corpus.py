@@ -7,20 +7,18 @@ a smaller one, and neither the number of processes nor an interruption changes a
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 import yaml
 
 from sepasr.data.audio import read_mono, write_audio
 from sepasr.data.scp import write_table
 from sepasr.errors import UserError
 from sepasr.files import write_text
-from sepasr.parallel import parallel_map
 from sepasr.simulate import text, voices
 from sepasr.simulate.listing import Spoken, spoken_in, write_dots, write_metadata
 from sepasr.simulate.mixture import (
@@ -33,6 +31,7 @@ from sepasr.simulate.mixture import (
 )
 from sepasr.simulate.noise import KINDS, draw_noise
 from sepasr.simulate.rooms import draw_room, impulse_responses
+from sepasr.simulate.tasks import Task, make_missing, prune
 from sepasr.simulate.voices import FS, Speaker, speak
 
 POSITIONS = 4
@@ -93,18 +92,6 @@ _SIZES = {
 }
 
 
-@dataclass(frozen=True)
-class _Task:
-    """Something to make, and the files that it consists of."""
-
-    files: tuple[Path, ...]
-    make: Callable[[], None]
-
-    @property
-    def is_done(self) -> bool:
-        return all(file.exists() for file in self.files)
-
-
 def build_corpus(
     config: CorpusConfig, out: Path, *, jobs: int = 1, cluster: Path | None = None
 ) -> None:
@@ -128,8 +115,7 @@ def build_corpus(
     second = [_mixture(config, out, s, i, plan) for s in plans for i, plan in enumerate(plans[s])]
     # Mixtures come second because they read the noise files.
     for tasks, description in ((first, "speech, noise and rooms"), (second, "mixtures")):
-        missing = [task for task in tasks if not task.is_done]
-        parallel_map(_make, missing, jobs=jobs, cluster=cluster, description=description)
+        make_missing(tasks, description, jobs=jobs, cluster=cluster)
     sentences = [
         *training,
         *(said for name in plans for said in spoken_in(plans[name], _SETS[name].wsj0)),
@@ -137,15 +123,16 @@ def build_corpus(
     dots = write_dots(sentences, out / "wsj0" / "transcrp" / "dots")
     for name, drawn in plans.items():
         write_metadata(name, drawn, _SETS[name].wsj0, out / "whamr" / "metadata")
-    write_table(out / "similar_speakers", similar_speakers())
+    training_speakers = [speaker for engine in voices.TRAIN.values() for speaker in engine]
+    write_table(out / "similar_speakers", similar_speakers(training_speakers))
     write_table(out / "speaker_genders", speaker_genders())
     write_text(out / "grammar.jsgf", text.jsgf())
-    _prune(out, {*dots, *(file for task in (*first, *second) for file in task.files)})
+    folders = (out / name for name in ("wsj0", "wham_noise", "rirs", "whamr/wav16k"))
+    prune(folders, {*dots, *(file for task in (*first, *second) for file in task.files)})
 
 
-def similar_speakers() -> dict[str, str]:
-    """For each training speaker those whom no mixture should set against them."""
-    speakers = [speaker for engine in voices.TRAIN.values() for speaker in engine]
+def similar_speakers(speakers: Sequence[Speaker]) -> dict[str, str]:
+    """For each speaker those whom no mixture should set against them."""
     alike = {a.id: [b.id for b in speakers if b != a and too_similar(a, b)] for a in speakers}
     return {a: " ".join(others) for a, others in alike.items() if others}
 
@@ -213,55 +200,63 @@ def _plans(config: CorpusConfig, name: str) -> list[MixturePlan]:
     ]
 
 
-def _speech(config: CorpusConfig, out: Path, sentences: Iterable[Spoken]) -> Iterator[_Task]:
+def _speech(config: CorpusConfig, out: Path, sentences: Iterable[Spoken]) -> Iterator[Task]:
     for said in sentences:
-        yield _Task((said.path(out),), partial(_make_utterance, config.seed, said, out))
+        yield Task((said.path(out),), partial(make_utterance, config.seed, said, out))
 
 
-def _make_utterance(seed: int, said: Spoken, out: Path) -> None:
+def make_utterance(seed: int, said: Spoken, out: Path) -> None:
+    """Write what is said to its place in the corpus at ``out``."""
     # Utterance ids are unique in the corpus: as a number, one seeds what is drawn in speaking.
     number = int.from_bytes(said.utterance.encode(), "big")
     rng = np.random.default_rng([seed, number])
     write_audio(said.path(out), speak(said.speaker, said.sentence, rng), FS, "PCM_16")
 
 
-def _noises(config: CorpusConfig, out: Path) -> Iterator[_Task]:
+def _noises(config: CorpusConfig, out: Path) -> Iterator[Task]:
     for split in _NOISE_TAGS:
         for index in range(config.num_noises_train if split == "tr" else config.num_noises):
-            yield _Task(
-                (_noise_path(out, split, index),),
+            yield Task(
+                (noise_path(out, split, index),),
                 partial(_make_noise, config.seed, split, index, out),
             )
 
 
-def _noise_path(out: Path, split: str, index: int) -> Path:
+def noise_path(out: Path, split: str, index: int) -> Path:
+    """A file of noise of the corpus at ``out``."""
     return out / "wham_noise" / split / f"{KINDS[index % len(KINDS)]}_{index:03d}.wav"
 
 
 def _make_noise(seed: int, split: str, index: int, out: Path) -> None:
     rng = np.random.default_rng([seed, _NOISE_TAGS[split], index])
     samples = draw_noise(KINDS[index % len(KINDS)], split, rng)
-    write_audio(_noise_path(out, split, index), samples, FS, "PCM_16")
+    write_audio(noise_path(out, split, index), samples, FS, "PCM_16")
 
 
-def _rooms(config: CorpusConfig, out: Path) -> Iterator[_Task]:
-    for index in range(config.num_rooms):
-        yield _Task(_rir_paths(out, index), partial(_make_rirs, config, index, out))
+def _rooms(config: CorpusConfig, out: Path) -> Iterator[Task]:
+    folder = out / "rirs" / "tr"
+    yield from make_rooms(folder, config.num_rooms, (config.seed, _ROOM_TAG), config.rt60_s)
 
 
-def _rir_paths(out: Path, index: int) -> tuple[Path, Path]:
-    stem = out / "rirs" / "tr" / f"room{index:04d}"
-    return Path(f"{stem}_reverb.wav"), Path(f"{stem}_anechoic.wav")
+def make_rooms(
+    folder: Path, count: int, seed: tuple[int, ...], rt60_s: tuple[float, float]
+) -> Iterator[Task]:
+    """The making of rooms of four source positions: two files of impulse responses for each."""
+    for index in range(count):
+        stem = folder / f"room{index:04d}"
+        paths = Path(f"{stem}_reverb.wav"), Path(f"{stem}_anechoic.wav")
+        yield Task(paths, partial(_make_rirs, (*seed, index), rt60_s, paths))
 
 
-def _make_rirs(config: CorpusConfig, index: int, out: Path) -> None:
-    rng = np.random.default_rng([config.seed, _ROOM_TAG, index])
-    rirs = impulse_responses(draw_room(rng, config.rt60_s, POSITIONS))
-    for path, rir in zip(_rir_paths(out, index), rirs, strict=True):
+def _make_rirs(
+    seed: tuple[int, ...], rt60_s: tuple[float, float], paths: tuple[Path, Path]
+) -> None:
+    rirs = impulse_responses(draw_room(np.random.default_rng(seed), rt60_s, POSITIONS))
+    for path, rir in zip(paths, rirs, strict=True):
         write_audio(path, rir, FS)
 
 
-def _mixture(config: CorpusConfig, out: Path, name: str, index: int, plan: MixturePlan) -> _Task:
+def _mixture(config: CorpusConfig, out: Path, name: str, index: int, plan: MixturePlan) -> Task:
     root = out / "whamr" / "wav16k"
     signals = [
         root / cut / name / field.name / f"{plan.name}.wav"
@@ -269,30 +264,17 @@ def _mixture(config: CorpusConfig, out: Path, name: str, index: int, plan: Mixtu
         for field in fields(Signals)
     ]
     speech = [said.path(out) for said in spoken_in([plan], _SETS[name].wsj0)]
-    return _Task((*speech, *signals), partial(_make_mixture, config.seed, name, plan, out))
+    return Task((*speech, *signals), partial(_make_mixture, config.seed, name, plan, out))
 
 
 def _make_mixture(seed: int, name: str, plan: MixturePlan, out: Path) -> None:
     said = spoken_in([plan], _SETS[name].wsj0)
     for one in said:
-        _make_utterance(seed, one, out)
+        make_utterance(seed, one, out)
     first, second = (read_mono(one.path(out), FS) for one in said)
-    noise = read_mono(_noise_path(out, name, plan.noise), FS)
+    noise = read_mono(noise_path(out, name, plan.noise), FS)
     full, cut = render(plan, (first, second), noise)
     for folder, signals in (("min", cut), ("max", full)):
         for field in fields(Signals):
             path = out / "whamr" / "wav16k" / folder / name / field.name / f"{plan.name}.wav"
             write_audio(path, getattr(signals, field.name), FS)
-
-
-def _make(task: _Task) -> None:
-    torch.set_num_threads(1)  # sums of resampling must not depend on the number of threads
-    task.make()
-
-
-def _prune(out: Path, kept: set[Path]) -> None:
-    """Remove what a larger corpus or a killed run has left."""
-    for folder in ("wsj0", "wham_noise", "rirs", "whamr/wav16k"):
-        for path in (out / folder).rglob("*"):
-            if path.is_file() and path not in kept:
-                path.unlink()

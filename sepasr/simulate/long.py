@@ -15,16 +15,12 @@ from sepasr.data.audio import write_audio
 from sepasr.data.datadir import Info, Mixture, MixtureDir
 from sepasr.data.long import LongMixture, LongMixtures
 from sepasr.data.scp import write_table
+from sepasr.data.segments import SEGMENT_TEXT, SEGMENTS
 from sepasr.errors import UserError
 from sepasr.files import write_text
 from sepasr.parallel import parallel_map
 
 MADE_OF = "made_of.yaml"
-SEGMENTS, SEGMENT_TEXT = "segments", "segment_text"
-"""Tables beside those of every data directory: where each utterance is, in seconds, and its words.
-
-They are Kaldi's ``segments`` (mixture, start, end) and ``text``, by ``MIXTURE_spkS_N``.
-"""
 
 
 def write_long_mixtures(
@@ -40,8 +36,8 @@ def write_long_mixtures(
 ) -> MixtureDir:
     """Write the first mixtures, each as long as what is said in it, as a data directory.
 
-    References and texts are by speaker: all of a speaker's utterances, in order. What is already
-    there is not made again.
+    References and texts are by speaker: all of a speaker's utterances, in order. Each utterance by
+    itself is in the tables of :mod:`sepasr.data.segments`. What is already there is not made again.
 
     Args:
         mixtures: draws them.

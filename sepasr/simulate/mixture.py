@@ -1,10 +1,11 @@
-"""One mixture of two speakers in a room with noise: what it is made of, and its signals."""
+"""One mixture of speakers in a room with noise: what it is made of, and its signals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import permutations
+from functools import reduce
+from itertools import combinations, permutations
 
 import numpy as np
 from scipy.signal import fftconvolve
@@ -28,7 +29,7 @@ would only add noise to the scores."""
 
 @dataclass(frozen=True)
 class MixturePlan:
-    """All that is drawn for a mixture; two of everything that concerns a source.
+    """All that is drawn for a mixture; one for each source of everything that concerns it.
 
     Args:
         utterances: ids, 8 characters.
@@ -43,11 +44,11 @@ class MixturePlan:
         snr_db: louder reverberant source against noise, in dB.
     """
 
-    utterances: tuple[str, str]
-    speakers: tuple[Speaker, Speaker]
-    sentences: tuple[str, str]
-    gains_db: tuple[float, float]
-    starts: tuple[int, int]
+    utterances: tuple[str, ...]
+    speakers: tuple[Speaker, ...]
+    sentences: tuple[str, ...]
+    gains_db: tuple[float, ...]
+    starts: tuple[int, ...]
     tail: int
     room: Room
     noise: int
@@ -56,14 +57,14 @@ class MixturePlan:
 
     @property
     def name(self) -> str:
-        """The mixture's name as in WSJ0-2mix, without suffix."""
-        (u1, u2), (g1, g2) = self.utterances, self.gains_db
-        return f"{u1}_{g1:.5f}_{u2}_{g2:.5f}"
+        """The mixture's name as in WSJ0-2mix and -3mix, without suffix."""
+        pairs = zip(self.utterances, self.gains_db, strict=True)
+        return "_".join(f"{utterance}_{gain:.5f}" for utterance, gain in pairs)
 
 
 @dataclass(frozen=True)
 class Signals:
-    """A mixture and its parts, (samples,) float32 each, under WHAMR's names.
+    """A mixture of two and its parts, (samples,) float32 each, under WHAMR's names.
 
     ``mix_both_reverb`` is the float32 sum (s1_reverb + s2_reverb) + noise, exactly.
     """
@@ -90,6 +91,7 @@ def draw_plan(
     snr_db: tuple[float, float],
     gain_db: float,
     num_noises: int,
+    num_speakers: int = 2,
 ) -> MixturePlan:
     """Draw mixture number ``index`` of a set.
 
@@ -100,27 +102,35 @@ def draw_plan(
         speakers: who may speak.
         rt60_s: range of the reverberation time, in seconds.
         snr_db: range of the louder reverberant source against the noise, in dB.
-        gain_db: one source is louder by up to this, the other softer by the same, in dB.
+        gain_db: one source is louder by up to this, the other softer by the same, in dB; of more
+            than two, each has a gain of its own in this range.
         num_noises: how many noise files there are.
+        num_speakers: in the mixture.
     """
-    pair = draw_pair(rng, speakers)
-    first = draw(rng, part)
-    while (second := draw(rng, part)) == first:
-        pass
-    gain = round(float(rng.uniform(-gain_db, gain_db)), 5)
+    chosen: tuple[Speaker, ...]
+    if num_speakers == 2:
+        chosen = draw_pair(rng, speakers)
+    else:
+        chosen = draw_group(rng, speakers, num_speakers)
+    sentences: list[str] = []
+    while len(sentences) < num_speakers:
+        sentence = draw(rng, part)
+        if sentence not in sentences:
+            sentences.append(sentence)
+    count = 1 if num_speakers == 2 else num_speakers
+    gains = [round(float(rng.uniform(-gain_db, gain_db)), 5) for _ in range(count)]
+    if num_speakers == 2:
+        gains.append(-gains[0])
     lead = rng.uniform(*LEAD_S)
-    numbers = (2 * index, 2 * index + 1)
+    first = num_speakers * index
     return MixturePlan(
-        utterances=(utterance_id(pair[0], numbers[0]), utterance_id(pair[1], numbers[1])),
-        speakers=pair,
-        sentences=(first, second),
-        gains_db=(gain, -gain),
-        starts=(
-            int(FS * (lead + rng.uniform(0, STAGGER_S))),
-            int(FS * (lead + rng.uniform(0, STAGGER_S))),
-        ),
+        utterances=tuple(utterance_id(s, first + number) for number, s in enumerate(chosen)),
+        speakers=chosen,
+        sentences=tuple(sentences),
+        gains_db=tuple(gains),
+        starts=tuple(int(FS * (lead + rng.uniform(0, STAGGER_S))) for _ in chosen),
         tail=int(FS * rng.uniform(*TAIL_S)),
-        room=draw_room(rng, rt60_s, 2),
+        room=draw_room(rng, rt60_s, num_speakers),
         noise=int(rng.integers(num_noises)),
         noise_offset=float(rng.uniform()),
         snr_db=float(rng.uniform(*snr_db)),
@@ -140,20 +150,56 @@ def too_similar(a: Speaker, b: Speaker) -> bool:
 
 
 def draw_pair(rng: np.random.Generator, speakers: Sequence[Speaker]) -> tuple[Speaker, Speaker]:
-    """Two speakers that can be told apart: half of the pairs of two base voices, half of one."""
+    """Two speakers that can be told apart: half of the pairs of a woman and a man.
+
+    Natural ones are then of two base voices, the other half of the pairs of one.
+    """
     mixed = rng.uniform() < 0.5
     pairs = [
         (a, b)
         for a, b in permutations(speakers, 2)
-        if (a.engine != b.engine) == mixed and not too_similar(a, b)
+        if (a.gender != b.gender) == mixed and not too_similar(a, b)
     ]
     return pairs[rng.integers(len(pairs))]
 
 
+def draw_group(
+    rng: np.random.Generator, speakers: Sequence[Speaker], count: int
+) -> tuple[Speaker, ...]:
+    """Speakers of whom no two are too similar, in any order.
+
+    Raises:
+        ValueError: there are no such speakers.
+    """
+    groups = [
+        group
+        for group in permutations(speakers, count)
+        if not any(too_similar(a, b) for a, b in combinations(group, 2))
+    ]
+    if not groups:
+        raise ValueError(f"no {count} of these speakers can be told apart")
+    return groups[rng.integers(len(groups))]
+
+
 def render(
-    plan: MixturePlan, utterances: tuple[np.ndarray, np.ndarray], noise: np.ndarray
+    plan: MixturePlan, utterances: Sequence[np.ndarray], noise: np.ndarray
 ) -> tuple[Signals, Signals]:
-    """The signals of a mixture.
+    """The signals of a mixture of two; see :func:`sound`.
+
+    Returns:
+        `max`, in which the noise starts before and ends after the speech, and `min`, cut from it
+        at the beginning and end of the shorter source.
+    """
+    full = Signals(**sound(plan, utterances, noise))
+    shorter = min((0, 1), key=lambda source: len(utterances[source]))
+    start = plan.starts[shorter]
+    return full, full.cut(start, start + len(utterances[shorter]))
+
+
+def sound(
+    plan: MixturePlan, utterances: Sequence[np.ndarray], noise: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The signals of a mixture, in which the noise starts before and ends after the speech.
 
     Args:
         plan: what to mix.
@@ -161,13 +207,13 @@ def render(
         noise: (samples,), longer than the mixture.
 
     Returns:
-        `max`, in which the noise starts before and ends after the speech, and `min`, cut from it
-        at the beginning and end of the shorter source.
+        (samples,) float32 each, by WHAMR's names: ``noise``, ``sN_anechoic`` and ``sN_reverb`` of
+        every source, and their exact sum ``mix_both_reverb``.
     """
     stops = [start + len(u) for start, u in zip(plan.starts, utterances, strict=True)]
     length = max(stops) + plan.tail
     reverberant, anechoic = (
-        [_place(plan, utterances, rirs, source, length) for source in range(2)]
+        [_place(plan, utterances, rirs, source, length) for source in range(len(utterances))]
         for rirs in impulse_responses(plan.room)
     )
     power = max(
@@ -177,18 +223,18 @@ def render(
     begin = int(plan.noise_offset * (len(noise) - length))
     noise = noise[begin : begin + length]
     noise = noise * np.sqrt(power / np.mean(np.square(noise)) / 10 ** (plan.snr_db / 10))
-    scale = min(1.0, PEAK / np.abs(reverberant[0] + reverberant[1] + noise).max())
-    noise, a1, a2, r1, r2 = (
-        (scale * signal).astype(np.float32) for signal in (noise, *anechoic, *reverberant)
-    )
-    full = Signals(noise, a1, a2, r1, r2, (r1 + r2) + noise)
-    shorter = min((0, 1), key=lambda source: len(utterances[source]))
-    return full, full.cut(plan.starts[shorter], stops[shorter])
+    scale = min(1.0, PEAK / np.abs(reduce(np.add, reverberant) + noise).max())
+    parts = {"noise": noise}
+    for room, sources in (("anechoic", anechoic), ("reverb", reverberant)):
+        parts |= {f"s{number}_{room}": source for number, source in enumerate(sources, 1)}
+    signals = {name: (scale * part).astype(np.float32) for name, part in parts.items()}
+    speech = [signals[f"s{number}_reverb"] for number in range(1, len(utterances) + 1)]
+    return {**signals, "mix_both_reverb": reduce(np.add, speech) + signals["noise"]}
 
 
 def _place(
     plan: MixturePlan,
-    utterances: tuple[np.ndarray, np.ndarray],
+    utterances: Sequence[np.ndarray],
     rirs: np.ndarray,
     source: int,
     length: int,

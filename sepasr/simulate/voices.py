@@ -61,7 +61,7 @@ class Speaker:
     def gender(self) -> str:
         """``f`` or ``m``: that of the base voice, or of the artificial one."""
         if self.engine == "espeak":
-            return "f" if self.voice in _ESPEAK_WOMEN else "m"
+            return "f" if self.voice in _ESPEAK_WOMEN + _ESPEAK_TEST_WOMEN else "m"
         return "f" if self.engine == "hibari" else "m"
 
 
@@ -85,6 +85,12 @@ _ESPEAK_MEN = (
     *("en-us+m1", "en-us+m2", "en-us+m3", "en-us+m5", "en-us+m7", "en-us+adam", "en-us+edward"),
     *("en-us+travis", "en-us+max", "en-gb-x-rp+m1", "en-gb-x-rp+m3", "en-gb-x-rp+m7"),
 )
+# Of variants that nobody else has, those that Whisper tiny.en reads best: it makes 3 to 35 % word
+# errors on their clean speech, and 39 to 71 % on the other women's.
+_ESPEAK_TEST_WOMEN = ("en-gb-x-rp+f5", "en-us+linda")
+_ESPEAK_TEST_MEN = (
+    *("en-us+m4", "en-us+m8", "en-us+Hugo", "en-us+Michael", "en-us+robert", "en-us+antonio"),
+)
 
 TRAIN: dict[Engine, tuple[Speaker, ...]] = {
     "hibari": _natural("hibari", *(0.80 + 0.025 * i for i in range(17))),
@@ -105,6 +111,11 @@ TEST = (
     *_natural("hibari", 0.8125, 0.8875, 0.9625, 1.0375, 1.1125, 1.1875),
     *_natural("joe", 0.875, 0.975, 1.075, 1.175, 1.275),
 )
+TEST_ESPEAK = tuple(
+    Speaker(f"e{i}", "espeak", voice=voice)
+    for i, voice in enumerate(_ESPEAK_TEST_WOMEN + _ESPEAK_TEST_MEN, 50)
+)
+"""Artificial voices for testing alone: none of their variants is in training or babble."""
 BABBLE_VOICES = {
     "tr": (
         "en-us+m6",

@@ -82,8 +82,9 @@ class Variant:
         steps: after which the separator is scored; the study's own by default.
         separate: ``add_mixture``: how much of the mixture is added to each stream.
         init: ``start``, or the name of a variant whose last separator it starts from.
-        task: suffix of the sets and of the folder of the starting point, for another number of
-            speakers: ``_3speakers`` takes ``cv_3speakers`` and ``start_3speakers``.
+        task: suffix of the sets and of the folder of the starting point: ``_3speakers`` takes
+            ``cv_3speakers`` and ``start_3speakers``. Without such a folder the starting point is
+            the recipe's own, if it is for as many speakers.
         against: the variant that it is compared with; the study's control by default.
     """
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from sepasr.data.datadir import MixtureDir
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
+from sepasr.separator.config import read_description
 from sepasr.train.recipe import Sources
 
 
@@ -53,23 +54,36 @@ class Place:
         return tuple(files)
 
     def mixtures(self, name: str, task: str) -> MixtureDir:
-        """The data directory of a set, of a task with another number of speakers if it names one.
+        """The data directory of a set, or of that set of a task.
 
         Raises:
             UserError: there is none.
         """
-        return MixtureDir.load(self.data / f"{name}{task}")
+        path = self.data / f"{name}{task}"
+        if task and not path.is_dir():
+            remedy = f"run stages 0-1 with {task[1:]} among --extra_sets, or make such a set"
+            raise UserError("no such data directory", where=path, remedy=remedy)
+        return MixtureDir.load(path)
 
-    def starting_point(self, task: str) -> Path:
-        """The starting separator of a task.
+    def starting_point(self, task: str, speakers: int) -> Path:
+        """The starting separator of a task with so many speakers.
+
+        A task without one of its own takes the recipe's, if that is for as many.
 
         Raises:
             UserError: there is none.
         """
         folder = self.start.parent.with_name(self.start.parent.name + task) / self.start.name
-        if not folder.is_dir():
-            raise UserError("no starting separator", where=folder, remedy="run stage 2")
-        return folder
+        if folder.is_dir():
+            return folder
+        if not self.start.is_dir():
+            raise UserError("no starting separator", where=self.start, remedy="run stage 2")
+        config, _ = read_description(self.start)
+        if config.num_speakers != speakers:
+            remedy = f"utils/grow.sh --num_speakers {speakers}"
+            what = f"no starting separator of {speakers} speakers"
+            raise UserError(what, where=folder, remedy=remedy)
+        return self.start
 
     def sources(self) -> Sources:
         """What is mixed for training: speech, and noise and rooms where the corpus has them."""

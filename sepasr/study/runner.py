@@ -142,7 +142,9 @@ class Runner:
         if variant.system in (MIXTURE, CLEAN):
             return Subject(variant.system, None)
         if variant.system == START:
-            model = self.place.starting_point(variant.task)
+            data = self.evaluation(self.screen, variant).data
+            speakers = len(data.mixtures[0].references)
+            model = self.place.starting_point(variant.task, speakers)
             key = f"start_{sha256(model / WEIGHTS)[:16]}"
         else:
             training = self.training(point)

@@ -117,8 +117,9 @@ def resolve_training(
         UserError: a setting, file or name of the variant that is unknown or wrong.
     """
     valid = place.mixtures(study.screen.set, variant.task)
+    speakers = len(valid.mixtures[0].references)
     own = {
-        "mixing.num_speakers": len(valid.mixtures[0].references),
+        "mixing.num_speakers": speakers,
         "mixing.reference": valid.info.reference,
         **variant.set,
         "fit.seed": seed,
@@ -132,7 +133,7 @@ def resolve_training(
     material = place.sources()
     parent = None
     if variant.init == START:
-        init = place.starting_point(variant.task)
+        init = place.starting_point(variant.task, speakers)
         origin: object = sha256(init / WEIGHTS)
     else:
         before = study.variant(variant.init)

@@ -19,6 +19,7 @@ from sepasr.encoder.base import AsrEncoder, load_encoder
 from sepasr.errors import UserError
 from sepasr.files import sha256
 from sepasr.separator.config import SEVERAL
+from sepasr.separator.grow import grow
 from sepasr.separator.model import WEIGHTS, Provenance, Separator, SeparatorConfig
 from sepasr.separator.networks import TD_CONFORMER
 from sepasr.train.fit import FitConfig, fit
@@ -165,8 +166,10 @@ def starting_point(
     files: Sequence[Path] | None,
     overrides: Sequence[str],
     init: Path | None,
+    *,
+    grow_speakers: bool = False,
 ) -> Separator:
-    """A new separator, or one that is there.
+    """A new separator, or one that is there, given more speakers where it may be grown.
 
     Raises:
         UserError: it is not for this number of speakers, or was trained towards other references.
@@ -186,11 +189,13 @@ def starting_point(
                 where=init,
                 remedy="set mixing.reference accordingly",
             )
+        if grow_speakers:
+            separator = grow(separator, config.num_speakers)
     if separator.num_speakers != config.num_speakers:
         raise UserError(
             f"the separator has {separator.num_speakers} speakers, the mixtures have "
             f"{config.num_speakers}",
-            remedy="set mixing.num_speakers, and num_speakers of a new separator",
+            remedy="set mixing.num_speakers, num_speakers of a new separator, or --grow-speakers",
         )
     return separator
 
@@ -237,6 +242,7 @@ def train_separator(
     separator_files: Sequence[Path] | None,
     separator_overrides: Sequence[str] = (),
     init: Path | None,
+    grow_speakers: bool = False,
     encoder_files: Sequence[Sequence[Path]],
     material: Sources | Path,
     valid: Path,
@@ -251,6 +257,7 @@ def train_separator(
         separator_files: YAML of :class:`SeparatorConfig`, for a new separator.
         separator_overrides: ``name=value`` of a new separator.
         init: directory of a separator to start from.
+        grow_speakers: whether it may have fewer speakers: see :func:`sepasr.separator.grow.grow`.
         encoder_files: for each encoder of the loss its YAML, the base first; none for a loss
             without.
         material: what to mix at every step, or the directory of fixed mixtures.
@@ -264,7 +271,9 @@ def train_separator(
     config = load_config(TrainConfig, config_files, overrides)
     encoders = [load_encoder(base, deltas=deltas) for base, *deltas in encoder_files]
     torch.manual_seed(config.fit.seed)
-    separator = starting_point(config.mixing, separator_files, separator_overrides, init)
+    separator = starting_point(
+        config.mixing, separator_files, separator_overrides, init, grow_speakers=grow_speakers
+    )
     loss = build_loss(config.loss, encoders, separator.fs)
     check_utterances(config, material)
     teacher = build_teacher(config.loss, separator, config.fit.batch)

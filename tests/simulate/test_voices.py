@@ -92,7 +92,7 @@ def test_the_id_holds_the_warp():
 def test_espeak_has_every_voice():
     # espeak-ng takes an unknown variant of a voice for the plain voice, without a word.
     variants = {path.name for path in Path(espeakng_loader.get_data_path(), "voices/!v").iterdir()}
-    named = [speaker.voice for speaker in voices.TRAIN["espeak"]]
+    named = [speaker.voice for speaker in (*voices.TRAIN["espeak"], *voices.TEST_ESPEAK)]
     named += chain.from_iterable(voices.BABBLE_VOICES.values())
     assert {name.split("+")[1] for name in named} <= variants
     assert {name.split("+")[0] for name in named} <= {"en-us", "en-gb-x-rp", "en-gb-scotland"}

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -247,12 +248,23 @@ def test_a_task_has_sets_and_a_starting_point_of_its_own(place, tmp_path):
         {"name": "slow_other", "system": "sisdr", "set": {"fit.optimizer.lr": 1e-6}, **task},
     ]
     changes = {"variants": variants, "finalists": None, "steps": [1]}
-    with pytest.raises(UserError, match="cv_other"):
+    with pytest.raises(UserError, match=r"cv_other.*other among --extra_sets"):
         runner(place, Pretended(), tmp_path, **changes)
     shutil.copytree(place.data / "tt", place.data / "cv_other")
-    with pytest.raises(UserError, match=r"start_other.*run stage 2"):
+    assert place.starting_point("_other", 2) == place.start
+    three = [
+        replace(
+            m, references=(*m.references, m.references[0]), texts=("A",) * 3, speakers=tuple("abc")
+        )
+        for m in place.mixtures("tt", "").mixtures
+    ]
+    few = place.mixtures("cv", "_other")
+    replace(few, mixtures=tuple(three)).write()
+    with pytest.raises(UserError, match=r"start_other.*utils/grow.sh --num_speakers 3"):
         runner(place, Pretended(), tmp_path, **changes)
+    few.write()
     shutil.copytree(place.start.parent, place.exp / "start_other")
+    assert place.starting_point("_other", 2).parent.name == "start_other"
     results = runner(place, Pretended(), tmp_path, **changes).run()
     found = {r.variant: (r.set, r.mixtures, r.against) for r in results}
     assert found == {

@@ -1,0 +1,50 @@
+"""utils/tests.sh: where what belongs to a test set lies."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def bash(script: str) -> str:
+    text = f"set -euo pipefail\ncd {REPOSITORY}\n. utils/tests.sh\n{script}"
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_subset_lists_nothing_else(tmp_path: Path) -> None:
+    lists = {"tt": "a x.wav\nb y.wav\n", "tt_some": "b y.wav\n", "tt_other": "b z.wav\n"}
+    for name, text in lists.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "wav.scp").write_text(text)
+    (tmp_path / "tt_more").mkdir()
+    (tmp_path / "tt_more" / "wav.scp").write_text(lists["tt"] + "c z.wav\n")
+    script = (
+        f"for name in tt_some tt_other tt_more tt_none; do if is_subset {tmp_path}/$name "
+        f"{tmp_path}/tt; then echo $name; fi; done"
+    )
+    assert bash(script) == "tt_some"
+
+
+@pytest.mark.parametrize(
+    ("test", "found"),
+    [
+        ("tt", "[] exp exp/.done exp/.done/data"),
+        ("tt_espeak", "[espeak] exp/espeak exp/.done/espeak exp/.done/data"),
+        ("tt_nvp", "[nvp] exp exp/.done exp/.done/data"),  # a subset, read with tt
+    ],
+)
+def test_what_belongs_to_a_set(test: str, found: str) -> None:
+    script = f"exp=exp done=exp/.done test_sets='tt tt_espeak'; test_place {test}\n"
+    assert bash(script + 'echo "[$part] $work $marks $listed"') == found
+
+
+def test_what_is_made_on_request_is_listed_apart(tmp_path: Path) -> None:
+    (tmp_path / "extra_data").touch()
+    script = f"exp=exp done={tmp_path} test_sets='tt tt_espeak'\n"
+    for test, marker in (("tt", "data"), ("tt_espeak", "extra_data")):
+        assert bash(f"{script}test_place {test}; echo $listed") == f"{tmp_path}/{marker}"

@@ -1,0 +1,56 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Sourced by run.sh: the sets that systems are tested on. Of the set tt everything lies in EXP, of
+# another one, tt_NAME, in EXP/NAME; a subset of tt is scored from what was read of tt.
+
+# Whether all mixtures of the data directory $1 are in $2 as well. Of what isn't there, none is.
+is_subset() {
+    [[ -f $1/wav.scp && -f $2/wav.scp ]] && ! grep -Fvxqf "$2/wav.scp" "$1/wav.scp"
+}
+
+# Set for the test set $1:
+#   part   NAME of tt_NAME, empty for tt
+#   work   folder of its streams and transcripts
+#   marks  folder of their stages' markers
+#   listed marker of the stage that has written its data directory
+test_place() {
+    part=${1#tt} part=${part#_} work=$exp marks=$done listed=$done/data
+    if [[ -n $part && " $test_sets " == *" $1 "* ]]; then
+        work=$exp/$part marks=$done/$part
+        [[ ! -f $done/extra_data ]] || listed=$done/extra_data
+    fi
+}
+
+# Stages 0 and 1 of the sets that a recipe makes on request, its option extra_sets.
+make_extra_corpus() {
+    [[ -z ${extra_sets-} ]] || once "$done/extra_corpus" "extra sets: $extra_sets" "$done/corpus" \
+        extra_sets="$extra_sets" "$egs/local/extra_corpus.sh" -- "$egs/local/extra_corpus.sh"
+}
+make_extra_data() {
+    [[ -z ${extra_sets-} ]] || once "$done/extra_data" "data directories of extra sets" \
+        "$done/extra_corpus" "$egs/local/extra_data.sh" -- "$egs/local/extra_data.sh"
+}
+
+# Separate the test set $1, of which test_place was told, with every system.
+separate_test() {
+    local folder model made
+    for folder in pretrained "${folders[@]}"; do
+        model=$exp/finetune/$folder/final made=finetune/$folder
+        [[ $folder != pretrained ]] || model=$exp/start/separator made=start
+        once "$marks/separate/$folder" "separate ${part:+$1 }with $folder" "$listed" "$done/$made" \
+            -- sepasr separate "$data/$1" --model "$model" --out "$work/separate/$folder" "${models[@]}"
+    done
+}
+
+# Read every system's streams of the test set $1 with every recogniser.
+read_test() {
+    local name
+    for name in $recognisers; do
+        layers config "asr/$name"
+        once "$marks/decode/$name" "read everything ${part:+of $1 }with $name" \
+            asr_source="$asr_source" "${config[@]}" "$done"/start "$marks"/separate/pretrained \
+            "${folders[@]/#/$marks/separate/}" \
+            -- sepasr recognise --recogniser "${config[@]}" --asr-source "$asr_source" \
+            --data "$data/$1" --exp "$work" --systems mixture clean pretrained "${folders[@]}" \
+            "${models[@]}"
+    done
+}
