@@ -72,16 +72,46 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True)
-class _Set:
+class MixtureSet:
+    """Mixtures to be made, for cv or tt.
+
+    Attributes:
+        set: cv or tt, whose noise is heard.
+        tag: seeds what is drawn, as no other set's.
+        sentences: which sentences are said.
+        wsj0: the set of WSJ0 that utterances stand in.
+        speakers: who speaks.
+        num_speakers: in each mixture.
+    """
+
+    set: str
     tag: int
-    part: text.Part
+    sentences: text.Part
     wsj0: str
     speakers: tuple[Speaker, ...]
+    num_speakers: int = 2
+
+    def plans(self, config: CorpusConfig) -> list[MixturePlan]:
+        """Draw the mixtures, as many as ``config`` has in cv or tt."""
+        return [
+            draw_plan(
+                np.random.default_rng([config.seed, self.tag, index]),
+                index,
+                part=self.sentences,
+                speakers=self.speakers,
+                rt60_s=config.rt60_s,
+                snr_db=config.snr_db,
+                gain_db=config.gain_db,
+                num_noises=config.num_noises,
+                num_speakers=self.num_speakers,
+            )
+            for index in range(config.num_dev if self.set == "cv" else config.num_test)
+        ]
 
 
 _SETS = {
-    "cv": _Set(1, "dev", "si_dt_05", voices.DEV),
-    "tt": _Set(2, "test", "si_et_05", voices.TEST),
+    "cv": MixtureSet("cv", 1, "dev", "si_dt_05", voices.DEV),
+    "tt": MixtureSet("tt", 2, "test", "si_et_05", voices.TEST),
 }
 _ENGINE_TAGS: dict[voices.Engine, int] = {"hibari": 10, "joe": 11, "espeak": 12}
 _NOISE_TAGS = {"tr": 20, "cv": 21, "tt": 22}
@@ -110,7 +140,7 @@ def build_corpus(
     _check(config)
     _claim(config, out)
     training = list(_training_sentences(config))
-    plans = {name: _plans(config, name) for name in _SETS}
+    plans = {name: chosen.plans(config) for name, chosen in _SETS.items()}
     first = [*_speech(config, out, training), *_noises(config, out), *_rooms(config, out)]
     second = [_mixture(config, out, s, i, plan) for s in plans for i, plan in enumerate(plans[s])]
     # Mixtures come second because they read the noise files.
@@ -181,23 +211,6 @@ def _training_sentences(config: CorpusConfig) -> Iterator[Spoken]:
             rng = np.random.default_rng([config.seed, _ENGINE_TAGS[engine], index])
             sentence = text.draw(rng, "train")
             yield Spoken("si_tr_s", speakers[which], utterance, sentence)
-
-
-def _plans(config: CorpusConfig, name: str) -> list[MixturePlan]:
-    chosen = _SETS[name]
-    return [
-        draw_plan(
-            np.random.default_rng([config.seed, chosen.tag, index]),
-            index,
-            part=chosen.part,
-            speakers=chosen.speakers,
-            rt60_s=config.rt60_s,
-            snr_db=config.snr_db,
-            gain_db=config.gain_db,
-            num_noises=config.num_noises,
-        )
-        for index in range(config.num_dev if name == "cv" else config.num_test)
-    ]
 
 
 def _speech(config: CorpusConfig, out: Path, sentences: Iterable[Spoken]) -> Iterator[Task]:

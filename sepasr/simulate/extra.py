@@ -15,7 +15,6 @@ the corpus's own rooms.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,15 +26,16 @@ from sepasr.errors import UserError
 from sepasr.simulate import text, voices
 from sepasr.simulate.corpus import (
     CorpusConfig,
+    MixtureSet,
     make_rooms,
     make_utterance,
     noise_path,
     similar_speakers,
 )
 from sepasr.simulate.listing import Spoken, write_dots
-from sepasr.simulate.mixture import MixturePlan, draw_plan, sound, utterance_id
+from sepasr.simulate.mixture import MixturePlan, sound, utterance_id
 from sepasr.simulate.tasks import Task, make_missing, prune
-from sepasr.simulate.voices import FS, Speaker, speak
+from sepasr.simulate.voices import FS, speak
 
 FOLDER = "extra"
 LONG = "long"
@@ -46,42 +46,17 @@ LONG_ROOMS = 20
 _FIRST_LONG = 5000  # number of a speaker's first one: those of the corpus count from 0
 
 
-@dataclass(frozen=True)
-class Part:
-    """The part of a request that belongs to the set cv or tt.
-
-    Attributes:
-        set: of the corpus, whose noise is heard.
-        tag: seeds what is drawn, as no other part's.
-        sentences: which sentences are said.
-        wsj0: the set of WSJ0 that utterances stand in.
-        speakers: who speaks.
-        num_speakers: in each mixture.
-    """
-
-    set: str
-    tag: int
-    sentences: text.Part
-    wsj0: str
-    speakers: tuple[Speaker, ...]
-    num_speakers: int = 2
-
-    def count(self, config: CorpusConfig) -> int:
-        """Mixtures: as many as the set itself has."""
-        return config.num_dev if self.set == "cv" else config.num_test
-
-
-def _both(tag: int, num_speakers: int = 2) -> tuple[Part, ...]:
+def _both(tag: int, num_speakers: int = 2) -> tuple[MixtureSet, ...]:
     return (
-        Part("cv", tag, "dev", "si_dt_05", voices.DEV, num_speakers),
-        Part("tt", tag + 1, "test", "si_et_05", voices.TEST, num_speakers),
+        MixtureSet("cv", tag, "dev", "si_dt_05", voices.DEV, num_speakers),
+        MixtureSet("tt", tag + 1, "test", "si_et_05", voices.TEST, num_speakers),
     )
 
 
 EXTRA = {
     "3speakers": _both(40, 3),
     "4speakers": _both(42, 4),
-    "espeak": (Part("tt", 44, "test", "si_et_05", voices.TEST_ESPEAK),),
+    "espeak": (MixtureSet("tt", 44, "test", "si_et_05", voices.TEST_ESPEAK),),
     LONG: _both(46),
 }
 """What can be asked for."""
@@ -123,28 +98,11 @@ def build_extra_sets(
         else:
             folders.append(folder)
             for part in EXTRA[name]:
-                plans = _plans(config, part)
+                plans = part.plans(config)
                 tables |= _list_mixtures(plans, folder / part.set)
                 tasks += [_mixture(config, part, *plan, out, folder) for plan in enumerate(plans)]
     make_missing(tasks, "extra sets", jobs=jobs, cluster=cluster)
     prune(folders, tables | {file for task in tasks for file in task.files})
-
-
-def _plans(config: CorpusConfig, part: Part) -> list[MixturePlan]:
-    return [
-        draw_plan(
-            np.random.default_rng([config.seed, part.tag, index]),
-            index,
-            part=part.sentences,
-            speakers=part.speakers,
-            rt60_s=config.rt60_s,
-            snr_db=config.snr_db,
-            gain_db=config.gain_db,
-            num_noises=config.num_noises,
-            num_speakers=part.num_speakers,
-        )
-        for index in range(part.count(config))
-    ]
 
 
 def _list_mixtures(plans: Sequence[MixturePlan], folder: Path) -> set[Path]:
@@ -158,7 +116,7 @@ def _list_mixtures(plans: Sequence[MixturePlan], folder: Path) -> set[Path]:
 
 
 def _mixture(
-    config: CorpusConfig, part: Part, index: int, plan: MixturePlan, out: Path, folder: Path
+    config: CorpusConfig, part: MixtureSet, index: int, plan: MixturePlan, out: Path, folder: Path
 ) -> Task:
     numbers = range(1, part.num_speakers + 1)
     signals = [f"s{number}_{room}" for number in numbers for room in ("anechoic", "reverb")]
@@ -184,7 +142,7 @@ def _make_mixture(
         write_audio(files[signal], samples, FS)
 
 
-def _spoken(config: CorpusConfig, part: Part) -> Iterator[Spoken]:
+def _spoken(config: CorpusConfig, part: MixtureSet) -> Iterator[Spoken]:
     """What each speaker says, to make long mixtures of."""
     for index in range(LONG_UTTERANCES * len(part.speakers)):
         number, which = divmod(index, len(part.speakers))
@@ -204,7 +162,7 @@ def _list_speech(config: CorpusConfig, folder: Path) -> set[Path]:
     return dots | {folder / "similar_speakers"}
 
 
-def _material(config: CorpusConfig, part: Part, folder: Path) -> Iterator[Task]:
+def _material(config: CorpusConfig, part: MixtureSet, folder: Path) -> Iterator[Task]:
     for said in _spoken(config, part):
         yield Task((said.path(folder),), partial(make_utterance, config.seed, said, folder))
     seed = (config.seed, _ROOM_TAGS[part.set])
