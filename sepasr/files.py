@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sepasr.errors import UserError
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -32,6 +34,26 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+@contextmanager
+def new_directory(path: str | Path) -> Iterator[Path]:
+    """Give an empty directory beside ``path`` and rename it to ``path`` when the block ends well.
+
+    When the block raises, nothing is left of it.
+
+    Raises:
+        UserError: ``path`` holds something already.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError("there is something already", where=path, remedy="name a new directory")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        folder = Path(temporary) / path.name
+        folder.mkdir()  # unlike TemporaryDirectory's own, with the permissions of any other
+        yield folder
+        folder.replace(path)
 
 
 def write_text(path: str | Path, text: str) -> None:

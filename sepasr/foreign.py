@@ -21,7 +21,7 @@ from sepasr.config import read_yaml
 from sepasr.errors import UserError
 from sepasr.espnet_files import best_weights, listed, located, named_files, replaced
 from sepasr.files import sha256
-from sepasr.models import hub_snapshot
+from sepasr.models import hub_snapshot, load_exactly
 from sepasr.unpack import unpack_zip
 
 if TYPE_CHECKING:
@@ -207,24 +207,14 @@ def load_state(module: nn.Module, weights: Mapping[str, Tensor], where: Path) ->
     Raises:
         UserError: a name or a shape differs.
     """
-    shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     old, new = "frontend.upstream.model", "frontend.upstream.upstream.model"
-    if any(name.startswith(new) for name in shapes):
+    if any(name.startswith(new) for name in module.state_dict()):
         weights = {
             new + name.removeprefix(old) if name.startswith(old) else name: value
             for name, value in weights.items()
         }
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    wrong = sorted(n for n in shapes.keys() | found.keys() if shapes.get(n) != found.get(n))
-    if wrong:
-        first = wrong[0]
-        raise UserError(
-            f"weights of another network: {len(wrong)} tensors differ, first '{first}': "
-            f"{found.get(first, 'nothing')}, not {shapes.get(first, 'nothing')}",
-            where=where,
-            remedy="configuration and weights must be of one training",
-        )
-    module.load_state_dict(weights)
+    remedy = "configuration and weights must be of one training"
+    load_exactly(module, weights, where, remedy=remedy)
 
 
 def espnet_import(name: str) -> ModuleType:

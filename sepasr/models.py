@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ from sepasr.errors import UserError
 from sepasr.files import atomic_path, sha256
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PretrainedConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -285,9 +285,31 @@ def load_strictly(module: nn.Module, path: Path) -> None:
         tensors = load_file(path)
     except Exception as error:  # noqa: BLE001 - safetensors has no public base class of errors
         raise UserError(f"not a safetensors file: {error}", where=path) from None
+    load_exactly(
+        module,
+        {name: tensor.float() for name, tensor in tensors.items()},
+        path,
+        remedy="use the configuration it was trained with",
+    )
+
+
+def load_exactly(
+    module: nn.Module, weights: Mapping[str, Tensor], where: str | Path, *, remedy: str
+) -> None:
+    """Give a module its weights: all of them and no others.
+
+    Args:
+        module: to be given the weights.
+        weights: names and tensors.
+        where: the file they come from, for the message.
+        remedy: what to do where they don't fit.
+
+    Raises:
+        UserError: a name or a shape differs.
+    """
     shapes, found = (
-        {name: tuple(tensor.shape) for name, tensor in weights.items()}
-        for weights in (module.state_dict(), tensors)
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        for tensors in (module.state_dict(), weights)
     )
     wrong = sorted(n for n in shapes.keys() | found.keys() if shapes.get(n) != found.get(n))
     if wrong:
@@ -295,10 +317,10 @@ def load_strictly(module: nn.Module, path: Path) -> None:
         raise UserError(
             f"weights of another network: {len(wrong)} tensors differ, first '{first}': "
             f"{found.get(first, 'nothing')}, not {shapes.get(first, 'nothing')}",
-            where=path,
-            remedy="use the configuration it was trained with",
+            where=where,
+            remedy=remedy,
         )
-    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    module.load_state_dict(weights)
 
 
 @contextmanager

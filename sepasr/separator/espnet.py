@@ -11,7 +11,6 @@ Nothing here imports ESPnet's tasks; :mod:`sepasr.espnet` does, and makes the cl
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sepasr.errors import UserError
+from sepasr.files import new_directory
 from sepasr.separator.config import SeparatorConfig
 from sepasr.separator.model import Separator
 
@@ -135,22 +135,16 @@ def export_espnet(model: str | Path, out: str | Path) -> Path:
         UserError: ``model`` holds no separator, or ``out`` holds something.
     """
     separator, out = Separator.from_pretrained(Path(model)), Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError("there is something already", where=out, remedy="name a new directory")
     settings = train_config(separator)
     weights = {
         f"separator.model.{name}": value.detach().clone(memory_format=torch.contiguous_format)
         for name, value in separator.state_dict().items()
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-        folder = Path(temporary) / out.name
-        folder.mkdir()  # unlike TemporaryDirectory's own, with the permissions of any other
+    with new_directory(out) as folder:
         torch.save(OrderedDict(weights), folder / MODEL_FILE)
         _write_yaml(folder / TRAIN_CONFIG, settings, HEADER)
         _write_yaml(folder / META, _meta(separator))
         _verify(separator, settings, folder / MODEL_FILE)
-        folder.replace(out)
     return out
 
 

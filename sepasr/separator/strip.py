@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from sepasr.errors import UserError
+from sepasr.files import new_directory
 from sepasr.foreign import read_pickle
+from sepasr.models import load_exactly
 from sepasr.separator.config import CONFIG, IN_CHECKPOINT, parse_description
 from sepasr.separator.model import Separator
 
@@ -37,17 +37,11 @@ def strip(source: str | Path, out: str | Path, dtype: str = "float32") -> Separa
         UserError: the source is none of these, is a pickle with code in it, lacks weights or has
             others; ``out`` holds something; or a weight is too large for ``dtype``.
     """
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError("there is something already", where=out, remedy="name a new directory")
     separator = load(source)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-        folder = Path(temporary) / out.name
+    with new_directory(out) as folder:
         separator.save_pretrained(folder, DTYPES[dtype])
         written = Separator.from_pretrained(folder)
         verify(rounded(separator, DTYPES[dtype]), written, source)
-        folder.replace(out)
     return written
 
 
@@ -81,34 +75,15 @@ def load(source: str | Path) -> Separator:
         )
     config, provenance = parse_description(checkpoint[IN_CHECKPOINT], path)
     separator = Separator(config, provenance)
-    load_exactly(separator, checkpoint["state_dict"] | checkpoint.get(AVERAGE, {}), path)
-    return separator.eval()
-
-
-def load_exactly(separator: Separator, state: dict[str, Any], where: str | Path) -> None:
-    """Give a separator its weights in a training's state: all of them and no others.
-
-    Raises:
-        UserError: some are missing or too many, or of another shape.
-    """
-    found = {
+    state = checkpoint["state_dict"] | checkpoint.get(AVERAGE, {})
+    # What isn't the separator's is shown in brackets, and refused with the rest.
+    weights = {
         name.removeprefix(PREFIX) if name.startswith(PREFIX) else f"({name})": value
         for name, value in state.items()
     }
-    shapes, there = (
-        {name: tuple(value.shape) for name, value in weights.items()}
-        for weights in (separator.state_dict(), found)
-    )
-    wrong = sorted(n for n in shapes.keys() | there.keys() if shapes.get(n) != there.get(n))
-    if wrong:
-        first = wrong[0]
-        raise UserError(
-            f"weights of another network: {len(wrong)} tensors differ, first '{first}': "
-            f"{there.get(first, 'nothing')}, not {shapes.get(first, 'nothing')}",
-            where=where,
-            remedy="give a checkpoint of a separator's training, untouched",
-        )
-    separator.load_state_dict(found)
+    remedy = "give a checkpoint of a separator's training, untouched"
+    load_exactly(separator, weights, path, remedy=remedy)
+    return separator.eval()
 
 
 def rounded(separator: Separator, dtype: torch.dtype) -> Separator:
