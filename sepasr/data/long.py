@@ -71,7 +71,8 @@ class LongMixtures(Dataset):
                 line = np.zeros(samples, np.float32)
                 part = dry[: max(samples - start, 0)]
                 line[start : start + len(part)] = part
-                image, reference = mixtures.hear(line, response)
+                # What begins after the end is silent in any room.
+                image, reference = mixtures.hear(line, response) if len(part) else (line, line)
                 images.append(image)
                 utterances.append(reference)
         spans = np.concatenate([spans for _, _, spans in speakers]).clip(max=samples)

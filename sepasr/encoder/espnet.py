@@ -153,12 +153,13 @@ def load_asr(found: EspnetModel) -> ESPnetASRModel:
     Raises:
         UserError: configuration and weights don't fit, or can't be read safely.
     """
+    weights = state_dict(found)
     found.check_pickles()
     task = espnet_import("espnet2.tasks.asr").ASRTask
     model = espnet_built(
         lambda: task.build_model(Namespace(**deepcopy(found.settings))), found.config
     )
-    load_state(model, state_dict(found), found.weights)
+    load_state(model, weights, found.weights)
     return model.eval()
 
 

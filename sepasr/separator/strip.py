@@ -51,12 +51,12 @@ def load(source: str | Path) -> Separator:
     Raises:
         UserError: see :func:`strip`.
     """
-    from sepasr.train.average import AVERAGE
-    from sepasr.train.checkpoint import LAST  # and Lightning with it
-
     source = Path(source)
     if source.is_dir() and (source / CONFIG).is_file():
         return Separator.from_pretrained(source)
+    from sepasr.train.average import AVERAGE
+    from sepasr.train.checkpoint import LAST  # and Lightning with it
+
     path = source / LAST if source.is_dir() else source
     if not path.is_file():
         raise UserError(

@@ -46,10 +46,12 @@ def write_record(runner: Runner, phases: Sequence[Phase], results: Sequence[Stud
     for phase in phases:
         for point in phase.points:
             evaluation = runner.evaluation(phase, point.variant)
-            sets[evaluation.data.path.name] = {
-                "mixtures": len(evaluation.data.mixtures),
-                "fingerprint": fingerprint(evaluation.data),
-            }
+            name = evaluation.data.path.name
+            if name not in sets:
+                sets[name] = {
+                    "mixtures": len(evaluation.data.mixtures),
+                    "fingerprint": fingerprint(evaluation.data),
+                }
             if point.seed is not None:
                 trainings = variants[point.variant.name]["trainings"]
                 digest = runner.training(point).digest

@@ -1,4 +1,4 @@
-"""An exponential moving average of weights: what is validated and exported, or what teaches."""
+"""An exponential moving average of weights: what is validated and exported."""
 
 from __future__ import annotations
 

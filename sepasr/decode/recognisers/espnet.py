@@ -64,6 +64,7 @@ class EspnetDecoder:
         logging.getLogger("espnet").setLevel(logging.ERROR)
         subsampling = espnet_import("espnet.nets.pytorch_backend.transformer.subsampling")
         self._too_short = subsampling.TooShortUttError
+        weights = [state_dict(part) for part in (model, lm) if part is not None]
         for part in (model, lm):
             if part is not None:
                 part.check_pickles()
@@ -80,9 +81,9 @@ class EspnetDecoder:
             }
             self._speech2text = espnet_built(lambda: inference.Speech2Text(**options), model.config)
         network = self._speech2text.asr_model
-        load_state(network, state_dict(model), model.weights)
+        load_state(network, weights[0], model.weights)
         if lm is not None:
-            load_state(self._language_model(), _without_prefix(state_dict(lm)), lm.weights)
+            load_state(self._language_model(), _without_prefix(weights[1]), lm.weights)
         _check_scores(network, config, model.config)
         self.identity = {
             "model": model.digest(),
