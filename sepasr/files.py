@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -54,6 +55,23 @@ def new_directory(path: str | Path) -> Iterator[Path]:
         folder.mkdir()  # unlike TemporaryDirectory's own, with the permissions of any other
         yield folder
         folder.replace(path)
+
+
+@contextmanager
+def replaced_directory(path: str | Path) -> Iterator[Path]:
+    """Give a new directory beside ``path`` that takes its place when the block ends well."""
+    path = Path(path)
+    temporary = path.parent / f".{path.name}.{os.getpid()}"
+    replaced = path.parent / f".{path.name}.{os.getpid()}.replaced"
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            path.rename(replaced)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

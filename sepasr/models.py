@@ -24,6 +24,12 @@ HUB_FILES = ("*.json", "*.txt", "*.model", *HUB_WEIGHTS)
 PICKLED_WEIGHTS = "pytorch_model*.bin"
 
 
+def conf_file(kind: str, path_or_name: str | Path) -> Path:
+    """The path of a ``.yaml`` file, or that of the name of one in ``conf/KIND``."""
+    path = Path(path_or_name)
+    return path if path.suffix == ".yaml" else REPOSITORY / "conf" / kind / f"{path_or_name}.yaml"
+
+
 @dataclass(frozen=True)
 class PackagedModel:
     """A CTranslate2 model folder that Python packages carry as data.

@@ -36,16 +36,19 @@ def run(options: argparse.Namespace) -> None:
     """Try one encoder after the other, then print the table or put it in its page."""
     from sepasr.config import load_config
     from sepasr.encoder.base import SOURCES, EncoderConfig
+    from sepasr.models import REPOSITORY, conf_file
     from sepasr.separator.model import Separator, SeparatorConfig
     from sepasr.study import encoders as study
 
     if options.markdown:
         study.split_page(options.markdown)  # a mistake is told before the measurements
-    names = options.names or sorted(path.stem for path in _folder("encoder").glob("*.yaml"))
-    confs = [load_config(EncoderConfig, [_file("encoder", name)]) for name in names]
+    names = options.names or sorted(
+        path.stem for path in (REPOSITORY / "conf" / "encoder").glob("*.yaml")
+    )
+    confs = [load_config(EncoderConfig, [conf_file("encoder", name)]) for name in names]
     if not options.names:  # without the template for a module of the user's own
         confs = [conf for conf in confs if conf.source in SOURCES]
-    shape = load_config(SeparatorConfig, [_file("separator", options.separator)])
+    shape = load_config(SeparatorConfig, [conf_file("separator", options.separator)])
     trial = study.Trial(Separator(shape), options.batch, options.seconds, options.repeats)
     rows = []
     for conf in confs:
@@ -57,17 +60,6 @@ def run(options: argparse.Namespace) -> None:
         study.replace_table(options.markdown, table)
     else:
         print(f"\n{table}", end="")
-
-
-def _folder(kind: str) -> Path:
-    from sepasr.models import REPOSITORY
-
-    return REPOSITORY / "conf" / kind
-
-
-def _file(kind: str, path_or_name: str) -> Path:
-    path = Path(path_or_name)
-    return path if path.suffix == ".yaml" else _folder(kind) / f"{path_or_name}.yaml"
 
 
 def _command(options: argparse.Namespace) -> list[str]:

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from sepasr.bin.separate import add_model_arguments
-
-FORMATS = ("text", "srt", "vtt", "ctm", "seglst")
+from sepasr.decode.transcript_formats import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         nargs="+",
-        choices=FORMATS,
+        choices=list(FORMATS),
         help="several with --out, one without (default: text; with --out, text and seglst)",
     )
     parser.add_argument(
@@ -42,7 +41,6 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.decode.recogniser import load_recogniser
     from sepasr.decode.recording import find_recordings, separate_recording
     from sepasr.decode.transcribe import transcribe_streams
-    from sepasr.decode.transcript_formats import FORMATS as WRITERS
     from sepasr.errors import UserError
     from sepasr.files import write_text
 
@@ -60,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
             fs = read_audio(paths[0], stop=1)[1]
             said = transcribe_streams(recogniser, paths, fs, hook=bars, name=recording.source)
         for name in formats:
-            ending, write = WRITERS[name]
+            ending, write = FORMATS[name]
             text = write(recording.name, said)
             if options.out:
                 write_text(options.out / f"{recording.name}{ending}", text)

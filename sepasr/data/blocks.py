@@ -167,16 +167,30 @@ class Measured:
     sha256: str
 
 
+def frame_samples(fs: int) -> int:
+    """Samples of a frame of 20 ms."""
+    return max(1, round(FRAME_S * fs))
+
+
+def frame_levels(streams: np.ndarray, fs: int) -> np.ndarray:
+    """Level of frames of 20 ms: (streams, samples) to (streams, frames), in dB re full scale.
+
+    What is left of a frame at the end is left out.
+    """
+    frame = frame_samples(fs)
+    frames = streams.shape[-1] // frame
+    framed = streams[:, : frames * frame].reshape(len(streams), frames, frame)
+    return 10 * np.log10(np.square(framed, dtype=np.float64).mean(-1) + 1e-12)
+
+
 def measure(blocks: Iterable[np.ndarray], fs: int) -> Measured:
     """Go once over blocks of (samples,)."""
-    frame = max(1, round(FRAME_S * fs))
     counts = np.zeros(LEVELS, np.int64)
     digest, samples = hashlib.sha256(), 0
     for block in blocks:
         digest.update(np.ascontiguousarray(block).tobytes())
         samples += len(block)
-        framed = block[: len(block) // frame * frame].reshape(-1, frame)
-        level = 10 * np.log10(np.square(framed, dtype=np.float64).mean(1) + 1e-12)
+        (level,) = frame_levels(block[None], fs)
         bins = np.clip(np.round(level) - LOWEST_DB, 0, LEVELS - 1).astype(np.int64)
         counts += np.bincount(bins, minlength=LEVELS)
     counts[: -90 - LOWEST_DB] = 0

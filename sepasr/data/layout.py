@@ -16,11 +16,8 @@ rooms       reverb.scp anechoic.scp; channel s of both is the response at source
 from __future__ import annotations
 
 import math
-import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,7 +26,7 @@ import yaml
 from sepasr.config import load_config
 from sepasr.data.scp import Table, check_same_ids, inspect_table, write_table
 from sepasr.errors import UserError
-from sepasr.files import write_text
+from sepasr.files import replaced_directory, write_text
 
 INFO = "info.yaml"
 NOISE_FILES = ["wav.scp", "utt2dur"]
@@ -234,24 +231,8 @@ def write_files(path: Path, info: Info, tables: Mapping[str, Mapping[str, str]])
         raise UserError(
             "exists and is not a data directory", where=path, remedy="choose another name"
         )
-    with _replacement(path) as temporary:
+    with replaced_directory(path) as temporary:
         for name, values in tables.items():
             write_table(temporary / name, values)
         settings = {name: value for name, value in asdict(info).items() if value is not None}
         write_text(temporary / INFO, yaml.safe_dump(settings, sort_keys=False))
-
-
-@contextmanager
-def _replacement(path: Path) -> Iterator[Path]:
-    """Give a new directory beside ``path`` that takes its place when the block ends well."""
-    temporary = path.parent / f".{path.name}.{os.getpid()}"
-    replaced = path.parent / f".{path.name}.{os.getpid()}.replaced"
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if path.exists():
-            path.rename(replaced)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-FRAME_S = 0.02
+from sepasr.data.blocks import FRAME_S
+
 ACTIVE_DB = -30.0
 """A frame is active down to this, relative to the level of the recording's speech."""
 LEAK_DB = -15.0
@@ -16,17 +17,6 @@ SILENT_DB = -90.0
 LEAST_S = 0.2
 """A stream that is active for less is silent."""
 GAP_S, PAD_S, SHORTEST_S = 0.6, 0.2, 0.1
-
-
-def frame_levels(streams: np.ndarray, fs: int) -> np.ndarray:
-    """Level of frames of 20 ms: (streams, samples) to (streams, frames), in dB re full scale.
-
-    What is left of a frame at the end is left out.
-    """
-    frame = max(1, round(FRAME_S * fs))
-    frames = streams.shape[-1] // frame
-    framed = streams[:, : frames * frame].reshape(len(streams), frames, frame)
-    return 10 * np.log10(np.square(framed, dtype=np.float64).mean(-1) + 1e-12)
 
 
 def active_frames(levels: np.ndarray, level_db: float) -> np.ndarray:

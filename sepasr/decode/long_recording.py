@@ -29,8 +29,17 @@ from torch import nn
 from tqdm import tqdm
 
 from sepasr.data.audio import resampled_length
-from sepasr.data.blocks import BLOCK, Feed, Measured, read_blocks, resample_blocks
-from sepasr.decode.activity import ACTIVE_DB, FRAME_S, LEAST_S, active_frames, frame_levels
+from sepasr.data.blocks import (
+    BLOCK,
+    FRAME_S,
+    Feed,
+    Measured,
+    frame_levels,
+    frame_samples,
+    read_blocks,
+    resample_blocks,
+)
+from sepasr.decode.activity import ACTIVE_DB, LEAST_S, active_frames
 from sepasr.decode.order import Voice, WindowLink, link, order_windows
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.voice import MelStatistics, VoiceEmbedding
@@ -312,7 +321,7 @@ class _Work:
     def _voices(self, streams: np.ndarray, voice: VoiceEmbedding) -> list[Voice | None]:
         levels = frame_levels(streams, self.rate)
         active = active_frames(levels, self.measured.level_db)
-        frame = max(1, round(FRAME_S * self.rate))
+        frame = frame_samples(self.rate)
         voices: list[Voice | None] = []
         for s, stream in enumerate(streams):
             others = np.delete(levels, s, axis=0).max(0, initial=-np.inf)
@@ -340,13 +349,13 @@ class _Work:
             pending, base = current, start
         yield pending
 
-    def _streams(self, orders: list[tuple[int, ...]], step: int) -> Iterator[np.ndarray]:
+    def _streams(self, stitched: Iterator[np.ndarray], step: int) -> Iterator[np.ndarray]:
         """What is to be written, before it is turned down: (speakers, samples) at its rate."""
         mono = Feed(self._mono()) if self.options.add_mixture else None
         total = self.measured.samples
         blocks = -(-total // BLOCK)
         done = 0
-        for block in resample_blocks(self._stitched(orders), self.rate, self.fs):
+        for block in resample_blocks(stitched, self.rate, self.fs):
             block = block[:, : total - done]
             if mono is not None and block.shape[-1]:
                 added = mono.span(done, done + block.shape[-1])
@@ -362,10 +371,14 @@ class _Work:
             Which streams are silent, counted from 1, and by how many dB all were turned down.
         """
         active_s = np.zeros(self.speakers)
-        for block in self._stitched(orders):
-            levels = frame_levels(block, self.rate)
-            active_s += active_frames(levels, self.measured.level_db).sum(1) * FRAME_S
-        peak = max(float(np.abs(b).max(initial=0)) for b in self._streams(orders, 0))
+
+        def observed() -> Iterator[np.ndarray]:
+            for block in self._stitched(orders):
+                levels = frame_levels(block, self.rate)
+                active_s[:] += active_frames(levels, self.measured.level_db).sum(1) * FRAME_S
+                yield block
+
+        peak = max(float(np.abs(b).max(initial=0)) for b in self._streams(observed(), 0))
         temporaries = [self.folder / path.name for path in paths]
         samples = self.measured.samples
         container = "WAV" if 2 * samples < 2**32 - 4096 else "RF64"
@@ -378,7 +391,7 @@ class _Work:
                 )
                 for temporary in temporaries
             ]
-            for block in self._streams(orders, 1):
+            for block in self._streams(self._stitched(orders), 1):
                 scaled = block / np.float32(peak) if peak > 1 else block
                 for file, stream in zip(files, scaled, strict=True):
                     file.write(stream)

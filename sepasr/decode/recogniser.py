@@ -17,7 +17,7 @@ from sepasr.config import load_config
 from sepasr.decode import hearing
 from sepasr.decode.guard import LENGTH, REPETITION, GuardConfig, Hypothesis, cut_repeats
 from sepasr.errors import UserError
-from sepasr.models import REPOSITORY
+from sepasr.models import conf_file
 
 HUB = {"model", "package", "revision"}
 # Modules with `build_decoder(config: RecogniserConfig, source: str) -> Decoder`, and the settings
@@ -219,9 +219,7 @@ def load_recogniser(
     Raises:
         UserError: there is no such recogniser, a setting is wrong, or the model is not to be had.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".yaml":
-        path = REPOSITORY / "conf" / "asr" / f"{name_or_path}.yaml"
+    path = conf_file("asr", name_or_path)
     config = load_config(RecogniserConfig, [path, *deltas], overrides)
     _check(config)
     module, _ = KINDS[config.kind]

@@ -12,9 +12,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sepasr.data.audio import resample, resampled_length, write_audio
-from sepasr.data.blocks import BLOCK, Measured, header_of, measure, one_channel, read_blocks
+from sepasr.data.blocks import (
+    BLOCK,
+    FRAME_S,
+    Measured,
+    frame_levels,
+    header_of,
+    measure,
+    one_channel,
+    read_blocks,
+)
 from sepasr.data.scp import read_entry, read_table
-from sepasr.decode.activity import FRAME_S, LEAST_S, active_frames, frame_levels
+from sepasr.decode.activity import LEAST_S, active_frames
 from sepasr.decode.long_recording import (
     OVERLAP_S,
     WINDOW_S,

@@ -9,8 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from sepasr.data.audio import read_mono
-from sepasr.data.blocks import measure, read_blocks, resample_blocks
-from sepasr.decode.activity import FRAME_S, active_frames, frame_levels, segments
+from sepasr.data.blocks import (
+    frame_levels,
+    frame_samples,
+    measure,
+    read_blocks,
+    resample_blocks,
+)
+from sepasr.decode.activity import active_frames, segments
 from sepasr.decode.hearing import MAX_WINDOW_S
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.recogniser import Recogniser
@@ -72,7 +78,7 @@ def _read(path: Path, start_s: float, stop_s: float, fs: int, target: int) -> np
 def _activity(paths: Sequence[Path], fs: int) -> np.ndarray:
     """Which frames of the streams are active, (streams, frames), bool."""
     together = measure((block.sum(0) for block in _blocks(paths)), fs)
-    frame = max(1, round(FRAME_S * fs))
+    frame = frame_samples(fs)
     parts, rest = [], np.zeros((len(paths), 0), np.float32)
     for block in _blocks(paths):
         joined = np.concatenate([rest, block], axis=1)

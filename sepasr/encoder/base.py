@@ -20,7 +20,7 @@ from sepasr.encoder.level import LEVELS, RMS, within
 from sepasr.encoder.proof import prove
 from sepasr.encoder.shuffle import shuffle_weights
 from sepasr.errors import UserError
-from sepasr.models import REPOSITORY
+from sepasr.models import conf_file
 
 # Modules that have `build_model(conf: EncoderConfig) -> FrameModel`; imported when asked for,
 # because some take seconds.
@@ -272,7 +272,5 @@ def load_encoder(
     Raises:
         UserError: see ``build_encoder``; or there is no such file.
     """
-    path = Path(path_or_name)
-    if path.suffix != ".yaml":
-        path = REPOSITORY / "conf" / "encoder" / f"{path_or_name}.yaml"
+    path = conf_file("encoder", path_or_name)
     return build_encoder(load_config(EncoderConfig, [path, *deltas], overrides))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from sepasr.data.datadir import Info, MixtureDir
 from sepasr.errors import UserError
-from sepasr.files import write_text
+from sepasr.files import replaced_directory, write_text
 from sepasr.report import plots, study_plots
 from sepasr.report.alignment import kind
 from sepasr.report.curves import read_curves
@@ -232,14 +231,8 @@ def _replaced(out: Path) -> Iterator[Path]:
     if out.exists() and not _is_page(out):
         remedy = "name a new folder"
         raise UserError("holds something else than a page of results", where=out, remedy=remedy)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as name:
-        new, old = Path(name) / "new", Path(name) / "old"
-        new.mkdir()
-        yield new
-        if out.exists():
-            out.replace(old)
-        new.replace(out)
+    with replaced_directory(out) as folder:
+        yield folder
 
 
 def _is_page(folder: Path) -> bool:

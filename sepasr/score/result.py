@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -64,6 +64,13 @@ def relation(system: SystemInfo, recogniser: RecogniserInfo) -> str | None:
     weights, families = (
         (joined or "").split(SEVERAL) for joined in (system.encoder_weights, system.encoder_family)
     )
+    return nearest_relation(weights, families, recogniser)
+
+
+def nearest_relation(
+    weights: Collection[str], families: Collection[str], recogniser: RecogniserInfo
+) -> str:
+    """How a recogniser stands to encoders of these weights and families: to the nearest one."""
     if recogniser.weights in weights:
         return "seen"
     return "kin" if recogniser.family in families else "unseen"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sepasr.score.result import RecogniserInfo
+from sepasr.score.result import RecogniserInfo, nearest_relation
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,8 @@ class Facts:
         encoders = self.encoders.get(variant, ())
         if not encoders:
             return ""
-        if any(encoder.weights == recogniser.weights for encoder in encoders):
-            return "seen"
-        kin = any(encoder.family == recogniser.family for encoder in encoders)
-        return "kin" if kin else "unseen"
+        weights, families = [e.weights for e in encoders], [e.family for e in encoders]
+        return nearest_relation(weights, families, recogniser)
 
 
 def family_weights(recognisers: Sequence[RecogniserInfo]) -> list[float]:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import LAST, Checkpoints, steps_done
-from sepasr.train.module import FitConfig, TrainingModule
+from sepasr.train.module import LOG_EVERY, FitConfig, TrainingModule
 
 __all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "fit", "share_of"]
 
@@ -128,7 +128,7 @@ def fit(
             val_check_interval=config.valid_every * config.accumulation,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
-            log_every_n_steps=10,
+            log_every_n_steps=LOG_EVERY,
             use_distributed_sampler=False,
             enable_checkpointing=False,
             enable_model_summary=False,

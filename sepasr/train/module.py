@@ -19,6 +19,9 @@ from sepasr.errors import UserError
 from sepasr.train.average import AVERAGE, MovingAverage
 from sepasr.train.schedule import LatePlateau, OptimizerConfig, lr_factor
 
+LOG_EVERY = 10
+"""Steps from line to line of a training's log."""
+
 
 @dataclass(frozen=True)
 class FitConfig:

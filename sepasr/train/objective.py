@@ -17,14 +17,13 @@ from sepasr.loss.perturb import Perturbation
 from sepasr.loss.signal import SignalLoss
 from sepasr.loss.spectral import SpectralLoss
 from sepasr.separator.model import Separator
+from sepasr.train.module import LOG_EVERY
 from sepasr.train.teacher import EMA, REMIX, TEACHER, Teacher
 
 GRAPH_PIT = "graph_pit"
 KINDS = ("signal", "spectral", "guided", "embedding_pit", GRAPH_PIT)
 TRUE = "true"
 REFERENCES = (TRUE, TEACHER, EMA, REMIX)
-LOG_EVERY = 10
-"""Steps from line to line of a training's log."""
 SCALE_ITEMS = 16
 """Mixtures over which the distances of several encoders are measured before training."""
 
