@@ -5,7 +5,7 @@
 
 Forward, SI-SDR under PIT, backward, Adam; float32, batch 1. Each in a process of its own: on the
 CPU it is the peak of what the process holds in memory, libraries included; on a GPU what is
-allocated. Attention dropout keeps a CPU from the fused attention: a GPU needs less.
+allocated.
 """
 
 from __future__ import annotations

@@ -133,27 +133,18 @@ def needs(options: argparse.Namespace) -> list[str]:
             f"disk: {size(CHECKPOINT_BYTES_PER_PARAMETER * parameters)} for a checkpoint",
         ]
     samples = round(config.mixing.segment_s * shape.fs)
-    fused, unfused = (
-        footprint(
-            shape,
-            fit.batch,
-            samples,
-            fused_attention=fused,
-            checkpoint_activations=config.checkpoint_activations,
-        )
-        for fused in (True, False)
+    taken = footprint(
+        shape, fit.batch, samples, checkpoint_activations=config.checkpoint_activations
     )
-    memory = f"memory of each process: about {size(fused.memory)} in float32"
-    if unfused.memory > fused.memory:
-        memory += f" on a GPU, {size(unfused.memory)} on a CPU"
+    memory = f"memory of each process: about {size(taken.memory)} in float32"
     if encoder_files(options):
         memory += ", and the encoder of the loss"
-    operations = fused.flops / fit.batch * mixtures
+    operations = taken.flops / fit.batch * mixtures
     return [
         *lines,
-        f"parameters: {fused.parameters:,}",
+        f"parameters: {taken.parameters:,}",
         memory,
-        f"disk: {size(fused.checkpoint)} for a checkpoint",
+        f"disk: {size(taken.checkpoint)} for a checkpoint",
         f"operations: {operations:.1e}, {operations / 1e14 / 3600:.1f} h at 100 TFLOP/s",
     ]
 

@@ -3,7 +3,8 @@
 The network of Ravenscroft et al., "On Time Domain Conformer Models for Monaural Speech Separation
 in Noisy Reverberant Acoustic Environments" (ASRU 2023, arXiv 2310.06125). Everything here works on
 (batch, frames, channels), so that normalisation and 1x1 convolution (which is a linear layer there)
-need no transposition; only the convolutions over time see (batch, channels, frames).
+need no transposition. The convolutions over time see the same memory as an image of one row, with
+the channels last: that layout they take as it is, where a one-dimensional convolution would copy.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from sepasr.separator.attention import attention_with_dropout
+from sepasr.separator.depthwise import as_frames, as_image, depthwise
+
 
 class ChannelPReLU(nn.Module):
     """PReLU with one slope per channel of (batch, frames, channels)."""
@@ -26,7 +30,9 @@ class ChannelPReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give a tensor of the shape of ``x``."""
-        return torch.where(x >= 0, x, x * self.weight)
+        # In the weight's precision also under autocast: the residual stream begins behind it.
+        x = x.to(self.weight.dtype).transpose(1, 2)
+        return F.prelu(x, self.weight).transpose(1, 2)
 
 
 class GlobalNorm(nn.Module):
@@ -39,7 +45,7 @@ class GlobalNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give a tensor of the shape of ``x``, (batch, frames, channels)."""
-        return F.layer_norm(x, x.shape[1:]) * self.weight + self.bias
+        return as_frames(F.group_norm(as_image(x), 1, self.weight, self.bias))
 
 
 class FeedForward(nn.Module):
@@ -65,8 +71,6 @@ class ConvolutionModule(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.gate = nn.Linear(width, 2 * width)
-        # 'same' padding, spelt out: an even kernel looks one frame further ahead than back.
-        self.padding = ((kernel - 1) // 2, kernel // 2)
         self.depthwise = nn.Conv1d(width, width, kernel, groups=width)
         self.depthwise_norm = GlobalNorm(width)
         self.project = nn.Linear(width, width)
@@ -75,7 +79,7 @@ class ConvolutionModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give a tensor of the shape of ``x``, (batch, frames, width)."""
         x = F.glu(self.gate(self.norm(x)), dim=-1)
-        x = self.depthwise(F.pad(x.transpose(1, 2), self.padding)).transpose(1, 2)
+        x = depthwise(x, self.depthwise.weight, self.depthwise.bias)
         return self.dropout(self.project(F.silu(self.depthwise_norm(x))))
 
 
@@ -98,7 +102,10 @@ class SelfAttention(nn.Module):
             for part in self.in_project(self.norm(x)).chunk(3, dim=-1)
         )
         rate = self.attention_dropout if self.training else 0.0
-        heads = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
+        if rate > 0 and x.device.type == "cpu":
+            heads = attention_with_dropout(query, key, value, rate)
+        else:
+            heads = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
         return self.dropout(self.out_project(heads.transpose(1, 2).flatten(-2)))
 
 
@@ -123,10 +130,10 @@ class ConformerLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give a tensor of the shape of ``x``, (batch, frames, width)."""
-        x = x + 0.5 * self.feed_forward_in(x)
+        x = torch.add(x, self.feed_forward_in(x), alpha=0.5)
         x = x + self.convolution(x)
         x = x + self.attention(x)
-        x = x + 0.5 * self.feed_forward_out(x)
+        x = torch.add(x, self.feed_forward_out(x), alpha=0.5)
         return self.norm(x)
 
 
@@ -143,8 +150,9 @@ class Subsampling(nn.Module):
         """(batch, frames, width) to (batch, max(1, frames // 2), width)."""
         if x.shape[1] < 2:  # a kernel of 4 with padding 1 needs two frames
             x = F.pad(x, (0, 0, 0, 2 - x.shape[1]))
-        x = self.convolution(x.transpose(1, 2)).transpose(1, 2)
-        return self.norm(self.activation(x))
+        weight, bias = self.convolution.weight.unsqueeze(2), self.convolution.bias
+        image = F.conv2d(as_image(x), weight, bias, stride=(1, 2), padding=(0, 1))
+        return self.norm(self.activation(as_frames(image)))
 
 
 class Supersampling(nn.Module):
@@ -160,8 +168,9 @@ class Supersampling(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """(batch, frames, width) and the skip (batch, more frames, width) to the skip's shape."""
-        x = self.convolution(x.transpose(1, 2)).transpose(1, 2)[:, : skip.shape[1]]
-        return self.norm(self.activation(x + skip))
+        weight = self.convolution.weight.unsqueeze(2)
+        image = F.conv_transpose2d(as_image(x), weight, stride=(1, 2), output_padding=(0, 1))
+        return self.norm(self.activation(as_frames(image)[:, : skip.shape[1]] + skip))
 
 
 class TDConformer(AbsSeparator):
@@ -178,7 +187,8 @@ class TDConformer(AbsSeparator):
         subsamplings: how often the frames are halved before the conformer layers.
         dropout: dropout rate of the feed-forward, convolution and attention outputs.
         attention_dropout: dropout rate of the attention weights. Apart from ``dropout``, because
-            on a CPU it keeps the fused attention from being used.
+            on a CPU it keeps PyTorch's fused attention, which is several times faster than ours
+            with dropout, from being used.
 
     Attributes:
         checkpoint_activations: whether training keeps only the input of each conformer layer and

@@ -189,10 +189,11 @@ class TrainingModule(lightning.LightningModule):
         """Adam or AdamW over what is trainable, and the schedule."""
         config = self.fit_config.optimizer
         groups = self._groups()
+        fused = self._may_fuse()
         optimizer: Optimizer = (
-            AdamW(groups, config.lr, weight_decay=config.weight_decay)
+            AdamW(groups, config.lr, weight_decay=config.weight_decay, fused=fused)
             if config.weight_decay
-            else Adam(groups, config.lr)
+            else Adam(groups, config.lr, fused=fused)
         )
         if config.schedule == "plateau":
             plateau = LatePlateau(optimizer, config.patience, self._may_decay)
@@ -208,6 +209,35 @@ class TrainingModule(lightning.LightningModule):
             }
         schedule = LambdaLR(optimizer, lr_factor(config, self.fit_config.steps))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of the gradient.
+
+        Lightning refuses to under mixed precision where the optimiser is fused, though in bfloat16
+        gradients are not scaled, and there is nothing to do but this.
+        """
+        if not self._may_fuse():
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+        elif gradient_clip_val:
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
+
+    def _may_fuse(self) -> bool:
+        """Whether the optimiser's step is one operation on all weights.
+
+        Not where gradients are scaled, or a strategy spreads the weights over devices.
+        """
+        config = self.fit_config
+        whole = config.strategy == "auto" or config.strategy.startswith("ddp")
+        on_device = all(p.device.type in ("cpu", "cuda") for p in self.parameters())
+        return config.precision not in ("16-mixed", "16") and whole and on_device
 
     def _groups(self) -> list[Any]:
         """What is trainable; with a decay, the layers of one depth together, at their own rate."""

@@ -76,7 +76,7 @@ def plain(
         {"params": [parameter], "lr": rate(name) if rate else LR}
         for name, parameter in separator.named_parameters()
     ]
-    optimizer = torch.optim.Adam(groups if rate else list(separator.parameters()), LR)
+    optimizer = torch.optim.Adam(groups if rate else list(separator.parameters()), LR, fused=True)
     if after:
         after(separator)
     for number in range(steps):

@@ -1,0 +1,208 @@
+"""The benchmarks run, say what they should, and refuse what isn't equal; no time is looked at."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from sepasr.data.audio import write_audio
+
+BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench"
+FIELDS = (
+    *("name", "value", "low", "high", "unit", "against"),
+    *("dtype", "machine", "versions", "date", "note"),
+)
+QUICK = {
+    "train_step": ["s", "--curve", "3"],
+    "inference": ["s"],
+    "finetune_step": [],
+    "scoring": [],
+    "measures": ["--jobs", "1", "--seconds", "1"],
+    "mixing": [],
+    "train_memory": ["l"],
+    "torchaudio_conformer": ["s"],
+}
+SLOW = {"train_memory"}  # it starts processes
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """A benchmark as a module; those that it imports are forgotten afterwards."""
+    monkeypatch.setattr(sys, "path", [str(BENCH), *sys.path])
+    before, threads = set(sys.modules), torch.get_num_threads()
+    yield importlib.import_module
+    torch.set_num_threads(threads)
+    for name in set(sys.modules) - before:
+        if (BENCH / f"{name}.py").is_file():
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in QUICK]
+)
+def test_a_quick_run_gives_a_figure(
+    bench: Callable[[str], ModuleType], tmp_path: Path, name: str
+) -> None:
+    results = tmp_path / "results.json"
+    arguments = [*QUICK[name], "--quick", "--threads", "1", "--results", str(results)]
+    (given,) = bench(name).main(arguments)
+    assert json.loads(results.read_text()) == [given]
+    assert tuple(given) == FIELDS
+    assert given["low"] <= given["value"] <= given["high"]
+    if name != "torchaudio_conformer":  # it has no goal
+        assert given["unit"] == bench("table").GOALS[given["name"]][1]
+
+
+def tiny_recogniser(folder: Path) -> Path:
+    """A YAML of a Wav2Vec2 with a CTC head that knows nothing, and streams beside it."""
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        vocab_size=6,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(16,) * 7,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        pad_token_id=0,
+    )
+    Wav2Vec2ForCTC(config).save_pretrained(folder / "model")
+    Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder / "model")
+    units = {unit: i for i, unit in enumerate(["<pad>", "<unk>", "|", "A", "B", "C"])}
+    (folder / "model/vocab.json").write_text(json.dumps(units))
+    for seed in range(3):
+        sound = np.random.default_rng(seed).standard_normal(8000 + 4000 * seed)
+        write_audio(folder / f"{seed}.wav", sound.astype(np.float32) / 10, 16000)
+    yaml = "name: tiny\nfamily: tiny\nweights: tiny\nkind: ctc\nmodel: {}\n"
+    (folder / "tiny.yaml").write_text(yaml.format(folder / "model"))
+    return folder / "tiny.yaml"
+
+
+def test_recognition_gives_a_figure(bench: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    recogniser = ["--recogniser", str(tiny_recogniser(tmp_path))]
+    quick = ["--quick", "--threads", "1", "--results", str(results)]
+    (given,) = bench("recognition").main([str(tmp_path), *recogniser, *quick])
+    assert json.loads(results.read_text()) == [given]
+    assert "3 streams" in given["note"]
+    assert "100.00% of the words" in given["note"]
+
+
+def test_another_run_replaces_its_figure_only(
+    bench: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    paired, results = bench("paired"), tmp_path / "results.json"
+    options = paired.parser("Some.", 3).parse_args(["--results", str(results)])
+    for name, value in [("b", 1.0), ("a", 2.0), ("b", 3.0)]:
+        spread = paired.Spread(value, value, value)
+        paired.keep(options, name, spread, "s", against="nothing", dtype="float32", note="")
+    kept = [(e["name"], e["value"]) for e in json.loads(results.read_text())]
+    assert kept == [("a", 2.0), ("b", 3.0)]
+
+
+def test_a_quick_run_is_kept_out_of_the_results(bench: Callable[[str], ModuleType]) -> None:
+    with pytest.raises(SystemExit):
+        bench("scoring").main(["--quick"])
+
+
+def test_ways_run_in_turn_and_the_interval_holds_the_median(
+    bench: Callable[[str], ModuleType],
+) -> None:
+    paired, calls = bench("paired"), []
+    taken = paired.alternate([lambda: calls.append("a"), lambda: calls.append("b")], 4)
+    assert taken.shape == (4, 2)
+    assert "".join(calls) == "ab" + "abbaabba"
+    spread = paired.Spread.of([1.0, 2.0, 3.0, 10.0, 2.5])
+    assert spread.low <= spread.value == 2.5 <= spread.high
+    assert paired.Spread.of([2.0, 2.0]) == paired.Spread(2.0, 2.0, 2.0)
+    best, spread = paired.fastest(np.array([[6.0, 3.0, 2.0], [6.0, 3.0, 2.0]]), ["x", "y"])
+    assert (best, spread.value) == ("y", 3.0)
+
+
+def test_unequal_separators_are_refused(
+    bench: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    separators = bench("separators")
+
+    def other(separator):
+        plain = separators.plain(separator)
+        with torch.no_grad():
+            plain.separator.layers[0].attention.project_out.weight.mul_(1.1)
+        return plain
+
+    arguments = ["s", "--quick", "--results", str(tmp_path / "results.json")]
+    for name in ("train_step", "inference"):
+        monkeypatch.setattr(bench(name), "plain_of", other)
+        with pytest.raises(bench("paired").UnequalError, match="outputs of the separators"):
+            bench(name).main(arguments)
+    assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "wrong"),
+    [
+        ("finetune_step", "per_pair", lambda encoder, estimates, said: estimates.square().mean()),
+        ("scoring", "by_meeteval", lambda drawn: np.zeros((len(drawn), 3), int)),
+        ("train_step", "curve", lambda separator, dtype, *rest: np.full(3, float("nan"))),
+    ],
+)
+def test_other_results_are_refused(
+    bench: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    part: str,
+    wrong: Callable,
+) -> None:
+    monkeypatch.setattr(bench(name), part, wrong)
+    results = tmp_path / "results.json"
+    with pytest.raises(bench("paired").UnequalError):
+        bench(name).main([*QUICK[name], "--quick", "--results", str(results)])
+    assert not results.exists()
+
+
+def test_words_that_differ_are_refused(bench: Callable[[str], ModuleType]) -> None:
+    recognition = bench("recognition")
+    said = [["A", "B"], [], ["C"] * 298]
+    assert recognition.equal_words(said, said) == 1
+    with pytest.raises(bench("paired").UnequalError, match="of the words are equal"):
+        recognition.equal_words([["A", "X"], ["Y"], ["C"] * 297], said)
+
+
+def test_the_page_shows_the_results(bench: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    table = bench("table")
+    results, page = tmp_path / "results.json", tmp_path / "page.md"
+    entry = dict.fromkeys(FIELDS, "x") | {"name": "scoring_s", "unit": "s"}
+    entry |= {"value": 4.0, "low": 3.0, "high": 5.0, "versions": {"torch": "2"}}
+    results.write_text(json.dumps([entry]))
+    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    for _ in range(2):
+        table.main(["--results", str(results), "--page", str(page)])
+        lines = page.read_text().splitlines()
+        assert (lines[0], lines[-1]) == ("before", "after")
+        assert "old" not in lines
+        assert any("4 (3 to 5) s" in line and ", reached" in line for line in lines)
+        assert sum("not measured" in line for line in lines) == len(table.GOALS) - 1
+
+
+def test_the_committed_table_is_that_of_the_committed_results(
+    bench: Callable[[str], ModuleType],
+) -> None:
+    table = bench("table")
+    results = json.loads(table.RESULTS.read_text("utf-8"))
+    assert all(tuple(entry) == FIELDS for entry in results)
+    shown = table.PAGE.read_text("utf-8").partition(table.BEGIN)[2].partition(table.END)[0]
+    assert shown.strip().splitlines() == table.rows(results)

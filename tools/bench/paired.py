@@ -1,0 +1,177 @@
+"""What the benchmarks share: pairs of runs in one process, their ratio, and where it is kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sepasr.files import write_text
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = Path(__file__).with_name("results.json")
+DRAWS = 10_000
+SPEEDUP, SECONDS, MILLISECONDS, GIGABYTES, SHARE = "x faster", "s", "ms", "GB", "x of it"
+
+
+class UnequalError(RuntimeError):
+    """The two ways don't compute the same, so that their times say nothing."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median over pairs with its 95 % interval, by a bootstrap that draws pairs."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float] | np.ndarray, seed: int = 0) -> Spread:
+        """Of one value for each pair."""
+        values = np.asarray(values, dtype=float)
+        rng = np.random.default_rng(seed)
+        drawn = np.median(values[rng.integers(len(values), size=(DRAWS, len(values)))], axis=1)
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        return cls(float(np.median(values)), float(low), float(high))
+
+
+def alternate(
+    ways: Sequence[Callable[[], object]], rounds: int, warmup: int = 1, device: str = "cpu"
+) -> np.ndarray:
+    """Seconds of each of several ways in each round, (rounds, ways).
+
+    In every other round they run in the opposite order, so that neither a drift of the machine nor
+    what one leaves in the caches favours any.
+    """
+    for _ in range(warmup):
+        for way in ways:
+            way()
+    taken = np.empty((rounds, len(ways)))
+    for number in range(rounds):
+        order = range(len(ways))
+        for index in reversed(order) if number % 2 else order:
+            taken[number, index] = seconds(ways[index], device)
+    return taken
+
+
+def seconds(way: Callable[[], object], device: str = "cpu") -> float:
+    """How long it takes."""
+    _wait(device)
+    start = time.perf_counter()
+    way()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def fastest(taken: np.ndarray, names: Sequence[str]) -> tuple[str, Spread]:
+    """Of (rounds, 1 + ways), the way of the best ratio to the first column, and that ratio."""
+    spreads = {name: Spread.of(taken[:, 0] / taken[:, 1 + i]) for i, name in enumerate(names)}
+    best = max(spreads, key=lambda name: spreads[name].value)
+    return best, spreads[best]
+
+
+def check_near(what: str, found: float, bound: float) -> None:
+    """Refuse a difference beyond ``bound``, or none that is a number.
+
+    Raises:
+        UnequalError: it is.
+    """
+    if not found <= bound:
+        raise UnequalError(f"{what}: a difference of {found:.3g}, more than {bound:.3g}")
+
+
+def keep(
+    options: argparse.Namespace,
+    name: str,
+    spread: Spread,
+    unit: str,
+    *,
+    against: str,
+    dtype: str,
+    note: str,
+    packages: Sequence[str] = (),
+) -> dict:
+    """Put a figure in the place of the one of its name, print it and give it."""
+    entry = {
+        "name": name,
+        **{key: float(f"{value:.4g}") for key, value in asdict(spread).items()},
+        "unit": unit,
+        "against": against,
+        "dtype": dtype,
+        "machine": machine(options.device),
+        "versions": versions(packages),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "note": note,
+    }
+    kept = json.loads(options.results.read_text("utf-8")) if options.results.is_file() else []
+    kept = sorted([e for e in kept if e["name"] != name] + [entry], key=lambda e: e["name"])
+    write_text(options.results, json.dumps(kept, indent=2) + "\n")
+    print(
+        f"{name}: {entry['value']} ({entry['low']} to {entry['high']}) {unit}; {note}", flush=True
+    )
+    return entry
+
+
+def machine(device: str = "cpu") -> str:
+    """The processor and how many threads of it, or the accelerator."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    file = Path("/proc/cpuinfo")
+    if file.is_file():
+        models = [line for line in file.read_text().splitlines() if line.startswith("model name")]
+        model = models[0].partition(":")[2].strip() if models else model
+    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of Python, torch and what else took part."""
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def parser(doc: str | None, rounds: int) -> argparse.ArgumentParser:
+    """The options of every benchmark."""
+    made = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    made.add_argument("--rounds", type=int, default=rounds, help="pairs of runs")
+    made.add_argument("--threads", type=int, default=0, help="of torch; 0 for one on each core")
+    made.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    made.add_argument("--results", type=Path, default=RESULTS, help="the list to put figures in")
+    made.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
+    return made
+
+
+def begin(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the options and set threads and seeds.
+
+    A quick run is no measurement: it must name a list of its own.
+    """
+    options = made.parse_args(arguments)
+    if options.quick:
+        if options.results == RESULTS:
+            made.error("--quick measures nothing: give --results a file of its own")
+        options.rounds = 2
+    torch.set_num_threads(options.threads or os.cpu_count() or 1)
+    torch.manual_seed(0)
+    return options

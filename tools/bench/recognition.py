@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Time to read streams, against the pipeline of transformers file by file in float32.
+
+    tools/bench/recognition.py FOLDER  # all *.wav in it, at 16 kHz
+
+The recogniser must be an encoder with a CTC head. Streams are read from disk in both.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from paired import ROOT, SPEEDUP, Spread, UnequalError, alternate, begin, keep, parser
+
+from sepasr.config import load_config
+from sepasr.data.audio import read_mono
+from sepasr.decode.hearing import to_level
+from sepasr.decode.recogniser import RecogniserConfig, load_recogniser
+from sepasr.decode.weights import weights_folder
+
+LEAST_EQUAL = 0.995
+SPACE = "▁"  # sentencepiece's
+
+
+def words_of(text: str) -> list[str]:
+    return text.replace(SPACE, " ").split()
+
+
+def tokenizer_of(folder: Path):
+    """The model's own; for sentencepiece units one of transformers with the same vocabulary."""
+    from transformers import Wav2Vec2CTCTokenizer
+
+    if not (folder / "spm.model").is_file():
+        return Wav2Vec2CTCTokenizer.from_pretrained(folder)
+    from sentencepiece import SentencePieceProcessor
+
+    pieces = SentencePieceProcessor(model_file=str(folder / "spm.model"))
+    names = ["<pad>", *(pieces.id_to_piece(i) for i in range(pieces.get_piece_size()))]
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place, "vocab.json")
+        file.write_text(json.dumps({name: i for i, name in enumerate(names)}), "utf-8")
+        return Wav2Vec2CTCTokenizer(
+            str(file), bos_token=None, eos_token=None, unk_token="<unk>", word_delimiter_token=" "
+        )
+
+
+def pipeline_of(folder: Path, device: str) -> Callable[[np.ndarray], list[str]]:
+    """Transformers' own way to read a waveform, at our level."""
+    from transformers import AutoFeatureExtractor, AutoModelForCTC, pipeline
+
+    reading = pipeline(
+        "automatic-speech-recognition",
+        model=AutoModelForCTC.from_pretrained(folder).float(),
+        tokenizer=tokenizer_of(folder),
+        feature_extractor=AutoFeatureExtractor.from_pretrained(folder),
+        device=device,
+    )
+    heard = {"sampling_rate": 16000}
+    return lambda waveform: words_of(reading(heard | {"raw": to_level(waveform)})["text"])
+
+
+def equal_words(found: Sequence[list[str]], expected: Sequence[list[str]]) -> float:
+    """The share of the expected words that are read alike; refused below :data:`LEAST_EQUAL`."""
+    from jiwer import process_words
+
+    said = [" ".join(words) or "-" for words in expected]
+    share = 1 - process_words(said, [" ".join(words) or "-" for words in found]).wer
+    if share < LEAST_EQUAL:
+        raise UnequalError(f"{share:.2%} of the words are equal, less than {LEAST_EQUAL:.1%}")
+    return share
+
+
+def measure(options) -> dict:
+    files = sorted(options.streams.rglob("*.wav"))[: options.most]
+    if not files:
+        raise SystemExit(f"no *.wav in {options.streams}")
+    name = options.recogniser
+    conf = Path(name if name.endswith(".yaml") else ROOT / f"conf/asr/{name}.yaml")
+    config = load_config(RecogniserConfig, [conf], options.set)
+    ours = load_recogniser(conf, overrides=options.set)
+    folder = weights_folder(config.model, config.package, "package", config.revision)
+    theirs = pipeline_of(folder, options.device)
+
+    def batched() -> list[list[str]]:
+        return [words_of(t.text) for t in ours.transcribe([read_mono(f, ours.fs) for f in files])]
+
+    def one_by_one() -> list[list[str]]:
+        return [theirs(read_mono(file, ours.fs)) for file in files]
+
+    share = equal_words(batched(), one_by_one())
+    taken = alternate([one_by_one, batched], options.rounds, 0, options.device)
+    old, new = np.median(taken, axis=0)
+    return keep(
+        options,
+        "recognition",
+        Spread.of(taken[:, 0] / taken[:, 1]),
+        SPEEDUP,
+        against="transformers pipeline file by file, float32",
+        dtype=options.dtype,
+        note=f"{config.name}, {len(files)} streams: {old:.1f} s, {new:.1f} s; "
+        f"{share:.2%} of the words equal",
+        packages=["transformers"],
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> list[dict]:
+    made = parser(__doc__, rounds=5)
+    made.add_argument("streams", type=Path, help="folder of audio, such as exp/separate/SYSTEM")
+    made.add_argument("--recogniser", default="wav2vec2_mini", help="a name in conf/asr, or a YAML")
+    made.add_argument("--set", action="append", default=[], help="NAME=VALUE, of ours")
+    made.add_argument("--dtype", default="float32", help="what ours computes in, for the record")
+    made.add_argument("--most", type=int, default=64, help="streams to read")
+    return [measure(begin(made, arguments))]
+
+
+if __name__ == "__main__":
+    main()
