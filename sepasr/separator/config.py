@@ -34,6 +34,10 @@ _TD_CONFORMER = (
     "attention_dropout",
 )
 _FRAMES = ("kernel", "stride")
+_AT_LEAST_ONE = (
+    *("channels", "kernel", "stride", "num_speakers", "width", "hidden", "heads", "layers"),
+    *("depthwise_kernel", "fs"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,10 @@ class SeparatorConfig:
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                what = f"{name} is {getattr(self, name)}, less than 1"
+                raise UserError(what, remedy="set it to 1 or more")
         check_filterbank(self)
         if self.width % self.heads:
             raise UserError(f"width {self.width} can't be divided among {self.heads} heads")
@@ -137,12 +145,22 @@ def parse_description(description: Any, where: str | Path) -> tuple[SeparatorCon
         UserError: it describes something else.
     """
     try:
+        for name, value in description["config"].items():
+            kind = type(_DEFAULTS.get(name, value))
+            # A whole number will do where a fraction may stand.
+            if not isinstance(value, (int, float) if kind is float else kind):
+                raise TypeError(f"{name} is {value!r}")
         config = SeparatorConfig(**description["config"])
         return config, Provenance(description.get("reference"), tuple(description["history"]))
     except UserError as error:
         raise UserError(str(error), where=where) from None
-    except (KeyError, TypeError) as error:
-        raise UserError(f"does not describe a separator: {error}", where=where) from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _no_description(error, where) from None
+
+
+def _no_description(cause: Exception, where: str | Path) -> UserError:
+    remedy = "give a directory written by training or save_pretrained"
+    return UserError(f"does not describe a separator: {cause}", where=where, remedy=remedy)
 
 
 def read_description(directory: str | Path) -> tuple[SeparatorConfig, Provenance]:
@@ -161,7 +179,7 @@ def read_description(directory: str | Path) -> tuple[SeparatorConfig, Provenance
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"does not describe a separator: {error}", where=path) from None
+        raise _no_description(error, path) from None
     return parse_description(description, path)
 
 

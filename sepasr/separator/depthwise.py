@@ -44,10 +44,15 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if weight.shape[-1] % 2 == 0:
         # With a zero in front it is odd, and the padding that of the convolution itself.
         weight = F.pad(weight, (1, 0))
-    if x.device.type != "cpu" or not torch.is_grad_enabled():
+    if x.device.type != "cpu":
         return _convolve(x, weight, bias)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    return _Depthwise.apply(x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype))
+    with torch.autocast("cpu", enabled=False):
+        # Always in float32: on a CPU with matrix units for bfloat16 (AMX) oneDNN's depthwise
+        # convolution of that type was seen not to return.
+        x, weight, bias = x.float(), weight.float(), bias if bias is None else bias.float()
+        convolve = _Depthwise.apply if torch.is_grad_enabled() else _convolve
+        return convolve(x, weight, bias).to(dtype)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -59,7 +64,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Depthwise(torch.autograd.Function):
-    """See :func:`depthwise`; the kernel is odd, and all of one precision."""
+    """See :func:`depthwise`; the kernel is odd, all in float32."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

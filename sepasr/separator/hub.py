@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from huggingface_hub import ModelHubMixin
 from huggingface_hub.errors import HfHubHTTPError
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -91,7 +92,11 @@ class Pretrained(ModelHubMixin):
         directory = Path(directory)
         tensors = {name: _stored(name, v, dtype) for name, v in self.state_dict().items()}
         with atomic_path(directory / WEIGHTS) as temporary:
-            save_file(tensors, temporary, metadata={"format": "pt"})
+            try:
+                save_file(tensors, temporary, metadata={"format": "pt"})
+            except SafetensorError as error:
+                what, remedy = f"cannot be written: {error}", "make room on the disk"
+                raise UserError(what, where=directory / WEIGHTS, remedy=remedy) from None
         written = {
             **self.description(provenance),
             "class": _name(type(self)),

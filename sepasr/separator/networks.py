@@ -295,9 +295,9 @@ def _espnet(network: Network, config: SeparatorConfig) -> nn.Module:
 
 def _encoder(config: SeparatorConfig) -> nn.Module:
     if config.filterbank == CONV:
-        from espnet2.enh.encoder.conv_encoder import ConvEncoder
+        from sepasr.separator.filterbank import Analysis
 
-        return ConvEncoder(config.channels, config.kernel, config.stride)
+        return Analysis(config.channels, config.kernel, config.stride)
     if config.filterbank == WAVEFORM:
         from espnet2.enh.encoder.null_encoder import NullEncoder
 
@@ -309,9 +309,9 @@ def _encoder(config: SeparatorConfig) -> nn.Module:
 
 def _decoder(config: SeparatorConfig) -> nn.Module:
     if config.filterbank == CONV:
-        from espnet2.enh.decoder.conv_decoder import ConvDecoder
+        from sepasr.separator.filterbank import Synthesis
 
-        return ConvDecoder(config.channels, config.kernel, config.stride)
+        return Synthesis(config.channels, config.kernel, config.stride)
     if config.filterbank == WAVEFORM:
         from espnet2.enh.decoder.null_decoder import NullDecoder
 

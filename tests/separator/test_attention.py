@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import profile
 
 from sepasr.separator import attention
 from sepasr.separator.attention import attention_with_dropout
+from sepasr.separator.tdconformer import SelfAttention
 
 FRAMES, RATE = 23, 0.3
 
@@ -75,3 +77,20 @@ def test_without_dropout_it_is_pytorchs() -> None:
     tensors = inputs(8)
     expected = torch.nn.functional.scaled_dot_product_attention(*tensors)
     torch.testing.assert_close(attention_with_dropout(*tensors, 0.0), expected)
+
+
+def test_few_frames_in_bfloat16_have_their_scores_written_out() -> None:
+    """The way that training takes there is PyTorch's, to that precision; and it is taken."""
+    torch.manual_seed(3)
+    layer = SelfAttention(16, 2, 0.0, 0.0)
+    x, results = torch.randn(2, FRAMES, 16), []
+    for dtype in (torch.float32, torch.bfloat16):
+        given = x.clone().requires_grad_()
+        with torch.autocast("cpu", enabled=dtype == torch.bfloat16), profile() as record:
+            output = layer(given)
+        output.float().square().sum().backward()
+        called = {event.key for event in record.key_averages()}
+        assert ("aten::scaled_dot_product_attention" in called) == (dtype == torch.float32)
+        results.append([output.float(), given.grad])
+    for exact, rounded in zip(*results, strict=True):
+        assert (exact - rounded).abs().max() < 0.03 * exact.abs().max()
