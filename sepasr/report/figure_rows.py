@@ -1,0 +1,205 @@
+"""From figures of pages to rows: the table of a run, and what all sources share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sepasr.errors import UserError
+from sepasr.models import REPOSITORY
+from sepasr.report.figure_text import FORMS, P_VALUES, figure_text
+from sepasr.report.figures import Figure, Record, RowAt, Source, Table
+from sepasr.report.marks import Mark
+from sepasr.report.table import MEASURES, MISSING
+from sepasr.score.result import Results, SystemInfo
+from sepasr.score.rows import MeasureRow, Scores, UtteranceRow, read_rows
+from sepasr.score.statistics import Interval
+from sepasr.score.summary import summarise
+
+
+def shown(path: Path) -> str:
+    """A path as messages have it: from the repository's root."""
+    path = path.resolve()
+    return str(path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path)
+
+
+def there(path: Path, command: str) -> Path:
+    """A file that a command leaves in EXP/results.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not path.is_file():
+        remedy = f"{command} makes it, in EXP/results; copy it"
+        raise UserError("no such file", where=shown(path), remedy=remedy)
+    return path
+
+
+def numbered(path: Path, cls: Any) -> list[RowAt]:
+    """Rows with the lines that they are on."""
+    rows: tuple[Any, ...] = read_rows(path, cls)
+    return [RowAt(f"{shown(path)}:{number}", row) for number, row in enumerate(rows, 2)]
+
+
+def records_of(path: Path, cls: Any, value: str = "") -> list[Record]:
+    """Rows of a summary; bounds that are called ``low`` and ``high`` belong to ``value``."""
+    names = {"low": f"{value}_low", "high": f"{value}_high"}
+    return [
+        Record(at.place, {names.get(k, k): v for k, v in asdict(at.row).items()})
+        for at in numbered(path, cls)
+    ]
+
+
+def like(record: Record, found: Any, value: str = "") -> Record:
+    """A row that was computed again, in the place of a record."""
+    names = {"low": f"{value}_low", "high": f"{value}_high"}
+    return replace(record, fields={names.get(k, k): v for k, v in asdict(found).items()})
+
+
+def _spread(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+class RunTable(Source):
+    """The table of a run: its systems as every recogniser reads them."""
+
+    keys = ("system", "seed", "recogniser")
+
+    def __init__(self, name: str, results: Path, utterances: Path) -> None:
+        self.name, self._results, self._utterances = name, results, utterances
+        there(results, "./run.sh")
+        there(utterances, "./run.sh")
+        self.results = Results.read(results)
+        self.records = self._of(self.results)
+        run = self.results.run
+        texts = {"seeds": ", ".join(map(str, run.seeds))}
+        known = {f.name: getattr(run, f.name) for f in fields(run) if f.name != "notes"}
+        self.stated = Record(shown(results), known | texts)
+
+    def _of(self, results: Results) -> list[Record]:
+        gains = {
+            (c.system, c.recogniser): c for c in (*results.comparisons, *results.other_comparisons)
+        }
+        nothing = Interval(math.nan, math.nan, math.nan)
+        records = []
+        for number, line in enumerate(results.systems):
+            measures = {k: v for m in MEASURES for k, v in _spread(m, getattr(line, m)).items()}
+            for reader, errors in line.wer.items():
+                found = gains.get((line.name, reader)) if line in results.lines else None
+                cells: dict[str, Any] = {
+                    "system": line.name,
+                    "seed": line.seed,
+                    "recogniser": reader,
+                }
+                cells |= {"steps": line.steps, "against": found.against if found else ""}
+                cells |= _spread("cpwer", errors.cpwer) | _spread("orcwer", errors.orcwer)
+                for gain, p, x in (
+                    ("gain", "p", found),
+                    ("orc_gain", "orc_p", found and found.orcwer),
+                ):
+                    interval = Interval(x.relative_gain, x.low, x.high) if x else nothing
+                    cells |= {**_spread(gain, interval), p: x.p if x else math.nan}
+                place = f"{shown(self._results)}: systems[{number}], {reader}"
+                records.append(Record(place, cells | measures))
+        return records
+
+    @cached_property
+    def _kept(self) -> list[RowAt]:
+        return numbered(self._utterances, UtteranceRow)
+
+    @cached_property
+    def _again(self) -> list[Record]:
+        """Everything once more, from the rows; measures that they don't hold are NaN."""
+        results, rows = self.results, tuple(at.row for at in self._kept)
+        systems = [
+            SystemInfo(x.name, "", x.encoder, seed=x.seed, steps=x.steps)
+            for x in results.systems
+            if len(x.seeds) < 2
+        ]
+        measures = {
+            (r.system, r.seed, r.mixture): MeasureRow(
+                r.system, r.seed, r.mixture, r.si_sdr, r.si_sdri, *[math.nan] * 4
+            )
+            for r in rows
+        }
+        scores = Scores(rows, tuple(measures.values()), ())
+        found = summarise(
+            scores, systems, results.recognisers, results.run, control=results.control
+        )
+        return self._of(found)
+
+    def rows(self, record: Record, columns: Sequence[str]) -> list[RowAt]:
+        """Of the system, and for a gain of the control: of all seeds that are averaged."""
+        cells = record.fields
+        one = {cells["seed"]} if cells["seed"] is not None else None
+        wanted = [(cells["system"], one), (cells["against"], None)]
+        return [
+            at
+            for system, seeds in wanted[: 1 + compares(columns)]
+            for at in self._kept
+            if (at.row.system, at.row.recogniser) == (system, cells["recogniser"])
+            and (seeds is None or at.row.seed in seeds)
+        ]
+
+    def recompute(self, record: Record) -> Record:
+        """By :func:`sepasr.score.summary.summarise`."""
+        return self._again[[r.place for r in self.records].index(record.place)]
+
+    def table(self, mark: Mark) -> Table:
+        """Systems by recognisers, cpWER with its interval unless a column is named."""
+        column = mark.columns[0] if mark.columns else "cpwer.interval"
+        return self.pivot(mark, self.select(mark), ("system",), "recogniser", column)
+
+    def differences(self) -> list[str]:
+        """What the rows give otherwise than ``results.json`` has it."""
+        names = [name for name in (*FORMS, *P_VALUES) if name in self.records[0].fields]
+        columns = [n if n in P_VALUES else f"{n}.interval" for n in names]
+        return [
+            f"{record.place}: {column.partition('.')[0]} is {old}, its rows give {new}"
+            for record in self.records
+            for column in columns
+            for old, new in [
+                [figure_text(r.fields, column) for r in (record, self.recompute(record))]
+            ]
+            if new not in (old, MISSING)
+        ]
+
+
+def compares(columns: Sequence[str]) -> bool:
+    """Whether the rows of the control are needed too."""
+    names = {column.partition(".")[0] for column in columns}
+    return bool(names & {"gain", "orc_gain", *P_VALUES})
+
+
+def trace(figure: Figure) -> list[str]:
+    """How a figure comes about: its mark, its row, the rows per mixture, and whether they agree."""
+    record, source = figure.record, figure.source
+    lines = [f"{shown(figure.mark.page)}:{figure.line}: {figure.text()}"]
+    lines += [f"  mark: {figure.mark.words}", f"  row: {record.place}"]
+    names = [c.partition(".")[0] for c in figure.columns]
+    names += [f"{n}_{end}" for n in names for end in ("low", "high")]
+    lines += [f"    {name} = {record.fields[name]}" for name in names if name in record.fields]
+    if figure.is_stated:
+        return lines
+    lines.insert(3, f"    {source.label(record)}")
+    if not source.per_mixture:
+        return [*lines, "  its values per mixture are in EXP/study/measures.jsonl alone"]
+    sums: dict[str, list[Any]] = {}
+    lines.append("  from:")
+    for at in figure.rows():
+        cells = {k: "" if v is None or v != v else v for k, v in asdict(at.row).items()}
+        lines.append(f"    {at.place}: " + " ".join(f"{k}={v}" for k, v in cells.items()))
+        if "cp_errors" in cells:
+            keys = [k for k in ("system", "variant", "steps", "seed", "recogniser") if k in cells]
+            total = sums.setdefault(" ".join(f"{k}={cells[k]}" for k in keys), [0, 0, 0])
+            for number, name in enumerate(("words", "cp_errors", "orc_errors")):
+                total[number] += cells[name]
+    for key, (words, cp, orc) in sums.items():
+        lines.append(f"  sum: {key}: {cp} errors of cpWER, {orc} of ORC-WER, {words} words")
+    again = figure.recomputed()
+    verdict = "agrees" if again == figure.text() else "DIFFERS"
+    return [*lines, f"  computed again from these rows: {again}: {verdict}"]

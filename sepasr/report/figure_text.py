@@ -1,0 +1,67 @@
+"""How figures are written in pages and in cells of tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sepasr.report.table import MEASURES, MISSING
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a column is written.
+
+    Attributes:
+        scale: what the value is multiplied by.
+        decimals: digits behind the point.
+        sign: ``+`` where positive values have a sign too.
+        unit: what follows the value.
+        interval: whether its interval follows unless it is left out.
+    """
+
+    scale: float = 1
+    decimals: int = 2
+    sign: str = "-"
+    unit: str = ""
+    interval: bool = False
+
+
+RATE, GAIN = Form(100, 1, unit=" %"), Form(100, 1, "+", " %", interval=True)
+CORRELATION = Form(1, 2, "+", interval=True)
+FORMS = {
+    **{"cpwer": RATE, "orcwer": RATE, "gain": GAIN, "orc_gain": GAIN},
+    **{"differ": replace(RATE, interval=True), "correlation": CORRELATION, "spearman": CORRELATION},
+    **{
+        name: Form(decimals=decimals, unit=" dB" if "(dB)" in heading else "")
+        for name, (heading, decimals) in MEASURES.items()
+    },
+}
+P_VALUES = {"p": "", "orc_p": "", "p_holm": " (Holm)", "p_bh": " (Benjamini-Hochberg)"}
+
+
+def figure_text(fields: Mapping[str, Any], column: str, *, bare: bool = False) -> str:
+    """A value as a page shows it; ``bare`` as a cell of a table does, without unit.
+
+    >>> figure_text({"gain": 0.083, "gain_low": 0.037, "gain_high": 0.13}, "gain")
+    '+8.3 % [+3.7, +13.0]'
+    """
+    name, _, how = column.partition(".")
+    value = fields[name]
+    if value is None or value != value:
+        return MISSING
+    if name in P_VALUES:
+        return f"{value:.4f}" if bare else f"p = {value:.4f}{P_VALUES[name]}"
+    if name not in FORMS:
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    form = FORMS[name]
+
+    def number(x: float) -> str:
+        return MISSING if math.isnan(x) else f"{form.scale * x:{form.sign}.{form.decimals}f}"
+
+    text = number(value) + ("" if bare else form.unit)
+    if how == "interval" or (form.interval and how != "value"):
+        text += f" [{number(fields[f'{name}_low'])}, {number(fields[f'{name}_high'])}]"
+    return text
