@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.signal import fftconvolve
 from torch.utils.data import Dataset
 
 from sepasr.data.audio import change_speed, read_audio, read_mono
+from sepasr.data.convolution import convolve
 from sepasr.data.datadir import NoiseDir, RoomDir, Utterance, UtteranceDir
 from sepasr.errors import UserError
 
@@ -219,11 +219,11 @@ class DynamicMixtures(Dataset):
         """What the microphone hears of a source, and the reference; (samples,) like ``dry``."""
         if response is None:
             return dry, dry
-        reverb, anechoic = response
-        image = fftconvolve(dry, reverb)[: len(dry)]
         if self.config.reference == "reverb":
+            (image,) = convolve(dry, response[0][None])
             return image, image
-        return image, fftconvolve(dry, anechoic)[: len(dry)]
+        image, reference = convolve(dry, np.stack(response))
+        return image, reference
 
     def draw_speakers(self, rng: np.random.Generator) -> list[str]:
         """Different speakers, none marked as too similar to another (``spk2similar``).
@@ -331,7 +331,7 @@ class DynamicUtterances(Dataset):
             room = self.rooms.rooms[int(rng.integers(len(self.rooms.rooms)))]
             reverb, _ = read_audio(room.reverb, self.fs)
             response = reverb[:, int(rng.integers(reverb.shape[1]))]
-            speech = fftconvolve(speech, response)[: len(speech)]
+            (speech,) = convolve(speech, response[None])
         if self.noise is not None and rng.random() < self.noise_share:
             noise = draw_noise(self.noise, len(speech), self.fs, rng)
             spoken_power = power(speech) * len(speech) / spoken
