@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from sepasr.data.audio import write_audio
+from sepasr.data.datadir import UtteranceDir
 
 BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench"
 FIELDS = (
@@ -99,6 +101,47 @@ def test_recognition_gives_a_figure(bench: Callable[[str], ModuleType], tmp_path
     assert json.loads(results.read_text()) == [given]
     assert "3 streams" in given["note"]
     assert "100.00% of the words" in given["note"]
+
+
+@pytest.fixture
+def talking(bench: Callable[[str], ModuleType], tmp_path: Path) -> Path:
+    """Data directories with a development set of women and men."""
+    bench("mixing").corpus(tmp_path)
+    spoken = UtteranceDir.load(tmp_path / "tr_utterances")
+    speakers = sorted({utterance.speaker for utterance in spoken.utterances})
+    genders = {speaker: "fm"[n % 2] for n, speaker in enumerate(speakers)}
+    replace(spoken, path=tmp_path / "cv_utterances", genders=genders).write()
+    return tmp_path
+
+
+@pytest.mark.slow  # it starts processes
+def test_an_hour_gives_figures(
+    bench: Callable[[str], ModuleType], talking: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results.json"
+    quick = ["--quick", "--threads", "1", "--results", str(results)]
+    swaps, mini, s, memory = bench("hour").main(["--data", str(talking), *quick])
+    assert swaps["name"] == "hour_swaps"
+    assert swaps["low"] <= swaps["value"]
+    assert mini["value"] > 0
+    assert s["name"] == "real_time_s"
+    assert memory["name"] == "hour_memory"
+    assert 0.5 < memory["value"] < 2
+
+
+def test_turns_in_the_other_stream_are_counted(
+    bench: Callable[[str], ModuleType], talking: Path
+) -> None:
+    hour = bench("hour")
+    talk = hour.converse(talking, "fm", 60.0, 1)
+    assert {speaker for speaker, _, _ in talk.turns} == {0, 1}
+    pauses = np.diff(np.flatnonzero(np.abs(talk.references).max(0) > 1e-4))
+    assert pauses.max() > 10 * 16000  # there are long silences
+    assert hour.swaps(talk, talk.references) == (0, 0)
+    assert hour.swaps(talk, talk.references[::-1]) == (0, 0)  # which is first is free
+    streams, (_, first, _), (_, _, last) = talk.references.copy(), talk.turns[2], talk.turns[3]
+    streams[:, first:last] = streams[::-1, first:last]
+    assert hour.swaps(talk, streams) == (1, 2)
 
 
 def test_another_run_replaces_its_figure_only(

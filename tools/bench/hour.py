@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""An hour of conversation through `sepasr separate`: memory, speed, and who is in which stream.
+
+    tools/bench/hour.py --data egs/mini_whamr/data
+
+The conversation is made of a corpus's utterances in turns that are known, in one room, with
+overlaps and silences of up to 20 s. Each separation is a process of its own, whose peak of memory
+is read when it ends.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from paired import REAL_TIME, ROOT, SHARE, Spread, begin, keep, parser
+from separators import built
+
+from sepasr.data.audio import read_audio, read_mono, write_audio
+from sepasr.data.convolution import convolve
+from sepasr.data.datadir import NoiseDir, RoomDir, UtteranceDir
+from sepasr.data.dynamic import draw_noise, power, scaled_noise
+from sepasr.data.scp import read_table
+from sepasr.files import write_text
+
+PRETRAINED = ROOT / "egs/mini_whamr/pretrained/separator"
+PAUSES, CHANCES = (-0.8, 0.3, 1.0, 11.0, 20.0), (0.25, 0.35, 0.2, 0.1, 0.1)
+"""Seconds from the end of a turn to the next; before 0 they overlap."""
+SNR_DB = 20.0
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A mixture (samples,), what each speaker says in it (speakers, samples), and when.
+
+    Attributes:
+        turns: speaker, first sample and the one after the last of each utterance.
+    """
+
+    mixture: np.ndarray
+    references: np.ndarray
+    turns: list[tuple[int, int, int]]
+
+
+def converse(data: Path, genders: str, seconds: float, seed: int) -> Conversation:
+    """A conversation of two speakers of the development set, such as a woman and a man, "fm"."""
+    rng = np.random.default_rng([seed, *genders.encode()])
+    speech, rooms = UtteranceDir.load(data / "cv_utterances"), RoomDir.load(data / "tr_rooms")
+    fs = speech.info.fs
+    of = {s: [u for u in speech.utterances if u.speaker == s] for s in sorted(speech.genders)}
+    pool = [s for s in of if speech.genders[s] == genders[0]]
+    one = pool[int(rng.integers(len(pool)))]
+    pool = [
+        s
+        for s in of
+        if speech.genders[s] == genders[1] and s not in (one, *speech.similar.get(one, ()))
+    ]
+    speakers = [one, pool[int(rng.integers(len(pool)))]]
+
+    samples = round(seconds * fs)
+    dry, turns = np.zeros((2, samples), np.float32), []
+    at, speaker = round(0.5 * fs), 0
+    while True:
+        said = of[speakers[speaker]]
+        parts = [said[int(rng.integers(len(said)))] for _ in range(int(rng.integers(1, 4)))]
+        for part in parts:
+            sound = read_mono(part.path, fs)
+            if at + len(sound) > samples:
+                break
+            dry[speaker, at : at + len(sound)] += sound
+            turns.append((speaker, at, at + len(sound)))
+            at += len(sound)
+        else:
+            at += round(rng.choice(PAUSES, p=CHANCES) * fs)
+            speaker = 1 - speaker if rng.random() < 0.7 else speaker
+            continue
+        break
+
+    room = rooms.rooms[int(rng.integers(len(rooms.rooms)))]
+    reverb, anechoic = read_audio(room.reverb, fs)[0], read_audio(room.anechoic, fs)[0]
+    images = [convolve(dry[n], reverb[:, n][None])[0] for n in range(2)]
+    references = np.stack([convolve(dry[n], anechoic[:, n][None])[0] for n in range(2)])
+    noise = NoiseDir.load(data / "tr_noise")
+    pieces = [
+        draw_noise(noise, min(10 * fs, samples), fs, rng) for _ in range(-(-samples // fs // 10))
+    ]
+    speaking = power(images[0][images[0] != 0]) if images[0].any() else 0.0
+    background = scaled_noise(np.resize(np.concatenate(pieces), samples), speaking, SNR_DB)
+    return Conversation(images[0] + images[1] + background, references, turns)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Streams (speakers, samples), the peak of memory in GB, and seconds."""
+
+    streams: np.ndarray
+    memory: float
+    seconds: float
+
+
+def separate(mixture: np.ndarray, fs: int, model: Path, threads: int) -> Run:
+    """Separate it by the command line, in a process of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        file, out, peak = Path(place, "talk.wav"), Path(place, "out"), Path(place, "peak")
+        write_audio(file, mixture, fs)
+        call = [sys.executable, __file__, "--inside", str(peak), str(threads)]
+        call += [str(file), "--out", str(out), "--model", str(model)]
+        start = time.perf_counter()
+        subprocess.run(call, check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
+        taken = time.perf_counter() - start
+        table = sorted(out.rglob("spk*.scp"))
+        paths = [Path(next(iter(read_table(scp).values()))) for scp in table]
+        streams = np.stack(
+            [read_mono(path if path.is_absolute() else ROOT / path, fs) for path in paths]
+        )
+        return Run(streams, float(peak.read_text()), taken)
+
+
+def inside(peak: str, threads: str, *arguments: str) -> None:
+    """`sepasr separate` in this process, which then writes the most memory it has held."""
+    import torch
+
+    from sepasr.bin.main import main as sepasr
+
+    torch.set_num_threads(int(threads))
+    status = sepasr(["separate", *arguments])
+    if status:
+        raise SystemExit(status)
+    unit = 1 if sys.platform == "darwin" else 1024
+    write_text(Path(peak), str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9))
+
+
+def swaps(talk: Conversation, streams: np.ndarray) -> tuple[int, int]:
+    """How often the speakers change streams, and how many turns are in the other one.
+
+    A turn is in the stream that correlates most with what was said. Speakers are where most of
+    their turns are; a swap is a row of turns, one after the other, that are elsewhere.
+    """
+    found = []
+    for speaker, start, stop in talk.turns:
+        said = talk.references[speaker, start:stop]
+        parts = streams[:, start:stop]
+        level = np.linalg.norm(parts, axis=1) + 1e-9
+        stream = int(np.argmax(np.abs(parts @ said) / level))
+        found.append(stream if speaker == 0 else 1 - stream)  # where that puts the first speaker
+    most = int(np.mean(found) > 0.5)
+    elsewhere = np.array([place != most for place in found])
+    return int(np.sum(elsewhere & ~np.concatenate([[False], elsewhere[:-1]]))), int(elsewhere.sum())
+
+
+def measure(options) -> list[dict]:
+    fs = UtteranceDir.load(options.data / "cv_utterances").info.fs
+    hour, short, talk_s = (16.0, 8.0, 8.0) if options.quick else (3600.0, 300.0, 600.0)
+    common = {"dtype": "float32", "packages": ["numpy", "soundfile"]}
+
+    def run(talk: Conversation) -> Run:
+        return separate(talk.mixture, fs, options.model, options.threads or 0)
+
+    entries, counts, notes = [], [], []
+    for genders in ("fm",) if options.quick else ("fm", "ff", "mm"):
+        for seed in range(1 if options.quick else options.rounds):
+            talk = converse(options.data, genders, talk_s, seed)
+            count, turns = swaps(talk, run(talk).streams)
+            counts.append(count)
+            notes.append(f"{genders} {seed}: {count} ({turns} of {len(talk.turns)} turns)")
+    entries.append(
+        keep(
+            options,
+            "hour_swaps",
+            Spread(float(np.sum(counts)), float(np.min(counts)), float(np.max(counts))),
+            "swaps",
+            against="nothing",
+            note=f"in all of {len(counts)} conversations of {talk_s:g} s, from the least to the "
+            f"most of one; women and men, {'; '.join(notes)}",
+            **common,
+        )
+    )
+    long, brief = (
+        run(converse(options.data, "fm", hour, 0)),
+        run(converse(options.data, "fm", short, 0)),
+    )
+    entries.append(_speed(options, "mini", long.seconds / hour, f"the recording of {hour:g} s"))
+    with tempfile.TemporaryDirectory() as place:
+        built("s", quick=options.quick).save_pretrained(place)
+        talk = converse(options.data, "fm", 4.0 if options.quick else 60.0, 0)
+        slow = separate(talk.mixture, fs, Path(place), options.threads or 0)
+    factor = slow.seconds / (len(talk.mixture) / fs)
+    entries.append(_speed(options, "s", factor, f"{len(talk.mixture) / fs:g} s, new weights"))
+    share = long.memory / brief.memory
+    entries.append(
+        keep(
+            options,
+            "hour_memory",
+            Spread(share, share, share),
+            SHARE,
+            against=f"a recording of {short:g} s",
+            note=f"{long.memory:.3f} GB against {brief.memory:.3f}, one run each",
+            **common,
+        )
+    )
+    return entries
+
+
+def _speed(options, size: str, factor: float, note: str) -> dict:
+    return keep(
+        options,
+        f"real_time_{size}",
+        Spread(factor, factor, factor),
+        REAL_TIME,
+        against="the recording's length",
+        dtype="float32",
+        note=f"{note}; one run of sepasr separate, from its start to its end",
+        packages=["numpy", "soundfile"],
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> list[dict]:
+    made = parser(__doc__, rounds=2)
+    made.add_argument("--data", type=Path, required=True, help="cv_utterances, tr_noise, tr_rooms")
+    made.add_argument("--model", type=Path, default=PRETRAINED, help="folder of a separator")
+    return measure(begin(made, arguments))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--inside"]:
+        inside(*sys.argv[2:])
+    else:
+        main()
