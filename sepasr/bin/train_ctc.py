@@ -1,4 +1,4 @@
-"""``sepasr train_ctc``: train a small Wav2Vec2 recogniser."""
+"""``sepasr train_ctc``: train a small recogniser with a CTC head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of a small Wav2Vec2 with a CTC head on single utterances, from nothing or further.
+"""Training of a small recogniser with a CTC head on single utterances, from nothing or further.
 
 The result is a Hugging Face directory that recognises, and that can be the encoder of a loss.
 """
@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,17 @@ from torch.utils.data import DataLoader
 from sepasr.config import load_config
 from sepasr.data.datadir import UtteranceDir
 from sepasr.decode.recognisers.ctc import SentencePieceUnits
+from sepasr.errors import UserError
 from sepasr.files import atomic_path, sha256
+from sepasr.train.ctc_model import (
+    PIECES,
+    WEIGHTS,
+    ModelConfig,
+    ModelKind,
+    load_weights,
+    save_recogniser,
+    train_pieces,
+)
 from sepasr.train.fit import FitConfig, TrainingModule, fit
 from sepasr.train.recipe import Sources, check_rate, fingerprints
 from sepasr.train.sums import Sums
@@ -32,21 +42,15 @@ from sepasr.train.utterances import (
     UtteranceBatch,
     WholeUtterances,
 )
-from sepasr.train.wav2vec2 import (
-    PIECES,
-    WEIGHTS,
-    ModelConfig,
-    load_weights,
-    new_model,
-    save_recogniser,
-    train_pieces,
-)
+from sepasr.train.wav2vec2 import Wav2Vec2Kind
+from sepasr.train.wav2vec2_bert import Wav2Vec2BertKind
 from sepasr.train.workdir import claim
 
-if TYPE_CHECKING:
-    from transformers import Wav2Vec2ForCTC
-
 VALID_BATCH = 10
+KINDS: dict[str, type[ModelKind]] = {
+    "wav2vec2": Wav2Vec2Kind,
+    "wav2vec2_bert": Wav2Vec2BertKind,
+}
 
 
 @dataclass(frozen=True)
@@ -64,18 +68,31 @@ class CtcConfig:
     fit: FitConfig = field(default_factory=FitConfig)
 
 
+def kind_of(config: ModelConfig) -> type[ModelKind]:
+    """The kind of model that is asked for.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if config.kind not in KINDS:
+        what, remedy = f"unknown model.kind '{config.kind}'", f"there are {', '.join(KINDS)}"
+        raise UserError(what, remedy=remedy)
+    return KINDS[config.kind]
+
+
 class CtcModule(TrainingModule):
     """Trains a CTC model.
 
     Args:
-        model: starts from the weights it has.
+        model: of ``config.model.kind``; starts from the weights it has.
         pieces: file of the sentencepiece model of its units.
         config: how to train.
     """
 
-    def __init__(self, model: Wav2Vec2ForCTC, pieces: Path, config: CtcConfig) -> None:
+    def __init__(self, model: Any, pieces: Path, config: CtcConfig) -> None:
         super().__init__(config.fit)
-        self.model = cast(Any, model)  # the types in transformers say less than is true
+        self.model = model
+        self.kind = kind_of(config.model)()
         self.pieces = pieces
         self.units = SentencePieceUnits(pieces, self.model.config.vocab_size)
         self.intermediate_weight = config.intermediate_weight
@@ -90,15 +107,14 @@ class CtcModule(TrainingModule):
         Returns:
             Two tensors of (batch, frames, units), float32; frames of each utterance, (batch,).
         """
-        heard = self.model.wav2vec2(
-            batch.waveforms, attention_mask=batch.mask, output_hidden_states=True
-        )
-        middle = self.model.wav2vec2.encoder.layer_norm(heard.hidden_states[self.middle])
+        heard, mask = self.kind.heard(self.model, batch)
+        told = self.model.base_model(heard, attention_mask=mask, output_hidden_states=True)
+        middle = self.kind.readable(self.model, told.hidden_states[self.middle])
         last, middle = (
             self.model.lm_head(self.model.dropout(hidden)).float().log_softmax(-1)
-            for hidden in (heard.last_hidden_state, middle)
+            for hidden in (told.last_hidden_state, middle)
         )
-        frames = self.model._get_feat_extract_output_lengths(batch.mask.sum(1))
+        frames = self.model._get_feat_extract_output_lengths(mask.sum(1))
         return last, middle, frames
 
     def training_step(self, batch: UtteranceBatch, _: int) -> Tensor:
@@ -134,7 +150,7 @@ class CtcModule(TrainingModule):
 
     def export(self, directory: Path) -> None:
         """Write a Hugging Face directory: weights in float16, feature extractor, units."""
-        save_recogniser(self.model, self.pieces, directory)
+        save_recogniser(self.model, self.kind.extractor(), self.pieces, directory)
 
 
 def ctc_loss(log_probabilities: Tensor, frames: Tensor, batch: UtteranceBatch) -> Tensor:
@@ -186,7 +202,7 @@ def train_ctc(
     dev = UtteranceDir.load(valid)
     check_rate(dev, "speech", FS)
     torch.manual_seed(config.fit.seed)
-    model = new_model(config.model)
+    model = kind_of(config.model).new_model(config.model)
     inputs: dict[str, Any] = {**asdict(config), "data": fingerprints(*directories)}
     if init is not None:
         load_weights(model, init)

@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tones import TEXTS, DyingTones, Killed, Tones, data_directories, speech
 from torch.utils.data import DataLoader, Dataset
 
 from sepasr.config import load_config
-from sepasr.data.audio import write_audio
-from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance, UtteranceDir
-from sepasr.data.dynamic import UtteranceItem
+from sepasr.data.datadir import NoiseDir, RoomDir, UtteranceDir
 from sepasr.decode.recognisers.ctc import CtcDecoder, SentencePieceUnits
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc import CtcConfig, CtcModule, train_ctc
+from sepasr.train.ctc_model import ModelConfig, save_recogniser, train_pieces
 from sepasr.train.fit import FitConfig, fit
-from sepasr.train.recipe import Sources
 from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.utterances import (
     BUCKET_SAMPLES,
@@ -35,10 +34,8 @@ from sepasr.train.utterances import (
     mask,
     normalise_waveform,
 )
-from sepasr.train.wav2vec2 import ModelConfig, filterbank, new_model, save_recogniser, train_pieces
+from sepasr.train.wav2vec2 import Wav2Vec2Kind, filterbank
 
-WORDS = {"low": 300.0, "middle": 800.0, "high": 2000.0}
-TEXTS = ["low", "middle", "high", "low high", "high middle low", "middle low", "high low middle"]
 TINY = ModelConfig(
     pieces=14,
     conv_dim=[24, 32],
@@ -50,38 +47,6 @@ TINY = ModelConfig(
     position_groups=2,
 )
 REPOSITORY = Path(__file__).parents[2]
-
-
-def speech(text: str, rng: np.random.Generator) -> np.ndarray:
-    """Words as tones of 120 ms, between silences of 60 ms."""
-    t = np.arange(FS * 12 // 100) / FS
-    gap = np.zeros(FS * 6 // 100)
-    tones = [np.sin(2 * np.pi * WORDS[word] * t + rng.uniform(0, 6)) for word in text.split()]
-    waveform = np.concatenate([gap, *(part for tone in tones for part in (tone, gap))])
-    return (0.1 * waveform + 1e-3 * rng.standard_normal(len(waveform))).astype(np.float32)
-
-
-class Tones(Dataset):
-    """Item i is a function of i alone."""
-
-    def __len__(self) -> int:
-        return 10**6
-
-    def __getitem__(self, index: int) -> UtteranceItem:
-        rng = np.random.default_rng(index)
-        text = TEXTS[int(rng.integers(len(TEXTS)))]
-        return UtteranceItem(speech(text, rng), text)
-
-
-class Killed(Exception):
-    pass
-
-
-class DyingTones(Tones):
-    def __getitem__(self, index: int) -> UtteranceItem:
-        if index >= 4 * 7:
-            raise Killed
-        return super().__getitem__(index)
 
 
 @pytest.fixture
@@ -106,7 +71,7 @@ def config(**changes) -> CtcConfig:
 
 def train(out: Path, pieces: Path, dataset: Dataset, **changes) -> CtcModule:
     torch.manual_seed(0)
-    module = CtcModule(new_model(TINY), pieces, config(**changes))
+    module = CtcModule(Wav2Vec2Kind.new_model(TINY), pieces, config(**changes))
     collate = Collate(pieces)
     valid = DataLoader(Tones(), batch_sampler=[[100, 101, 102]], collate_fn=collate)
     fit(module, dataset, collate, valid, out)
@@ -137,9 +102,9 @@ def test_killed_and_resumed_gives_equal_weights(tmp_path: Path, pieces: Path) ->
 def test_saved_directory_is_what_transformers_loads(tmp_path: Path, pieces: Path) -> None:
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
-    model = new_model(TINY).eval()
+    model = Wav2Vec2Kind.new_model(TINY).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    save_recogniser(model, pieces, tmp_path / "saved")
+    save_recogniser(model, Wav2Vec2Kind.extractor(), pieces, tmp_path / "saved")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
     loaded = Wav2Vec2ForCTC.from_pretrained(tmp_path / "saved", dtype=torch.float32)
@@ -178,7 +143,7 @@ def test_too_many_pieces_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_a_batch_says_what_an_utterance_says_alone(pieces: Path) -> None:
-    module = CtcModule(new_model(TINY), pieces, config()).eval()
+    module = CtcModule(Wav2Vec2Kind.new_model(TINY), pieces, config()).eval()
     collate = Collate(pieces)
     items = [Tones()[i] for i in range(6)]
     assert len({len(item.waveform) for item in items}) > 1
@@ -195,7 +160,9 @@ def test_a_batch_says_what_an_utterance_says_alone(pieces: Path) -> None:
 
 
 def test_loss_is_that_of_transformers(pieces: Path) -> None:
-    module = CtcModule(new_model(TINY), pieces, replace(config(), intermediate_weight=0.0)).eval()
+    module = CtcModule(
+        Wav2Vec2Kind.new_model(TINY), pieces, replace(config(), intermediate_weight=0.0)
+    ).eval()
     module.log = lambda *_, **__: None
     batch = Collate(pieces)([Tones()[0], Tones()[1]])
     labels = torch.full((2, int(batch.unit_lengths.max())), -100)
@@ -227,13 +194,13 @@ def test_filters_give_the_envelope_of_their_band(hz: float) -> None:
 )
 def test_shapes_that_s3prl_cannot_carry(change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        new_model(replace(TINY, **change))
+        Wav2Vec2Kind.new_model(replace(TINY, **change))
 
 
 def test_fairseq_model_of_s3prl_says_the_same() -> None:
     from s3prl.upstream.wav2vec2.wav2vec2_model import Wav2Vec2Config, Wav2Vec2Model
 
-    model = new_model(TINY).eval()
+    model = Wav2Vec2Kind.new_model(TINY).eval()
     layers = zip(TINY.conv_dim, TINY.conv_kernel, TINY.conv_stride, strict=True)
     twin = Wav2Vec2Model(
         Wav2Vec2Config(
@@ -252,26 +219,6 @@ def test_fairseq_model_of_s3prl_says_the_same() -> None:
     ours = sum(p.numel() for p in model.wav2vec2.parameters()) - TINY.width  # masked_spec_embed
     parts = (twin.feature_extractor, twin.post_extract_proj, twin.layer_norm, twin.encoder)
     assert ours == sum(p.numel() for part in parts for p in part.parameters())
-
-
-def data_directories(root: Path, fs: int = FS) -> tuple[Sources, Path]:
-    rng = np.random.default_rng(0)
-    info = Info("tones", fs)
-    utterances = []
-    for i in range(12):
-        text = TEXTS[i % len(TEXTS)]
-        waveform = speech(text, rng)
-        write_audio(root / f"a{i:02}.wav", waveform, FS)
-        path = root / f"a{i:02}.wav"
-        utterances.append(Utterance(f"a{i:02}", path, text, "a", len(waveform) / FS))
-    write_audio(root / "n.wav", rng.standard_normal(FS).astype(np.float32), FS)
-    write_audio(root / "r.wav", np.eye(1, 800, dtype=np.float32).T.repeat(2, 1), FS)
-    sources = Sources(root / "tr", root / "noise", root / "rooms")
-    UtteranceDir(sources.utterances, info, tuple(utterances)).write()
-    UtteranceDir(root / "dev", info, tuple(utterances[:5])).write()
-    NoiseDir(sources.noise, info, (Noise("n", root / "n.wav", 1.0),)).write()
-    RoomDir(sources.rooms, info, (Room("r", root / "r.wav", root / "r.wav"),)).write()
-    return sources, root / "dev"
 
 
 def test_training_utterances_are_clean_first_and_of_similar_length(tmp_path: Path) -> None:
@@ -422,4 +369,4 @@ def test_speech_of_another_rate_is_a_user_error(tmp_path: Path) -> None:
 
 def test_the_recipes_model_fits_in_its_file() -> None:
     config = load_config(CtcConfig, [REPOSITORY / "conf" / "train" / "wav2vec2_ctc.yaml"])
-    assert 2 * sum(p.numel() for p in new_model(config.model).parameters()) < 3.9e6
+    assert 2 * sum(p.numel() for p in Wav2Vec2Kind.new_model(config.model).parameters()) < 3.9e6

@@ -1,0 +1,97 @@
+"""A small conformer on log-mel features with a CTC head: Wav2Vec2-BERT's network, trained anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from sepasr.encoder.level import rms_level, within
+from sepasr.encoder.seamless import STRIDE, SeamlessMel
+from sepasr.errors import UserError
+from sepasr.train.ctc_model import ModelConfig, ModelKind
+from sepasr.train.utterances import BLANK, FS, UtteranceBatch
+
+BINS = 80
+
+
+class Wav2Vec2BertKind(ModelKind):
+    """Conformers on 80 mel bands, 20 ms per frame; positions are rotary.
+
+    The features are those of the saved extractor, which takes ten times as long for them. Each
+    layer's convolution sees no later frame, so that padding, which comes last, can't leak in.
+    """
+
+    settings = {"depthwise_kernel"}  # noqa: RUF012 - typed in the base
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = SeamlessMel(BINS)
+
+    @classmethod
+    def build(cls, config: ModelConfig) -> Any:
+        """A ``Wav2Vec2BertForCTC``.
+
+        Raises:
+            UserError: there can be no such network.
+        """
+        from transformers import Wav2Vec2BertConfig, Wav2Vec2BertForCTC
+
+        if config.width % (2 * config.heads):
+            raise UserError(
+                f"width {config.width} can't be shared out to pairs in {config.heads} heads",
+                remedy="change model.width or model.heads",
+            )
+        if config.depthwise_kernel % 2 == 0:
+            what = f"a depthwise kernel of {config.depthwise_kernel} frames, which is even"
+            raise UserError(what, remedy="change model.depthwise_kernel")
+        return Wav2Vec2BertForCTC(
+            Wav2Vec2BertConfig(
+                vocab_size=config.pieces + 1,
+                pad_token_id=BLANK,
+                hidden_size=config.width,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                intermediate_size=config.hidden,
+                feature_projection_input_dim=STRIDE * BINS,
+                conv_depthwise_kernel_size=config.depthwise_kernel,
+                position_embeddings_type="rotary",
+                hidden_dropout=config.dropout,
+                conformer_conv_dropout=config.dropout,
+                final_dropout=config.dropout,
+                attention_dropout=0.0,
+                activation_dropout=0.0,
+                feat_proj_dropout=0.0,
+                layerdrop=0.0,
+                add_adapter=False,
+                apply_spec_augment=False,
+                mask_time_prob=0.0,
+                mask_feature_prob=0.0,
+            )
+        )
+
+    @staticmethod
+    def extractor() -> Any:
+        """See :class:`ModelKind`."""
+        from transformers import SeamlessM4TFeatureExtractor
+
+        return SeamlessM4TFeatureExtractor(
+            feature_size=BINS, num_mel_bins=BINS, sampling_rate=FS, stride=STRIDE
+        )
+
+    def heard(self, model: Any, batch: UtteranceBatch) -> tuple[Tensor, Tensor]:
+        """Log-mel features at the level of :func:`sepasr.decode.hearing.to_level`.
+
+        How far digital silence lies below speech depends on it.
+        """
+        # Rotations of the last length are kept. Those made in validation, under inference mode,
+        # can't be trained through.
+        model.base_model.encoder.embed_positions.cached_sequence_length = None
+        lengths = batch.mask.sum(1)
+        waveforms = rms_level(batch.waveforms, batch.mask.bool(), lengths)
+        features = self.mel(waveforms.float(), lengths)
+        return features, within(self.mel.frame_lengths(lengths), features.shape[1]).long()
+
+    def readable(self, model: Any, states: Tensor) -> Tensor:
+        """As it is: each layer ends with a norm."""
+        return states
