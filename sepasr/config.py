@@ -30,13 +30,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UserError("no such configuration", where=path, remedy=remedy) from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise UserError(f"not valid YAML: {error.problem}", where=path, line=line) from None
+        what, remedy = f"not valid YAML: {error.problem}", "correct it there or just above"
+        raise UserError(what, where=path, line=line, remedy=remedy) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"not valid YAML: {error}", where=path) from None
+        raise UserError(f"not valid YAML: {error}", where=path, remedy="write UTF-8") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError("a mapping of names to values is expected", where=path)
+        what, remedy = "a mapping of names to values is expected", "write name: value"
+        raise UserError(what, where=path, remedy=remedy)
     return content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -18,23 +19,99 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside ``path`` and rename it to ``path`` when the block ends well.
 
     The suffix is kept, because audio writers choose the container by it. When the block raises,
-    the temporary file is removed and whatever was at ``path`` is untouched.
+    the temporary file is removed and whatever was at ``path`` is untouched. What a killed process
+    has left is taken up by the next one that writes ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary, handle = _temporary_file(path)
     try:
         yield temporary
-        # mkstemp makes files that only the owner can read; a result is as readable as any other.
+        # Until here only the owner could read it; a result is as readable as any other.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
+    except BaseException:
+        # Not once it is renamed: the name may be another process's by then.
+        with suppress(OSError):
             temporary.unlink()
+        raise
+    finally:
+        os.close(handle)
+
+
+def _temporary_file(path: Path) -> tuple[Path, int]:
+    """An empty file that is this process's, and the handle by whose lock it is."""
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    with suppress(OSError):  # another process is at it, or can't be told to be: no locks here
+        if (handle := _locked(temporary, os.O_RDWR | os.O_CREAT)) is not None:
+            os.truncate(handle, 0)
+            return temporary, handle
+    try:
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
+        )
+    except OSError as error:
+        error.filename = str(path)  # not a name that nobody knows
+        raise
+    return Path(name), handle
+
+
+def _locked(path: Path, flags: int) -> int | None:
+    """A handle that locks a file or directory; None if it was renamed or removed meanwhile.
+
+    The lock ends with the process, however it ends.
+
+    Raises:
+        OSError: another process has it, or there is no such lock.
+    """
+    handle = os.open(path, flags, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), os.stat(path)):
+            return handle
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
+
+
+@contextmanager
+def _fresh_directory(path: Path) -> Iterator[Path]:
+    """An empty directory beside ``path``, removed when the block raises.
+
+    As with :func:`atomic_path`, it is what a killed process has left, emptied.
+
+    Raises:
+        UserError: another process is writing ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, handle = path.with_name(f".{path.name}.part"), None
+    temporary.mkdir(exist_ok=True)
+    try:
+        handle = _locked(temporary, os.O_RDONLY)
+    except BlockingIOError:
+        what, remedy = "another run is writing this directory", "wait for it, or name another"
+        raise UserError(what, where=path, remedy=remedy) from None
+    except OSError:  # no locks here
+        pass
+    try:
+        for left in temporary.iterdir():
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 @contextmanager
@@ -49,10 +126,7 @@ def new_directory(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise UserError("there is something already", where=path, remedy="name a new directory")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
-        folder = Path(temporary) / path.name
-        folder.mkdir()  # unlike TemporaryDirectory's own, with the permissions of any other
+    with _fresh_directory(path) as folder:
         yield folder
         folder.replace(path)
 
@@ -61,16 +135,15 @@ def new_directory(path: str | Path) -> Iterator[Path]:
 def replaced_directory(path: str | Path) -> Iterator[Path]:
     """Give a new directory beside ``path`` that takes its place when the block ends well."""
     path = Path(path)
-    temporary = path.parent / f".{path.name}.{os.getpid()}"
-    replaced = path.parent / f".{path.name}.{os.getpid()}.replaced"
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
+    replaced = path.with_name(f".{path.name}.replaced")
+    with _fresh_directory(path) as folder:
+        if replaced.is_dir() and not path.exists():  # killed between the two renamings below
+            replaced.rename(path)
+        yield folder
         if path.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
             path.rename(replaced)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        folder.rename(path)
         shutil.rmtree(replaced, ignore_errors=True)
 
 

@@ -283,14 +283,20 @@ def load_strictly(module: nn.Module, path: Path) -> None:
     """Give a module the weights in a safetensors file, as float32: all of them and no others.
 
     Raises:
-        UserError: the file can't be read, or holds the weights of another network.
+        UserError: the file can't be read, or holds weights that are not finite, or those of
+            another network.
     """
     from safetensors.torch import load_file
 
     try:
         tensors = load_file(path)
     except Exception as error:  # noqa: BLE001 - safetensors has no public base class of errors
-        raise UserError(f"not a safetensors file: {error}", where=path) from None
+        remedy = "get or train it again"
+        raise UserError(f"not a safetensors file: {error}", where=path, remedy=remedy) from None
+    spoilt = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+    if spoilt is not None:
+        what, remedy = f"weights that are not finite, such as '{spoilt}'", "get or train it again"
+        raise UserError(what, where=path, remedy=remedy)
     load_exactly(
         module,
         {name: tensor.float() for name, tensor in tensors.items()},

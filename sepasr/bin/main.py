@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ SUBCOMMANDS = {
     "prepare": "write Kaldi-style data directories from a corpus",
     "prepare_librimix": "write those of Libri2Mix or Libri3Mix",
     "train": "pretrain or fine-tune a separator",
-    "train_ctc": "train a small Wav2Vec2 recogniser",
+    "train_ctc": "train a small recogniser with a CTC head",
     "submit": "run a training as a SLURM job",
     "study": "answer a question by comparing variants of the fine-tuning",
     "tune": "choose the fine-tuning of every system on the development set",
@@ -32,6 +33,14 @@ SUBCOMMANDS = {
     "encoders": "say of each encoder of the loss what it is and what a step with it costs",
     "plan": "say what a subcommand would read, write and need, without running it",
 }
+
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, and run it again"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a file is in the way: name another folder"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "name a place that you may write to"),
+}
+"""What to do about an error of the operating system."""
+LOOK = "look at the path and the disk"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -69,8 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"sepasr {options.subcommand}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"sepasr {options.subcommand}: {place}{error.strerror or error}", file=sys.stderr)
+        what, remedy = str(error.strerror or error), REMEDIES.get(error.errno or 0, LOOK)
+        line = UserError(what, where=error.filename, remedy=remedy)
+        print(f"sepasr {options.subcommand}: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"sepasr {options.subcommand}: interrupted; run it again to go on", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from sepasr.bin.separate import add_model_arguments
@@ -51,12 +52,20 @@ def run(options: argparse.Namespace) -> None:
     check_names(recordings)
     separator = load_checked(options)
     recogniser = load_recogniser(options.recogniser, options.asr_source)
+    failed = 0
     for recording in recordings:
-        with tempfile.TemporaryDirectory() as folder, closing(Bars()) as bars:
-            out = options.out or Path(folder)
-            paths = separate_recording(separator, recording, out, options.channel, hook=bars)
-            fs = read_audio(paths[0], stop=1)[1]
-            said = transcribe_streams(recogniser, paths, fs, hook=bars, name=recording.source)
+        try:
+            with tempfile.TemporaryDirectory() as folder, closing(Bars()) as bars:
+                out = options.out or Path(folder)
+                paths = separate_recording(separator, recording, out, options.channel, hook=bars)
+                fs = read_audio(paths[0], stop=1)[1]
+                said = transcribe_streams(recogniser, paths, fs, hook=bars, name=recording.source)
+        except UserError as error:  # as in `sepasr separate`: the others are not kept back
+            if len(recordings) == 1:
+                raise
+            print(f"sepasr transcribe: {error}", file=sys.stderr)
+            failed += 1
+            continue
         for name in formats:
             ending, write = FORMATS[name]
             text = write(recording.name, said)
@@ -65,3 +74,6 @@ def run(options: argparse.Namespace) -> None:
                 print(options.out / f"{recording.name}{ending}")
             else:
                 print(text, end="")
+    if failed:
+        what = f"{failed} of {len(recordings)} recordings can't be transcribed, see above"
+        raise UserError(what, where=options.input, remedy="mend them and run it again")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -80,8 +82,22 @@ def read_mono(
 
 def write_audio(path: str | Path, samples: np.ndarray, fs: int, subtype: str = "FLOAT") -> None:
     """Write (samples,) or (samples, channels) at ``fs`` Hz; the file appears only when complete."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, refused_by_disk(path):
         soundfile.write(temporary, samples, fs, subtype=subtype)
+
+
+@contextmanager
+def refused_by_disk(path: str | Path) -> Iterator[None]:
+    """Say in one line that a file can't be written.
+
+    Raises:
+        UserError: libsndfile couldn't write.
+    """
+    try:
+        yield
+    except (soundfile.LibsndfileError, AssertionError) as error:  # it asserts that all was written
+        what = f"cannot be written: {error}".rstrip(": ")
+        raise UserError(what, where=path, remedy="make room on the disk") from None
 
 
 @lru_cache(maxsize=64)

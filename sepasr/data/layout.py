@@ -129,6 +129,8 @@ def inspect(path: str | Path, names: list[str] | None = None) -> Contents:
 
     by_id = [t for name, t in tables.items() if t.values and name not in SPEAKER_FILES]
     problems += check_same_ids(by_id)
+    if "spk1.scp" in tables:
+        problems += _check_names(tables["wav.scp"])
     if info and info.cut == "min" and "text_spk1" in tables:
         what = "transcripts do not match sources that are cut (cut: min)"
         problems.append(UserError(what, where=path / "text_spk1", remedy="remove the texts"))
@@ -154,6 +156,15 @@ def read_files(path: str | Path, names: list[str]) -> tuple[Info, Contents]:
     if contents.problems or contents.info is None:
         raise contents.problems[0]
     return contents.info, contents
+
+
+def _check_names(wav: Table) -> list[UserError]:
+    """A mixture's id is the name of the files of its streams, which stay in their folder."""
+    return [
+        wav.problem(key, f"id '{key}' can't be the name of a file", "rename it in every table")
+        for key in wav.values
+        if "/" in key or "\0" in key
+    ]
 
 
 def _check_speakers(utt2spk: Table, spk2utt: Table, references: int) -> list[UserError]:

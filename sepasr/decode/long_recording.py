@@ -28,7 +28,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from sepasr.data.audio import resampled_length
+from sepasr.data.audio import refused_by_disk, resampled_length
 from sepasr.data.blocks import (
     BLOCK,
     FRAME_S,
@@ -384,7 +384,7 @@ class _Work:
         container = "WAV" if 2 * samples < 2**32 - 4096 else "RF64"
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
-        with ExitStack() as stack:
+        with refused_by_disk(paths[0]), ExitStack() as stack:
             files = [
                 stack.enter_context(
                     soundfile.SoundFile(temporary, "w", self.fs, 1, "PCM_16", format=container)

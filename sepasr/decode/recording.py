@@ -66,12 +66,12 @@ def find_recordings(source: str | Path) -> list[Recording]:
             if names.count(name) > 1:
                 raise UserError(f"two recordings named '{name}'", where=source, remedy="rename one")
         if not files:
-            raise UserError("no audio files in this folder", where=source)
+            raise UserError("no audio files in this folder", where=source, remedy="name another")
         return [Recording(file.stem, str(file)) for file in files]
     if source.suffix == ".scp":
         return [Recording(key, value) for key, value in read_table(source).items()]
     if not source.is_file():
-        raise UserError("no such file or folder", where=source)
+        raise UserError("no such file or folder", where=source, remedy="check the path")
     return [Recording(source.stem, str(source))]
 
 

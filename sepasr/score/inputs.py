@@ -81,7 +81,11 @@ def recogniser_info(exp: str | Path, folder: str, name: str) -> RecogniserInfo:
         UserError: it has not read that system.
     """
     found = _read_json(Path(exp, "decode", folder, name, RECOGNISER), "recognise")
-    return RecogniserInfo(found["name"], found["family"], found["weights"])
+    try:
+        return RecogniserInfo(found["name"], found["family"], found["weights"])
+    except (KeyError, TypeError):
+        path = Path(exp, "decode", folder, name, RECOGNISER)
+        raise UserError("does not say who read", where=path, remedy="recognise again") from None
 
 
 def config_sha(exp: str | Path, folders: Sequence[str], recognisers: Sequence[str]) -> str:

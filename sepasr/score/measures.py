@@ -18,7 +18,8 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -156,12 +157,23 @@ def stoi(estimate: np.ndarray, reference: np.ndarray, fs: int, *, extended: bool
 
     if len(reference) < STOI_SHORTEST_S * fs:
         return math.nan
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _same_dither():
         warnings.filterwarnings("error", message="Not enough STFT frames")
         try:
             return float(pystoi.stoi(reference, estimate, fs, extended=extended))
         except RuntimeWarning:  # pystoi would go on with 1e-5
             return math.nan
+
+
+@contextmanager
+def _same_dither() -> Iterator[None]:
+    """Let pystoi, whose ESTOI adds noise of 1e-16, draw the same for every file, in any order."""
+    state = np.random.get_state()  # noqa: NPY002 - it is this generator that pystoi takes
+    np.random.seed(0)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 def _levelled(signal: np.ndarray) -> np.ndarray:

@@ -139,7 +139,8 @@ def _guard_rows(
     except FileNotFoundError:
         raise UserError("no such file", where=path, remedy="recognise again") from None
     if header != ["id", "stream", "rule"]:
-        raise UserError("the header is not id,stream,rule", where=path, line=1)
+        what, remedy = "the header is not id,stream,rule", "recognise again"
+        raise UserError(what, where=path, line=1, remedy=remedy)
     for number, cells in enumerate(lines, 2):
         if len(cells) != 3 or cells[0] not in ids or not cells[1].isdecimal():
             what = "not the id of a mixture, the number of a stream and a rule"

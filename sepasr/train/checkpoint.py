@@ -11,8 +11,10 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins import TorchCheckpointIO
 
 from sepasr.errors import UserError
+from sepasr.files import atomic_path
 
 LAST = "last.ckpt"
 
@@ -31,6 +33,22 @@ def steps_done(out: str | Path) -> int:
             where=last,
             remedy="remove it to start again",
         ) from None
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, then renames it.
+
+    Lightning writes it into the system's temporary folder and moves it: where that is another disk
+    it is copied, of which a kill leaves a part.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write it, whole or not at all."""
+        # Through a file of Python's: what the disk refuses is an OSError then.
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 class Checkpoints(Callback):

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sepasr.errors import UserError
-from sepasr.train.checkpoint import LAST, Checkpoints, steps_done
+from sepasr.train.checkpoint import LAST, Checkpoints, WholeCheckpoints, steps_done
 from sepasr.train.module import LOG_EVERY, FitConfig, TrainingModule
 
 __all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "fit", "share_of"]
@@ -113,6 +113,9 @@ def fit(
     # Which devices there are not, and advertisements.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     slurm = SLURMEnvironment.detect()
+    plugins: list[Any] = [SLURMEnvironment(auto_requeue=False)] if slurm else []
+    if config.strategy == "auto" or config.strategy.startswith("ddp"):
+        plugins.append(WholeCheckpoints())  # other strategies write checkpoints in their own way
     try:
         trainer = lightning.Trainer(
             max_steps=config.steps,
@@ -120,7 +123,7 @@ def fit(
             accumulate_grad_batches=config.accumulation,
             precision=config.precision,  # type: ignore[arg-type]
             gradient_clip_val=config.optimizer.gradient_norm,
-            plugins=SLURMEnvironment(auto_requeue=False) if slurm else None,
+            plugins=plugins,
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.num_nodes,

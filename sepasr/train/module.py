@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -216,18 +217,28 @@ class TrainingModule(lightning.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the norm of the gradient.
+        """Clip the norm of the gradient, and refuse one that would spoil the weights.
 
         Lightning refuses to under mixed precision where the optimiser is fused, though in bfloat16
         gradients are not scaled, and there is nothing to do but this.
+
+        Raises:
+            UserError: the gradient is not finite. Where gradients are scaled that is how a scale is
+                found, and where weights are spread over devices it isn't looked for.
         """
         if not self._may_fuse():
             super().configure_gradient_clipping(
                 optimizer, gradient_clip_val, gradient_clip_algorithm
             )
-        elif gradient_clip_val:
-            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-            torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val)
+            return
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val or math.inf)
+        if not norm.isfinite():
+            raise UserError(
+                f"the gradient of step {self.global_step + 1} is not finite",
+                where=self.trainer.default_root_dir,
+                remedy="lower fit.optimizer.lr; what was saved before is whole, and goes on",
+            )
 
     def _may_fuse(self) -> bool:
         """Whether the optimiser's step is one operation on all weights.

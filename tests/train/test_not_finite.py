@@ -1,0 +1,47 @@
+"""A gradient that is not finite ends a training before it spoils a weight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import Tones, train, weights
+
+from sepasr.errors import UserError
+from sepasr.loss.loss import Loss
+from sepasr.loss.signal import SignalLoss
+from sepasr.train.checkpoint import steps_done
+from sepasr.train.schedule import OptimizerConfig
+
+
+class Spoilt(SignalLoss):
+    """Has a finite value and, from some call on, a gradient that is not."""
+
+    calls = 0
+
+    def __call__(self, estimates, references, lengths=None) -> Loss:
+        loss = super().__call__(estimates, references, lengths)
+        if torch.is_grad_enabled():
+            self.calls += 1
+            if self.calls == 6:
+                loss.value.register_hook(lambda gradient: gradient * torch.nan)
+        return loss
+
+
+@pytest.mark.parametrize("norm", [5.0, 0.0])
+def test_a_gradient_of_nan_is_refused_and_what_was_saved_goes_on(
+    tmp_path: Path, norm: float
+) -> None:
+    settings = {"optimizer": OptimizerConfig(lr=1e-3, gradient_norm=norm)}
+    with pytest.raises(
+        UserError, match=r"the gradient of step 6 is not finite \(lower fit"
+    ) as told:
+        train(tmp_path / "a", Tones(), loss=Spoilt(), **settings)
+    assert str(told.value).startswith(str(tmp_path / "a"))
+    assert not (tmp_path / "a" / "final").exists()
+    assert steps_done(tmp_path / "a") == 5
+    train(tmp_path / "a", Tones(), loss=SignalLoss(), **settings)
+    train(tmp_path / "b", Tones(), loss=SignalLoss(), **settings)
+    whole = weights(tmp_path / "b")
+    assert all(tensor.equal(whole[key]) for key, tensor in weights(tmp_path / "a").items())
