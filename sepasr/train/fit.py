@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import LAST, Checkpoints, WholeCheckpoints, steps_done
 from sepasr.train.module import LOG_EVERY, FitConfig, TrainingModule
+from sepasr.train.workdir import alone
 
 __all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "fit", "share_of"]
 
@@ -104,11 +105,22 @@ def fit(
 
     Raises:
         UserError: Lightning refuses the settings, as those of a device that there isn't; or an item
-            can't be made, as of audio that is missing or broken.
+            can't be made, as of audio that is missing or broken; or another process trains in
+            ``out``.
     """
-    config = module.fit_config
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    with alone(out):
+        _fit(module, dataset, collate, valid, out)
+
+
+def _fit(
+    module: TrainingModule,
+    dataset: Dataset,
+    collate: Callable[[list[Any]], Any],
+    valid: DataLoader,
+    out: Path,
+) -> None:
+    config = module.fit_config
     done = steps_done(out)
     # Which devices there are not, and advertisements.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +20,7 @@ from sepasr.errors import UserError
 from sepasr.files import write_text
 from sepasr.train.checkpoint import LAST, steps_done
 
-CONFIG = "config.yaml"
+CONFIG, LOCK = "config.yaml", ".lock"
 PATIENCE_S = 120.0
 """How long the other processes wait for the first one to remove another training."""
 
@@ -29,6 +31,30 @@ _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 def is_first_process() -> bool:
     """Whether this process is the one of its training that writes, before they have met."""
     return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other trainings out of a folder while the block runs.
+
+    The lock ends with the process, however it ends. Processes of one training hold it together.
+
+    Raises:
+        UserError: another training is at work there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if not is_first_process():
+        yield
+        return
+    with (out / LOCK).open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            what, remedy = "another training is at work here", "wait for it, or name another --out"
+            raise UserError(what, where=out, remedy=remedy) from None
+        except OSError:  # no locks on this disk
+            pass
+        yield
 
 
 def claim(
@@ -52,7 +78,8 @@ def claim(
         defaults: of settings that a training may have begun without, because there were none such.
 
     Raises:
-        UserError: ``out`` holds another training and ``overwrite`` is not set.
+        UserError: ``out`` holds another training and ``overwrite`` is not set, or one that is at
+            work.
     """
     out = Path(out)
     text = yaml.safe_dump(dict(inputs), sort_keys=False)
@@ -66,8 +93,9 @@ def claim(
                 remedy="name another --out, or let --overwrite remove it",
             )
         if is_first_process():
-            (out / LAST).unlink()  # first, so that no other process goes on from it
-            shutil.rmtree(out)
+            with alone(out):
+                (out / LAST).unlink()  # first, so that no other process goes on from it
+                shutil.rmtree(out)
         else:
             time.sleep(0.1)
     if is_first_process():

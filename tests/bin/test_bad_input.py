@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import re
 from dataclasses import replace
@@ -288,6 +289,17 @@ def test_train_into_the_folder_of_another_training(refused, train, tmp_path, cap
     line = refused(*train(set="fit.seed=5"))
     assert f"{tmp_path}/out: holds another training: fit.seed was 0 and is 5" in line
     assert "--overwrite" in line
+    assert before == {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+
+
+def test_train_where_another_training_is_at_work(refused, train, tmp_path):
+    assert main([str(argument) for argument in train()]) == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    with (tmp_path / "out" / ".lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for more in ({}, {"set": "fit.seed=5", "overwrite": ""}):
+            line = refused(*(a for a in train(**more) if a != ""))
+            assert f"{tmp_path}/out: another training is at work here" in line
     assert before == {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
 
 
