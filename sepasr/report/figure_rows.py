@@ -186,8 +186,6 @@ def trace(figure: Figure) -> list[str]:
     if figure.is_stated:
         return lines
     lines.insert(3, f"    {source.label(record)}")
-    if not source.per_mixture:
-        return [*lines, "  its values per mixture are in EXP/study/measures.jsonl alone"]
     sums: dict[str, list[Any]] = {}
     lines.append("  from:")
     for at in figure.rows():

@@ -51,13 +51,11 @@ class Source(ABC):
     Attributes:
         name: as marks have it.
         keys: fields that tell its records apart.
-        per_mixture: whether rows per mixture are kept.
         records: its rows.
         stated: what holds for all of them, such as the commit.
     """
 
     keys: tuple[str, ...]
-    per_mixture = True
     name: str
     records: Sequence[Record]
     stated: Record

@@ -26,7 +26,7 @@ from sepasr.study.difficulty import (
     groups,
 )
 from sepasr.study.figures import OfStudy, left
-from sepasr.study.permutations import PermutationRow
+from sepasr.study.permutations import ALL, ChoiceRow, PermutationRow, permutation_table
 
 CORRELATIONS, PERMUTATIONS = "_correlations", "_permutations"
 """Endings of their names."""
@@ -79,23 +79,34 @@ class Permutations(OfStudy):
     """How often an embedding chooses another permutation than SI-SDR."""
 
     keys = ("variant", "steps", "seed", "set", "encoder", "kind")
-    per_mixture = False
 
     def __init__(self, name: str, out: Path) -> None:
         study = name.removesuffix(PERMUTATIONS)
         path = left(out / f"{name}.csv", study)
+        self._choices = left(out / f"{study}_choices.csv", study)
         super().__init__(name, out, study)
         self.records = records_of(path, PermutationRow, "differ")
 
+    @cached_property
+    def _chosen(self) -> list[RowAt]:
+        return numbered(self._choices, ChoiceRow)
+
     def rows(self, record: Record, columns: Sequence[str]) -> list[RowAt]:
-        """None: which mixtures differ is in EXP/study/measures.jsonl alone."""
-        return []
+        """Which mixtures differ."""
+        place = {key: record.fields[key] for key in self.keys if key != "kind"}
+        kinds = (record.fields["kind"],) if record.fields["kind"] != ALL else None
+        return [
+            at
+            for at in self._chosen
+            if all(getattr(at.row, key) == value for key, value in place.items())
+            and (kinds is None or at.row.kind in kinds)
+        ]
 
     def recompute(self, record: Record) -> Record:
-        """The share, as a whole number of its mixtures; the bounds stay as they are."""
-        mixtures = record.fields["mixtures"]
-        share = round(record.fields["differ"] * mixtures) / mixtures
-        return replace(record, fields={**record.fields, "differ": share})
+        """By :func:`sepasr.study.permutations.permutation_table`."""
+        found = permutation_table([at.row for at in self.rows(record, ())])
+        one = next(row for row in found if row.kind == record.fields["kind"])
+        return like(record, one, "differ")
 
     def table(self, mark: Mark) -> Table:
         """Variants by the speakers' genders."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from sepasr.config import load_config
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Mixture
 from sepasr.data.scp import read_table
-from sepasr.encoder.base import AsrEncoder, load_encoder
+from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
 from sepasr.errors import UserError
 from sepasr.score.log import ValueLog
 from sepasr.score.measures import is_silent
@@ -143,8 +145,9 @@ def _probe(runner: Runner, probe: Probe) -> tuple[str, Meter]:
     """A key of what decides its values, and the meter of an encoder's distance."""
     first, *rest = runner.place.layers(f"encoder/{probe.encoder}")
     overrides = [override(name, value) for name, value in probe.set.items()]
-    encoder = load_encoder(first, overrides, deltas=rest)
-    return str(encoder_content(encoder.conf)), lambda *task: embedding_distance(encoder, *task)
+    conf = load_config(EncoderConfig, [first, *rest], overrides)
+    encoder = cache(lambda: load_encoder(first, overrides, deltas=rest))  # if it is needed
+    return str(encoder_content(conf)), lambda *task: embedding_distance(encoder(), *task)
 
 
 def embedding_distance(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from sepasr.config import load_config
 from sepasr.data.datadir import Mixture, UtteranceDir
 from sepasr.data.scp import read_table
-from sepasr.encoder.base import AsrEncoder, load_encoder
+from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
 from sepasr.score.log import ValueLog
 from sepasr.score.rows import write_rows
 from sepasr.score.statistics import DRAWS, Resampling, mean
@@ -26,13 +28,34 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class PermutationRow:
-    """The share of mixtures on which the two permutations differ, with its 95 % interval.
+class ChoiceRow:
+    """Whether the two permutations of a mixture's streams differ.
 
     Attributes:
         variant: with steps, seed and set as in :class:`sepasr.study.rows.StudyRow`.
         encoder: whose distance chooses.
-        kind: genders of the speakers, such as ``f+m``, or ``all``.
+        mixture: its id.
+        kind: genders of the speakers, such as ``f+m``; ``all`` where they aren't known.
+        differs: 1 if they do, else 0.
+    """
+
+    variant: str
+    steps: int
+    seed: int | None
+    set: str
+    encoder: str
+    mixture: str
+    kind: str
+    differs: int
+
+
+@dataclass(frozen=True)
+class PermutationRow:
+    """The share of mixtures on which the two permutations differ, with its 95 % interval.
+
+    Attributes:
+        variant: with steps, seed, set and encoder as in :class:`ChoiceRow`.
+        kind: likewise, or ``all``.
         mixtures: of that kind.
         differ: the share.
         low: lower end of the interval, by a bootstrap over mixtures.
@@ -66,60 +89,73 @@ def permutations_differ(
 def compare_permutations(
     runner: Runner, encoders: Sequence[str], draws: int = DRAWS
 ) -> list[PermutationRow]:
-    """Write ``NAME_permutations.csv`` for the screen of a study that has run.
+    """Write ``NAME_choices.csv`` and ``NAME_permutations.csv`` for the screen of a study.
 
     Args:
-        runner: of the study.
+        runner: of the study, which has run.
         encoders: ``conf/encoder/NAME.yaml``.
         draws: of the bootstrap.
 
     Raises:
         UserError: an encoder can't be had, or audio of a variant is missing.
     """
-    log = ValueLog(runner.place.exp / "study" / "measures.jsonl")
-    table = []
-    for name in encoders:
-        first, *rest = runner.place.layers(f"encoder/{name}")
-        encoder = load_encoder(first, deltas=rest)
-        content = encoder_content(encoder.conf)
-        for point in runner.screen.points:
-            evaluation = runner.evaluation(runner.screen, point.variant)
-            subject, data = runner.subject(point), evaluation.data
-            if subject.model is None:
-                continue
-            folder = evaluation.separated(subject)
-            tables = [
-                read_table(folder / f"spk{s}.scp")
-                for s in range(1, len(data.mixtures[0].references) + 1)
-            ]
-            values = []
-            for mixture in data.mixtures:
-                key = f"permutation {evaluation.root.name}/{subject.key}/{mixture.id}/{content}"
-                if key not in log.known:
-                    streams = [Path(files[mixture.id]) for files in tables]
-                    log.add(key, [permutations_differ(encoder, mixture, streams, data.info.fs)])
-                values.append(float(log.known[key][0]))
-            kinds = _kinds(data.mixtures, data.path.with_name(f"{data.path.name}_utterances"))
-            for kind in (ALL, *sorted(set(kinds) - {ALL})):
-                mine = np.array([v for v, k in zip(values, kinds, strict=True) if kind in (ALL, k)])
-                found = Resampling(len(mine), draws).interval(mean(mine))
-                table.append(
-                    PermutationRow(
-                        point.variant.name,
-                        point.steps,
-                        point.seed,
-                        data.path.name,
-                        name,
-                        kind,
-                        len(mine),
-                        found.value,
-                        found.low,
-                        found.high,
-                    )
-                )
-    path = runner.place.out / f"{runner.name}_permutations.csv"
+    choices = [choice for name in encoders for choice in _choices(runner, name)]
+    table = permutation_table(choices, draws)
+    out = runner.place.out
+    write_rows(out / f"{runner.name}_choices.csv", ChoiceRow, choices)  # type: ignore[type-var]
+    path = out / f"{runner.name}_permutations.csv"
     write_rows(path, PermutationRow, table)  # type: ignore[type-var]
     return table
+
+
+def permutation_table(choices: Sequence[ChoiceRow], draws: int = DRAWS) -> list[PermutationRow]:
+    """The shares of each variant, over all mixtures and by the speakers' genders."""
+    table = []
+    places: dict[tuple, list[ChoiceRow]] = {}
+    for choice in choices:
+        place = (choice.variant, choice.steps, choice.seed, choice.set, choice.encoder)
+        places.setdefault(place, []).append(choice)
+    for place, mine in places.items():
+        for kind in (ALL, *sorted({choice.kind for choice in mine} - {ALL})):
+            values = np.array([float(c.differs) for c in mine if kind in (ALL, c.kind)])
+            found = Resampling(len(values), draws).interval(mean(values))
+            share = (found.value, found.low, found.high)
+            table.append(PermutationRow(*place, kind, len(values), *share))
+    return table
+
+
+def _choices(runner: Runner, name: str) -> Iterator[ChoiceRow]:
+    """Of every separator of the screen; kept, so that nothing is compared twice."""
+    log = ValueLog(runner.place.exp / "study" / "measures.jsonl")
+    first, *rest = runner.place.layers(f"encoder/{name}")
+    content = encoder_content(load_config(EncoderConfig, [first, *rest]))
+    encoder = cache(lambda: load_encoder(first, deltas=rest))
+    for point in runner.screen.points:
+        evaluation = runner.evaluation(runner.screen, point.variant)
+        subject, data = runner.subject(point), evaluation.data
+        if subject.model is None:
+            continue
+        folder = evaluation.separated(subject)
+        tables = [
+            read_table(folder / f"spk{s}.scp")
+            for s in range(1, len(data.mixtures[0].references) + 1)
+        ]
+        kinds = _kinds(data.mixtures, data.path.with_name(f"{data.path.name}_utterances"))
+        for mixture, kind in zip(data.mixtures, kinds, strict=True):
+            key = f"permutation {evaluation.root.name}/{subject.key}/{mixture.id}/{content}"
+            if key not in log.known:
+                streams = [Path(files[mixture.id]) for files in tables]
+                log.add(key, [permutations_differ(encoder(), mixture, streams, data.info.fs)])
+            yield ChoiceRow(
+                point.variant.name,
+                point.steps,
+                point.seed,
+                data.path.name,
+                name,
+                mixture.id,
+                kind,
+                int(log.known[key][0]),
+            )
 
 
 def _kinds(mixtures: Sequence[Mixture], utterances: Path) -> list[str]:

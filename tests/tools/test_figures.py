@@ -14,9 +14,8 @@ from types import ModuleType
 import pytest
 
 from sepasr.errors import UserError
-from sepasr.report.figure_rows import trace
 from sepasr.report.figure_text import figure_text
-from sepasr.report.figures import figures_at, read_mark, render
+from sepasr.report.figures import read_mark, render
 from sepasr.report.marks import Mark, find_marks
 from sepasr.report.table import markdown, sections
 from sepasr.score.multiple import holm
@@ -135,7 +134,7 @@ def write_analyses(out: Path) -> None:
     from sepasr.study.config import Difficulty
     from sepasr.study.correlation import CorrelationRow, MeasuredRow, correlations
     from sepasr.study.difficulty import Conditions, DifficultyRow, difficulty_table
-    from sepasr.study.permutations import PermutationRow
+    from sepasr.study.permutations import ChoiceRow, PermutationRow, permutation_table
 
     screen = [row for row in study_rows() if row.set == "cv"]
     measured = [
@@ -148,11 +147,12 @@ def write_analyses(out: Path) -> None:
     table = correlations(screen, measured, names)
     write_rows(out / "small_correlations.csv", CorrelationRow, table)
     place = ("whisper", 300, 0, "cv", "tiny")
-    permutations = [
-        PermutationRow(*place, "all", 12, 0.25, 0.0, 0.5),
-        PermutationRow(*place, "f+m", 8, 0.125, 0.0, 0.375),
+    choices = [
+        ChoiceRow(*place, mixture, "f+m" if n < 8 else "f+f", int(n in (3, 9, 11)))
+        for n, mixture in enumerate(MIXTURES)
     ]
-    write_rows(out / "small_permutations.csv", PermutationRow, permutations)
+    write_rows(out / "small_choices.csv", ChoiceRow, choices)
+    write_rows(out / "small_permutations.csv", PermutationRow, permutation_table(choices))
     conditions = [
         Conditions(mixture, 8.0 + n, math.nan, 0.5 + n % 5 / 10, math.nan, math.nan)
         for n, mixture in enumerate(MIXTURES)
@@ -243,7 +243,7 @@ def test_how_a_figure_is_written(fields: dict, column: str, text: str) -> None:
         ("table system=sisdr recogniser=tiny cpwer", "70.0 %"),
         ("table system=whisper recogniser=tiny gain.value", "+42.9 %"),
         ("table system=mixture recogniser=base si_sdr", "10.50 dB"),
-        ("small_permutations kind=f+m differ", "12.5 % [0.0, 37.5]"),
+        ("small_permutations kind=f+m differ", "12.5 % [0.0, 50.0]"),
         ("small_permutations kind=all differ.value", "25.0 %"),
         # The first half of the mixtures: 6.5 errors with each of both seeds' extra half.
         ("hard system=sisdr recogniser=mini condition=snr_db bin=1 cpwer", "70.0 %"),
@@ -325,7 +325,11 @@ def test_the_table_of_a_run_is_that_of_its_report(filled: Filled, made: Path) ->
             "| measure | tiny | base | mini |",
             "| tiny layer=2 |",
         ),
-        ("small_permutations", "| variant | steps | encoder | all | f+m |", "| whisper | 300 |"),
+        (
+            "small_permutations",
+            "| variant | steps | encoder | all | f+f | f+m |",
+            "| whisper | 300 |",
+        ),
         (
             "hard recogniser=mini",
             "| system | speech over noise (dB) | both speak (share of the time) |",
@@ -499,12 +503,6 @@ def test_rows_that_give_another_figure_are_told(
     assert "computed again from these rows: 71.2 %: DIFFERS" in capsys.readouterr().out
 
 
-def test_permutations_say_where_their_values_are(made: Path) -> None:
-    text = "A <!--fig: small_permutations kind=all differ-->?<!--/fig-->"
-    (figure,) = figures_at(Path("page.md"), text, 1, TOOL.opener(made))
-    assert trace(figure)[-1].endswith("EXP/study/measures.jsonl alone")
-
-
 def test_the_report_is_checked_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -580,4 +578,4 @@ def test_committed_figures_are_those_of_the_committed_rows() -> None:
 def test_a_committed_figure_leads_to_its_rows(mark: Mark) -> None:
     for figure in read_mark(mark, SOURCES)[1]:
         assert figure.recomputed() == figure.text()
-        assert figure.rows() or figure.is_stated or not figure.source.per_mixture
+        assert figure.rows() or figure.is_stated
