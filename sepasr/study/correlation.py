@@ -15,7 +15,6 @@ from tqdm import tqdm
 from sepasr.config import load_config
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Mixture
-from sepasr.data.scp import read_table
 from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
 from sepasr.errors import UserError
 from sepasr.score.log import ValueLog
@@ -201,17 +200,13 @@ def _measure(runner: Runner, meters: Mapping[str, tuple[str, Meter]]) -> Iterabl
         data = evaluation.data
         if subject.model is None:  # the mixture itself and the references
             continue
-        folder = evaluation.separated(subject)
-        tables = [
-            read_table(folder / f"spk{s}.scp")
-            for s in range(1, len(data.mixtures[0].references) + 1)
-        ]
+        streams = evaluation.streams(subject)
         for name, (key, meter) in meters.items():
             for mixture in data.mixtures:
                 known = f"{evaluation.root.name}/{subject.key}/{mixture.id}/{key}"
                 if known not in log.known:
-                    streams = [Path(table[mixture.id]) for table in tables]
-                    log.add(known, [round(meter(mixture, streams, data.info.fs), 6)])
+                    value = meter(mixture, streams[mixture.id], data.info.fs)
+                    log.add(known, [round(value, 6)])
                 (value,) = log.known[known]
                 yield MeasuredRow(
                     point.variant.name,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sepasr.config import load_config
 from sepasr.data.datadir import MixtureDir
+from sepasr.data.scp import read_table
 from sepasr.decode.cache import TranscriptCache
 from sepasr.decode.recognise import recognise, streams_of
 from sepasr.decode.recogniser import Recogniser, RecogniserConfig, load_recogniser
@@ -98,6 +99,12 @@ class Evaluation:
     def separated(self, subject: Subject) -> Path:
         """Folder of a subject's streams."""
         return self.root / "separate" / subject.key
+
+    def streams(self, subject: Subject) -> dict[str, list[Path]]:
+        """Files of the streams that a subject has made of each mixture."""
+        folder, speakers = self.separated(subject), len(self.data.mixtures[0].references)
+        tables = [read_table(folder / f"spk{s}.scp") for s in range(1, speakers + 1)]
+        return {m.id: [Path(table[m.id]) for table in tables] for m in self.data.mixtures}
 
     def unread(self, subject: Subject, readers: Sequence[Reader]) -> list[Reader]:
         """Those who have not read a subject yet."""

@@ -13,7 +13,6 @@ import torch
 
 from sepasr.config import load_config
 from sepasr.data.datadir import Mixture, UtteranceDir
-from sepasr.data.scp import read_table
 from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
 from sepasr.score.log import ValueLog
 from sepasr.score.rows import write_rows
@@ -135,17 +134,13 @@ def _choices(runner: Runner, name: str) -> Iterator[ChoiceRow]:
         subject, data = runner.subject(point), evaluation.data
         if subject.model is None:
             continue
-        folder = evaluation.separated(subject)
-        tables = [
-            read_table(folder / f"spk{s}.scp")
-            for s in range(1, len(data.mixtures[0].references) + 1)
-        ]
+        streams = evaluation.streams(subject)
         kinds = _kinds(data.mixtures, data.path.with_name(f"{data.path.name}_utterances"))
         for mixture, kind in zip(data.mixtures, kinds, strict=True):
             key = f"permutation {evaluation.root.name}/{subject.key}/{mixture.id}/{content}"
             if key not in log.known:
-                streams = [Path(files[mixture.id]) for files in tables]
-                log.add(key, [permutations_differ(encoder(), mixture, streams, data.info.fs)])
+                files = streams[mixture.id]
+                log.add(key, [permutations_differ(encoder(), mixture, files, data.info.fs)])
             yield ChoiceRow(
                 point.variant.name,
                 point.steps,

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from tones import TEXTS, DyingTones, Killed, Tones, data_directories, speech
+from tones import (
+    TEXTS,
+    DyingTones,
+    Killed,
+    Tones,
+    data_directories,
+    pieces_of_tones,
+    short_training,
+    speech,
+)
 from torch.utils.data import DataLoader, Dataset
 
 from sepasr.config import load_config, read_yaml
@@ -19,8 +29,8 @@ from sepasr.decode.recognisers.ctc import CtcDecoder
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc import CtcConfig, CtcModule, kind_of, train_ctc
-from sepasr.train.ctc_model import ModelConfig, save_recogniser, train_pieces
-from sepasr.train.fit import FitConfig, fit
+from sepasr.train.ctc_model import ModelConfig, save_recogniser
+from sepasr.train.fit import fit
 from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.utterances import BUCKET_SAMPLES, FS, Collate, HearingConfig, UtteranceBatch
 from sepasr.train.wav2vec2_bert import Wav2Vec2BertKind
@@ -34,22 +44,10 @@ YAML = REPOSITORY / "conf" / "train" / "conformer_ctc.yaml"
 
 @pytest.fixture
 def pieces(tmp_path: Path) -> Path:
-    path = tmp_path / "spm.model"
-    train_pieces(TEXTS, TINY.pieces, path)
-    return path
+    return pieces_of_tones(tmp_path, TINY)
 
 
-def config(**changes) -> CtcConfig:
-    settings = {
-        "steps": 9,
-        "batch": 4,
-        "workers": 0,
-        "valid_every": 100,
-        "save_every": 2,
-        "accelerator": "cpu",
-        "optimizer": OptimizerConfig(lr=4e-3, warmup_steps=20, gradient_norm=1.0),
-    }
-    return CtcConfig(TINY, fit=FitConfig(**{**settings, **changes}))
+config = partial(short_training, TINY)
 
 
 def module_of(pieces: Path, **changes) -> CtcModule:

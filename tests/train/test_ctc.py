@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tones import TEXTS, DyingTones, Killed, Tones, data_directories, speech
+from tones import (
+    TEXTS,
+    DyingTones,
+    Killed,
+    Tones,
+    data_directories,
+    pieces_of_tones,
+    short_training,
+    speech,
+)
 from torch.utils.data import DataLoader, Dataset
 
 from sepasr.config import load_config
@@ -21,8 +31,7 @@ from sepasr.errors import UserError
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc import CtcConfig, CtcModule, train_ctc
 from sepasr.train.ctc_model import ModelConfig, save_recogniser, train_pieces
-from sepasr.train.fit import FitConfig, fit
-from sepasr.train.schedule import OptimizerConfig
+from sepasr.train.fit import fit
 from sepasr.train.utterances import (
     BUCKET_SAMPLES,
     FS,
@@ -51,22 +60,10 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def pieces(tmp_path: Path) -> Path:
-    path = tmp_path / "spm.model"
-    train_pieces(TEXTS, TINY.pieces, path)
-    return path
+    return pieces_of_tones(tmp_path, TINY)
 
 
-def config(**changes) -> CtcConfig:
-    settings = {
-        "steps": 9,
-        "batch": 4,
-        "workers": 0,
-        "valid_every": 100,
-        "save_every": 2,
-        "accelerator": "cpu",
-        "optimizer": OptimizerConfig(lr=4e-3, warmup_steps=20, gradient_norm=1.0),
-    }
-    return CtcConfig(TINY, fit=FitConfig(**{**settings, **changes}))
+config = partial(short_training, TINY)
 
 
 def train(out: Path, pieces: Path, dataset: Dataset, **changes) -> CtcModule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -10,7 +11,11 @@ from torch.utils.data import Dataset
 from sepasr.data.audio import write_audio
 from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance, UtteranceDir
 from sepasr.data.dynamic import UtteranceItem
+from sepasr.train.ctc import CtcConfig
+from sepasr.train.ctc_model import ModelConfig, train_pieces
+from sepasr.train.fit import FitConfig
 from sepasr.train.recipe import Sources
+from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.utterances import FS
 
 WORDS = {"low": 300.0, "middle": 800.0, "high": 2000.0}
@@ -47,6 +52,26 @@ class DyingTones(Tones):
         if index >= 4 * 7:
             raise Killed
         return super().__getitem__(index)
+
+
+def pieces_of_tones(folder: Path, model: ModelConfig) -> Path:
+    """The sentencepiece model of the words, for a model's number of units."""
+    train_pieces(TEXTS, model.pieces, folder / "spm.model")
+    return folder / "spm.model"
+
+
+def short_training(model: ModelConfig, **changes: Any) -> CtcConfig:
+    """Nine steps of a model; ``changes`` are of its :class:`FitConfig`."""
+    settings = {
+        "steps": 9,
+        "batch": 4,
+        "workers": 0,
+        "valid_every": 100,
+        "save_every": 2,
+        "accelerator": "cpu",
+        "optimizer": OptimizerConfig(lr=4e-3, warmup_steps=20, gradient_norm=1.0),
+    }
+    return CtcConfig(model, fit=FitConfig(**{**settings, **changes}))
 
 
 def data_directories(root: Path, fs: int = FS) -> tuple[Sources, Path]:
