@@ -10,7 +10,7 @@ is read when it ends.
 
 from __future__ import annotations
 
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from paired import REAL_TIME, ROOT, SHARE, Spread, begin, keep, parser
 from separators import built
+from train_memory import peak_gb
 
 from sepasr.data.audio import read_audio, read_mono, write_audio
 from sepasr.data.convolution import convolve
@@ -129,12 +130,11 @@ def inside(peak: str, threads: str, *arguments: str) -> None:
 
     from sepasr.bin.main import main as sepasr
 
-    torch.set_num_threads(int(threads))
+    torch.set_num_threads(int(threads) or os.cpu_count() or 1)
     status = sepasr(["separate", *arguments])
     if status:
         raise SystemExit(status)
-    unit = 1 if sys.platform == "darwin" else 1024
-    write_text(Path(peak), str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9))
+    write_text(Path(peak), str(peak_gb("cpu")))
 
 
 def swaps(talk: Conversation, streams: np.ndarray) -> tuple[int, int]:
