@@ -4,6 +4,10 @@ Neighbouring windows overlap: where the overlap says which stream goes on in whi
 Where it doesn't, because speakers pause in it, a chain of linked windows ends and the next begins,
 and all chains are put into one order by the voices in them: clustering in which a chain brings
 each of its streams to another speaker.
+
+From there on nothing is certain: overlaps, sure or not, and voices, long or short, are weighed
+together, and the order of all windows that costs least is found (Viterbi), with the speakers'
+voices as that order has them, until it stays.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from itertools import permutations
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.special import expit
 
 MARGIN = 0.2
 """A link is sure if the best assignment explains so much more of the overlap's energy than the
@@ -24,6 +29,13 @@ stretches of one speaker are 2 apart on average."""
 PRIOR_COUNT = 10.0
 """Observations that the expected variance within a speaker counts for."""
 ROUNDS = 20
+LINK = 4.0
+"""What an overlap weighs that explains all of its energy: as much as a squared distance of 4 over a
+second of a voice. From 2 to 10 it hardly matters."""
+SOFT_DB = 3.0
+"""How gradually an overlap counts less when little is heard in it."""
+MOST_SPEAKERS = 4
+"""Orders are tried one by one, and there are 24 of 4 speakers."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +59,15 @@ class WindowLink:
         permutation: ``permutation[c]`` is the stream that continues stream ``c`` of the window
             before.
         sure: whether the overlap alone can tell.
+        share: (speakers, speakers); how much of the overlap's energy is explained if the second
+            stream continues the first.
+        heard: from 0 to 1, how far anything is heard in it.
     """
 
     permutation: tuple[int, ...]
     sure: bool
+    share: np.ndarray
+    heard: float
 
 
 def link(before: np.ndarray, current: np.ndarray, threshold_db: float) -> WindowLink:
@@ -71,11 +88,13 @@ def link(before: np.ndarray, current: np.ndarray, threshold_db: float) -> Window
     loudest = np.square(before).mean(-1).max(initial=0.0)
     identity = tuple(range(speakers))
     if energy <= 0 or before.shape[-1] == 0:
-        return WindowLink(identity, sure=speakers == 1)
+        return WindowLink(identity, speakers == 1, np.zeros((speakers, speakers)), 0.0)
     share = before @ current.T / energy
+    above_db = 10 * np.log10(loudest + 1e-12) - threshold_db
+    heard = float(expit(above_db / SOFT_DB))
     best = tuple(linear_sum_assignment(-share)[1].tolist())
     if speakers == 1:
-        return WindowLink(best, sure=True)
+        return WindowLink(best, True, share, heard)
     # The second best assignment differs in at least one pair: forbid each pair in turn.
     total = share[range(speakers), best].sum()
     second = -np.inf
@@ -84,8 +103,8 @@ def link(before: np.ndarray, current: np.ndarray, threshold_db: float) -> Window
         others[c, best[c]] = -1e6
         columns = linear_sum_assignment(-others)[1]
         second = max(second, others[range(speakers), columns].sum())
-    heard = 10 * np.log10(loudest + 1e-12) > threshold_db
-    return WindowLink(best, sure=bool(heard and total - second > MARGIN))
+    sure = bool(above_db > 0 and total - second > MARGIN)
+    return WindowLink(best, sure, share, heard)
 
 
 @dataclass
@@ -130,9 +149,55 @@ def order_windows(
             last = orders[-1] if orders else tuple(range(speakers))
             order = tuple(chain.entry[c] for c in last) if orders else last
         orders += [tuple(window[c] for c in order) for window in chain.orders]
+    if speakers <= MOST_SPEAKERS:
+        orders = _settled(orders, links, voices, scale)
     first = orders[0]
     back = [first.index(c) for c in range(speakers)]
     return [tuple(order[c] for c in back) for order in orders]
+
+
+def _settled(
+    orders: list[tuple[int, ...]],
+    links: Sequence[WindowLink],
+    voices: Sequence[Sequence[Voice | None]],
+    scale: np.ndarray,
+) -> list[tuple[int, ...]]:
+    """Weigh overlaps and voices of all windows together, from these orders on."""
+    speakers = len(voices[0])
+    states = np.array(list(permutations(range(speakers))))
+    means: list[list[Mean]] = [
+        [None if voice is None else (voice.vector, voice.active_s) for voice in window]
+        for window in voices
+    ]
+    moves = [-LINK * one.heard * one.share[states[:, None], states[None]].sum(-1) for one in links]
+    for _ in range(ROUNDS):
+        centres = _centres(means, orders, speakers)
+        costs = [
+            _costs(window, centres, scale)[range(speakers), states].sum(-1) for window in means
+        ]
+        found = [tuple(states[k].tolist()) for k in cheapest_path(costs, moves)]
+        if found == orders:
+            break
+        orders = found
+    return orders
+
+
+def cheapest_path(costs: Sequence[np.ndarray], moves: Sequence[np.ndarray]) -> list[int]:
+    """The states that cost least in all, one for each time (Viterbi).
+
+    Args:
+        costs: of each time, what its states cost, (states,).
+        moves: of each time but the first, what a state costs after each, (before, states).
+    """
+    total, back = costs[0], []
+    for cost, move in zip(costs[1:], moves, strict=True):
+        ways = total[:, None] + move
+        back.append(ways.argmin(0))
+        total = ways.min(0) + cost
+    path = [int(total.argmin())]
+    for before in reversed(back):
+        path.append(int(before[path[-1]]))
+    return path[::-1]
 
 
 def _chains(links: Sequence[WindowLink], voices: Sequence[Sequence[Voice | None]]) -> list[_Chain]:
@@ -229,7 +294,7 @@ def _centres(
     means: Sequence[Sequence[Mean]],
     chosen: Sequence[tuple[int, ...] | None],
     speakers: int,
-    without: int,
+    without: int = -1,
 ) -> list[np.ndarray | None]:
     centres: list[np.ndarray | None] = []
     for c in range(speakers):
@@ -254,15 +319,23 @@ def _best(
 ) -> tuple[int, ...]:
     """The cheapest assignment of a chain's streams; of equal ones, the present one."""
     speakers = len(streams)
-    cost = np.zeros((speakers, speakers))
-    for c, centre in enumerate(centres):
-        for j, mean in enumerate(streams):
-            if mean is not None:
-                far = NEW_VOICE if centre is None else _distance(mean[0], centre, scale)
-                cost[c, j] = far * min(mean[1], 8.0)
+    cost = _costs(streams, centres, scale)
     if present is not None:
         cost[range(speakers), present] -= 1e-9
     if speakers <= 3:
         candidates = permutations(range(speakers))
         return min(candidates, key=lambda order: sum(cost[c, j] for c, j in enumerate(order)))
     return tuple(linear_sum_assignment(cost)[1].tolist())
+
+
+def _costs(
+    streams: Sequence[Mean], centres: Sequence[np.ndarray | None], scale: np.ndarray
+) -> np.ndarray:
+    """(speakers, streams): squared distance of a stream's voice to a speaker's, times seconds."""
+    cost = np.zeros((len(centres), len(streams)))
+    for c, centre in enumerate(centres):
+        for j, mean in enumerate(streams):
+            if mean is not None:
+                far = NEW_VOICE if centre is None else _distance(mean[0], centre, scale)
+                cost[c, j] = far * min(mean[1], 8.0)
+    return cost
