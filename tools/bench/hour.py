@@ -2,6 +2,7 @@
 """An hour of conversation through `sepasr separate`: memory, speed, and who is in which stream.
 
     tools/bench/hour.py --data egs/mini_whamr/data
+    tools/bench/hour.py --data egs/mini_whamr/data --parts swaps
 
 The conversation is made of a corpus's utterances in turns that are known, in one room, with
 overlaps and silences of up to 20 s. Each separation is a process of its own, whose peak of memory
@@ -35,6 +36,7 @@ PRETRAINED = ROOT / "egs/mini_whamr/pretrained/separator"
 PAUSES, CHANCES = (-0.8, 0.3, 1.0, 11.0, 20.0), (0.25, 0.35, 0.2, 0.1, 0.1)
 """Seconds from the end of a turn to the next; before 0 they overlap."""
 SNR_DB = 20.0
+COMMON: dict = {"dtype": "float32", "packages": ["numpy", "soundfile"]}
 
 
 @dataclass(frozen=True)
@@ -156,56 +158,62 @@ def swaps(talk: Conversation, streams: np.ndarray) -> tuple[int, int]:
 
 
 def measure(options) -> list[dict]:
-    fs = UtteranceDir.load(options.data / "cv_utterances").info.fs
-    hour, short, talk_s = (16.0, 8.0, 8.0) if options.quick else (3600.0, 300.0, 600.0)
-    common = {"dtype": "float32", "packages": ["numpy", "soundfile"]}
+    return [entry for part in options.parts for entry in PARTS[part](options)]
 
-    def run(talk: Conversation) -> Run:
-        return separate(talk.mixture, fs, options.model, options.threads or 0)
 
-    entries, counts, notes = [], [], []
+def measure_swaps(options) -> list[dict]:
+    """In conversations of ten minutes."""
+    seconds, counts, notes = 8.0 if options.quick else 600.0, [], []
     for genders in ("fm",) if options.quick else ("fm", "ff", "mm"):
         for seed in range(1 if options.quick else options.rounds):
-            talk = converse(options.data, genders, talk_s, seed)
-            count, turns = swaps(talk, run(talk).streams)
+            talk = converse(options.data, genders, seconds, seed)
+            count, turns = swaps(talk, _run(talk, options).streams)
             counts.append(count)
             notes.append(f"{genders} {seed}: {count} ({turns} of {len(talk.turns)} turns)")
-    entries.append(
-        keep(
-            options,
-            "hour_swaps",
-            Spread(float(np.sum(counts)), float(np.min(counts)), float(np.max(counts))),
-            "swaps",
-            against="nothing",
-            note=f"in all of {len(counts)} conversations of {talk_s:g} s, from the least to the "
-            f"most of one; women and men, {'; '.join(notes)}",
-            **common,
-        )
+    entry = keep(
+        options,
+        "hour_swaps",
+        Spread(float(np.sum(counts)), float(np.min(counts)), float(np.max(counts))),
+        "swaps",
+        against="nothing",
+        note=f"in all of {len(counts)} conversations of {seconds:g} s, from the least to the "
+        f"most of one; women and men, {'; '.join(notes)}",
+        **COMMON,
     )
-    long, brief = (
-        run(converse(options.data, "fm", hour, 0)),
-        run(converse(options.data, "fm", short, 0)),
-    )
-    entries.append(_speed(options, "mini", long.seconds / hour, f"the recording of {hour:g} s"))
+    return [entry]
+
+
+def measure_memory(options) -> list[dict]:
+    """Of an hour against five minutes; and how long both sizes of separator take."""
+    hour, short, brief_s = (16.0, 8.0, 4.0) if options.quick else (3600.0, 300.0, 60.0)
+    long = _run(converse(options.data, "fm", hour, 0), options)
+    brief = _run(converse(options.data, "fm", short, 0), options)
     with tempfile.TemporaryDirectory() as place:
         built("s", quick=options.quick).save_pretrained(place)
-        talk = converse(options.data, "fm", 4.0 if options.quick else 60.0, 0)
-        slow = separate(talk.mixture, fs, Path(place), options.threads or 0)
-    factor = slow.seconds / (len(talk.mixture) / fs)
-    entries.append(_speed(options, "s", factor, f"{len(talk.mixture) / fs:g} s, new weights"))
+        slow = _run(converse(options.data, "fm", brief_s, 0), options, Path(place))
     share = long.memory / brief.memory
-    entries.append(
-        keep(
-            options,
-            "hour_memory",
-            Spread(share, share, share),
-            SHARE,
-            against=f"a recording of {short:g} s",
-            note=f"{long.memory:.3f} GB against {brief.memory:.3f}, one run each",
-            **common,
-        )
+    memory = keep(
+        options,
+        "hour_memory",
+        Spread(share, share, share),
+        SHARE,
+        against=f"a recording of {short:g} s",
+        note=f"{long.memory:.3f} GB against {brief.memory:.3f}, one run each",
+        **COMMON,
     )
-    return entries
+    return [
+        _speed(options, "mini", long.seconds / hour, f"the recording of {hour:g} s"),
+        _speed(options, "s", slow.seconds / brief_s, f"{brief_s:g} s, new weights"),
+        memory,
+    ]
+
+
+PARTS = {"swaps": measure_swaps, "memory": measure_memory}
+
+
+def _run(talk: Conversation, options, model: Path | None = None) -> Run:
+    fs = UtteranceDir.load(options.data / "cv_utterances").info.fs
+    return separate(talk.mixture, fs, model or options.model, options.threads)
 
 
 def _speed(options, size: str, factor: float, note: str) -> dict:
@@ -215,9 +223,8 @@ def _speed(options, size: str, factor: float, note: str) -> dict:
         Spread(factor, factor, factor),
         REAL_TIME,
         against="the recording's length",
-        dtype="float32",
         note=f"{note}; one run of sepasr separate, from its start to its end",
-        packages=["numpy", "soundfile"],
+        **COMMON,
     )
 
 
@@ -225,6 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     made = parser(__doc__, rounds=2)
     made.add_argument("--data", type=Path, required=True, help="cv_utterances, tr_noise, tr_rooms")
     made.add_argument("--model", type=Path, default=PRETRAINED, help="folder of a separator")
+    made.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     return measure(begin(made, arguments))
 
 
