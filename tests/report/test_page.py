@@ -17,7 +17,7 @@ from sepasr.report.plots import forest
 from sepasr.score.result import Results
 from sepasr.score.rows import UtteranceRow, read_rows, write_rows
 
-HOSTILE = 'm4"><script>alert(1)</script>'
+HOSTILE = 'm4"><script>alert(1)<!--'
 TEXT = "<script>alert(2)</script> & \"more\" 'words'"
 
 

@@ -17,7 +17,7 @@ SHOWN = "[...document.querySelectorAll('.example')].filter((e) => !e.hidden)"
 @pytest.fixture(scope="module")
 def url(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("browser")
-    run = make_run(folder / "run", ["m1", "m2", "m3", "<img/src=x/onerror=alert(1)>"])
+    run = make_run(folder / "run", ["m1", "m2", "m3", "<script>alert(1)<!--"])
     results, rows = find_results(run.results)
     page = write_page(Sources(results, rows, run.exp, run.data, run.studies, 4), folder / "page")
     return page.as_uri()
