@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from sepasr.errors import UserError
 
@@ -78,6 +79,19 @@ def _locked(path: Path, flags: int) -> int | None:
         raise
     os.close(handle)
     return None
+
+
+def refuse_another(lock: IO[str], what: str, where: Path, remedy: str) -> None:
+    """Lock an open file for this process alone. The lock ends with the process, however it ends.
+
+    Raises:
+        UserError: another process has it; ``what``, ``where`` and ``remedy`` are what it says.
+        OSError: there are no locks on this disk.
+    """
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(what, where=where, remedy=remedy) from None
 
 
 @contextmanager

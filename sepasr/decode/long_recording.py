@@ -13,7 +13,6 @@ windows, and so is the factor that turns the streams down where one would clip: 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -44,7 +43,7 @@ from sepasr.decode.order import Voice, WindowLink, link, order_windows
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.voice import MelStatistics, VoiceEmbedding
 from sepasr.errors import UserError
-from sepasr.files import write_text
+from sepasr.files import refuse_another, write_text
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
 STATE, WINDOWS, LOCK = "state.json", "windows.f32", "lock"
@@ -221,12 +220,9 @@ class _Work:
         """Have the folder for this run alone. The lock ends with the process, however it ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                what = "another run is separating this recording into the same folder"
-                remedy = "wait for it, or choose another folder"
-                raise UserError(what, where=self.folder.parent, remedy=remedy) from None
+            what = "another run is separating this recording into the same folder"
+            remedy = "wait for it, or choose another folder"
+            refuse_another(lock, what, self.folder.parent, remedy)
             yield
 
     def prepare(self) -> None:

@@ -80,11 +80,11 @@ def recogniser_info(exp: str | Path, folder: str, name: str) -> RecogniserInfo:
     Raises:
         UserError: it has not read that system.
     """
-    found = _read_json(Path(exp, "decode", folder, name, RECOGNISER), "recognise")
+    path = Path(exp, "decode", folder, name, RECOGNISER)
+    found = _read_json(path, "recognise")
     try:
         return RecogniserInfo(found["name"], found["family"], found["weights"])
     except (KeyError, TypeError):
-        path = Path(exp, "decode", folder, name, RECOGNISER)
         raise UserError("does not say who read", where=path, remedy="recognise again") from None
 
 

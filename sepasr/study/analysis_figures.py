@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,21 +32,42 @@ CORRELATIONS, PERMUTATIONS = "_correlations", "_permutations"
 """Endings of their names."""
 
 
-class Correlations(OfStudy):
+class _Analysis(OfStudy):
+    """A summary of rows that a study keeps beside its own.
+
+    Attributes:
+        ending: of its name, behind the study's.
+        value: its column.
+        rows_ending: of the name of the file of rows.
+        summary: class of its rows.
+        kept_as: class of the rows beside the study's.
+    """
+
+    ending: ClassVar[str]
+    value: ClassVar[str]
+    rows_ending: ClassVar[str]
+    summary: ClassVar[type]
+    kept_as: ClassVar[type]
+
+    def __init__(self, name: str, out: Path) -> None:
+        study = name.removesuffix(self.ending)
+        path = left(out / f"{name}.csv", study)
+        self._beside = left(out / f"{study}{self.rows_ending}.csv", study)
+        super().__init__(name, out, study)
+        self.records = records_of(path, self.summary, self.value)
+
+    @cached_property
+    def beside(self) -> list[RowAt]:
+        """The rows beside the study's."""
+        return numbered(self._beside, self.kept_as)
+
+
+class Correlations(_Analysis):
     """Rank correlations of measures with word errors, over the screen of a study."""
 
     keys = ("measure", "recogniser", "kind")
-
-    def __init__(self, name: str, out: Path) -> None:
-        study = name.removesuffix(CORRELATIONS)
-        path = left(out / f"{name}.csv", study)
-        self._measures = left(out / f"{study}_measures.csv", study)
-        super().__init__(name, out, study)
-        self.records = records_of(path, CorrelationRow, "correlation")
-
-    @cached_property
-    def _measured(self) -> list[RowAt]:
-        return numbered(self._measures, MeasuredRow)
+    ending, value, rows_ending = CORRELATIONS, "correlation", "_measures"
+    summary, kept_as = CorrelationRow, MeasuredRow
 
     def rows(self, record: Record, columns: Sequence[str]) -> list[RowAt]:
         """Of the screen: those of the finals are of the set that the rule names."""
@@ -58,7 +79,7 @@ class Correlations(OfStudy):
             for at in self.kept
             if at.row.set not in sets and at.row.recogniser == cells["recogniser"]
         ]
-        return mine + [at for at in self._measured if at.row.measure == cells["measure"]]
+        return mine + [at for at in self.beside if at.row.measure == cells["measure"]]
 
     def recompute(self, record: Record) -> Record:
         """By :func:`sepasr.study.correlation.correlations`."""
@@ -75,21 +96,12 @@ class Correlations(OfStudy):
         return self.pivot(mark, self.select(mark), ("measure",), "recogniser", column)
 
 
-class Permutations(OfStudy):
+class Permutations(_Analysis):
     """How often an embedding chooses another permutation than SI-SDR."""
 
     keys = ("variant", "steps", "seed", "set", "encoder", "kind")
-
-    def __init__(self, name: str, out: Path) -> None:
-        study = name.removesuffix(PERMUTATIONS)
-        path = left(out / f"{name}.csv", study)
-        self._choices = left(out / f"{study}_choices.csv", study)
-        super().__init__(name, out, study)
-        self.records = records_of(path, PermutationRow, "differ")
-
-    @cached_property
-    def _chosen(self) -> list[RowAt]:
-        return numbered(self._choices, ChoiceRow)
+    ending, value, rows_ending = PERMUTATIONS, "differ", "_choices"
+    summary, kept_as = PermutationRow, ChoiceRow
 
     def rows(self, record: Record, columns: Sequence[str]) -> list[RowAt]:
         """Which mixtures differ."""
@@ -97,7 +109,7 @@ class Permutations(OfStudy):
         kinds = (record.fields["kind"],) if record.fields["kind"] != ALL else None
         return [
             at
-            for at in self._chosen
+            for at in self.beside
             if all(getattr(at.row, key) == value for key, value in place.items())
             and (kinds is None or at.row.kind in kinds)
         ]

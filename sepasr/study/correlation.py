@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from sepasr.config import load_config
 from sepasr.data.audio import read_mono
-from sepasr.data.datadir import Mixture
+from sepasr.data.datadir import Mixture, MixtureDir
 from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
 from sepasr.errors import UserError
 from sepasr.score.log import ValueLog
@@ -26,7 +26,7 @@ from sepasr.study.digest import encoder_content, override
 from sepasr.study.rows import StudyRow
 
 if TYPE_CHECKING:
-    from sepasr.study.runner import Runner
+    from sepasr.study.runner import Point, Runner
 
 DNSMOS = "dnsmos"
 DNSMOS_FS = 16_000
@@ -192,8 +192,18 @@ def _dnsmos() -> Meter:
     return value
 
 
-def _measure(runner: Runner, meters: Mapping[str, tuple[str, Meter]]) -> Iterable[MeasuredRow]:
-    """Values of every variant of the screen; kept, so that nothing is measured twice."""
+def values_of(
+    runner: Runner, meters: Mapping[str, tuple[str, Meter]]
+) -> Iterator[tuple[Point, MixtureDir, str, Mixture, float]]:
+    """Values of every separator of the screen; kept, so that nothing is measured twice.
+
+    Args:
+        runner: of a study that has run.
+        meters: by name, a key of what decides the values, and what measures.
+
+    Yields:
+        Whose streams they are, the set, the name of the meter, the mixture, and the value.
+    """
     log = ValueLog(runner.place.exp / "study" / "measures.jsonl")
     for point in tqdm(runner.screen.points, "measures", disable=not meters):
         evaluation, subject = runner.evaluation(runner.screen, point.variant), runner.subject(point)
@@ -207,16 +217,13 @@ def _measure(runner: Runner, meters: Mapping[str, tuple[str, Meter]]) -> Iterabl
                 if known not in log.known:
                     value = meter(mixture, streams[mixture.id], data.info.fs)
                     log.add(known, [round(value, 6)])
-                (value,) = log.known[known]
-                yield MeasuredRow(
-                    point.variant.name,
-                    point.steps,
-                    point.seed,
-                    data.path.name,
-                    name,
-                    mixture.id,
-                    value,
-                )
+                yield point, data, name, mixture, log.known[known][0]
+
+
+def _measure(runner: Runner, meters: Mapping[str, tuple[str, Meter]]) -> Iterator[MeasuredRow]:
+    for point, data, name, mixture, value in values_of(runner, meters):
+        place = (point.variant.name, point.steps, point.seed, data.path.name)
+        yield MeasuredRow(*place, name, mixture.id, value)
 
 
 def correlations(

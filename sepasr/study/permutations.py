@@ -6,18 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from sepasr.config import load_config
-from sepasr.data.datadir import Mixture, UtteranceDir
+from sepasr.data.datadir import Mixture, MixtureDir, UtteranceDir
 from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
-from sepasr.score.log import ValueLog
 from sepasr.score.rows import write_rows
 from sepasr.score.statistics import DRAWS, Resampling, mean
-from sepasr.study.correlation import stack
+from sepasr.study.correlation import stack, values_of
 from sepasr.study.digest import encoder_content
 
 if TYPE_CHECKING:
@@ -124,39 +123,27 @@ def permutation_table(choices: Sequence[ChoiceRow], draws: int = DRAWS) -> list[
 
 
 def _choices(runner: Runner, name: str) -> Iterator[ChoiceRow]:
-    """Of every separator of the screen; kept, so that nothing is compared twice."""
-    log = ValueLog(runner.place.exp / "study" / "measures.jsonl")
+    """Of every separator of the screen."""
     first, *rest = runner.place.layers(f"encoder/{name}")
     content = encoder_content(load_config(EncoderConfig, [first, *rest]))
     encoder = cache(lambda: load_encoder(first, deltas=rest))
-    for point in runner.screen.points:
-        evaluation = runner.evaluation(runner.screen, point.variant)
-        subject, data = runner.subject(point), evaluation.data
-        if subject.model is None:
-            continue
-        streams = evaluation.streams(subject)
-        kinds = _kinds(data.mixtures, data.path.with_name(f"{data.path.name}_utterances"))
-        for mixture, kind in zip(data.mixtures, kinds, strict=True):
-            key = f"permutation {evaluation.root.name}/{subject.key}/{mixture.id}/{content}"
-            if key not in log.known:
-                files = streams[mixture.id]
-                log.add(key, [permutations_differ(encoder(), mixture, files, data.info.fs)])
-            yield ChoiceRow(
-                point.variant.name,
-                point.steps,
-                point.seed,
-                data.path.name,
-                name,
-                mixture.id,
-                kind,
-                int(log.known[key][0]),
-            )
+
+    def differ(*task: Any) -> float:
+        return float(permutations_differ(encoder(), *task))
+
+    kinds: dict[Path, dict[str, str]] = {}
+    meters = {name: (f"permutation {content}", differ)}
+    for point, data, _, mixture, value in values_of(runner, meters):
+        if data.path not in kinds:
+            kinds[data.path] = _kinds(data)
+        place = (point.variant.name, point.steps, point.seed, data.path.name)
+        yield ChoiceRow(*place, name, mixture.id, kinds[data.path][mixture.id], int(value))
 
 
-def _kinds(mixtures: Sequence[Mixture], utterances: Path) -> list[str]:
+def _kinds(data: MixtureDir) -> dict[str, str]:
     """Genders of each mixture's speakers, sorted; ``all`` where they aren't known."""
+    utterances = data.path.with_name(f"{data.path.name}_utterances")
     genders = UtteranceDir.load(utterances).genders if utterances.is_dir() else {}
-    known = all(speaker in genders for mixture in mixtures for speaker in mixture.speakers)
-    if not known:
-        return [ALL] * len(mixtures)
-    return ["+".join(sorted(genders[s] for s in mixture.speakers)) for mixture in mixtures]
+    if not all(speaker in genders for m in data.mixtures for speaker in m.speakers):
+        return dict.fromkeys((m.id for m in data.mixtures), ALL)
+    return {m.id: "+".join(sorted(genders[s] for s in m.speakers)) for m in data.mixtures}

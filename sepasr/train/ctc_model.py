@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
 from sepasr.models import load_strictly
-from sepasr.train.utterances import UtteranceBatch
+from sepasr.train.utterances import BLANK, UtteranceBatch
 
 PIECES = "spm.model"
 WEIGHTS = "model.safetensors"
@@ -61,6 +61,24 @@ class ModelConfig:
     position_groups: int = 8
     depthwise_kernel: int = 31
     dropout: float = 0.0
+
+    def shared(self) -> dict[str, Any]:
+        """What every kind hands to its configuration in ``transformers``, by the names there."""
+        return {
+            "vocab_size": self.pieces + 1,
+            "pad_token_id": BLANK,
+            "hidden_size": self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "intermediate_size": self.hidden,
+            "hidden_dropout": self.dropout,
+            "final_dropout": self.dropout,
+            "attention_dropout": 0.0,
+            "activation_dropout": 0.0,
+            "feat_proj_dropout": 0.0,
+            "layerdrop": 0.0,
+            "apply_spec_augment": False,
+        }
 
 
 COMMON = {"kind", "pieces", "width", "layers", "heads", "hidden", "dropout"}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sepasr.errors import UserError
 from sepasr.train.ctc_model import ModelConfig, ModelKind
-from sepasr.train.utterances import BLANK, FS, UtteranceBatch, mel_of
+from sepasr.train.utterances import FS, UtteranceBatch, mel_of
 
 PHASES = 3
 FRAME_SAMPLES = 320
@@ -58,12 +58,7 @@ class Wav2Vec2Kind(ModelKind):
             )
         model = Wav2Vec2ForCTC(
             Wav2Vec2Config(
-                vocab_size=config.pieces + 1,
-                pad_token_id=BLANK,
-                hidden_size=config.width,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=config.hidden,
+                **config.shared(),
                 conv_dim=config.conv_dim,
                 conv_kernel=config.conv_kernel,
                 conv_stride=config.conv_stride,
@@ -72,13 +67,6 @@ class Wav2Vec2Kind(ModelKind):
                 do_stable_layer_norm=True,
                 num_conv_pos_embeddings=config.position_kernel,
                 num_conv_pos_embedding_groups=config.position_groups,
-                hidden_dropout=config.dropout,
-                final_dropout=config.dropout,
-                attention_dropout=0.0,
-                activation_dropout=0.0,
-                feat_proj_dropout=0.0,
-                layerdrop=0.0,
-                apply_spec_augment=False,
             )
         )
         filters = filterbank(config.conv_dim[0], config.conv_kernel[0])

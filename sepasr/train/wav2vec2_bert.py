@@ -10,7 +10,7 @@ from sepasr.encoder.level import rms_level, within
 from sepasr.encoder.seamless import STRIDE, SeamlessMel
 from sepasr.errors import UserError
 from sepasr.train.ctc_model import ModelConfig, ModelKind
-from sepasr.train.utterances import BLANK, FS, UtteranceBatch
+from sepasr.train.utterances import FS, UtteranceBatch
 
 BINS = 80
 
@@ -47,24 +47,12 @@ class Wav2Vec2BertKind(ModelKind):
             raise UserError(what, remedy="change model.depthwise_kernel")
         return Wav2Vec2BertForCTC(
             Wav2Vec2BertConfig(
-                vocab_size=config.pieces + 1,
-                pad_token_id=BLANK,
-                hidden_size=config.width,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=config.hidden,
+                **config.shared(),
                 feature_projection_input_dim=STRIDE * BINS,
                 conv_depthwise_kernel_size=config.depthwise_kernel,
                 position_embeddings_type="rotary",
-                hidden_dropout=config.dropout,
                 conformer_conv_dropout=config.dropout,
-                final_dropout=config.dropout,
-                attention_dropout=0.0,
-                activation_dropout=0.0,
-                feat_proj_dropout=0.0,
-                layerdrop=0.0,
                 add_adapter=False,
-                apply_spec_augment=False,
                 mask_time_prob=0.0,
                 mask_feature_prob=0.0,
             )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +16,7 @@ import yaml
 
 from sepasr.config import read_yaml
 from sepasr.errors import UserError
-from sepasr.files import write_text
+from sepasr.files import refuse_another, write_text
 from sepasr.train.checkpoint import LAST, steps_done
 
 CONFIG, LOCK = "config.yaml", ".lock"
@@ -47,13 +46,9 @@ def alone(out: Path) -> Iterator[None]:
         yield
         return
     with (out / LOCK).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            what, remedy = "another training is at work here", "wait for it, or name another --out"
-            raise UserError(what, where=out, remedy=remedy) from None
-        except OSError:  # no locks on this disk
-            pass
+        what, remedy = "another training is at work here", "wait for it, or name another --out"
+        with suppress(OSError):  # no locks on this disk
+            refuse_another(stream, what, out, remedy)
         yield
 
 
