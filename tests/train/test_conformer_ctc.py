@@ -12,25 +12,23 @@ import pytest
 import torch
 import yaml
 from tones import (
-    TEXTS,
-    DyingTones,
-    Killed,
     Tones,
+    check_killed_and_resumed,
+    check_words_are_read,
     data_directories,
+    fit_tones,
     pieces_of_tones,
     short_training,
     speech,
 )
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from sepasr.config import load_config, read_yaml
 from sepasr.decode.hearing import to_level
-from sepasr.decode.recognisers.ctc import CtcDecoder
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc import CtcConfig, CtcModule, kind_of, train_ctc
 from sepasr.train.ctc_model import ModelConfig, save_recogniser
-from sepasr.train.fit import fit
 from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.utterances import BUCKET_SAMPLES, FS, Collate, HearingConfig, UtteranceBatch
 from sepasr.train.wav2vec2_bert import Wav2Vec2BertKind
@@ -56,10 +54,7 @@ def module_of(pieces: Path, **changes) -> CtcModule:
 
 
 def train(out: Path, pieces: Path, dataset: Dataset, **changes) -> CtcModule:
-    module, collate = module_of(pieces, **changes), Collate(pieces)
-    valid = DataLoader(Tones(), batch_sampler=[[100, 101, 102]], collate_fn=collate)
-    fit(module, dataset, collate, valid, out)
-    return module
+    return fit_tones(module_of(pieces, **changes), pieces, dataset, out)
 
 
 @pytest.mark.slow
@@ -68,23 +63,12 @@ def test_it_learns_words_and_is_read_by_the_recogniser(tmp_path: Path, pieces: P
     module = train(
         tmp_path / "exp", pieces, Tones(), steps=150, batch=8, valid_every=75, optimizer=optimizer
     )
-    rng = np.random.default_rng(1)
-    waveforms = [speech(text, rng) for text in TEXTS]
-    decoder = CtcDecoder(tmp_path / "exp" / "final", device="cpu")
-    read = [hypothesis.text for hypothesis in decoder.decode(waveforms, [9] * len(TEXTS))]
-    assert read == TEXTS
-    assert module.trainer.callback_metrics["valid/wer"] == 0
+    check_words_are_read(module, tmp_path / "exp")
 
 
 def test_killed_and_resumed_gives_equal_weights(tmp_path: Path, pieces: Path) -> None:
-    whole = train(tmp_path / "whole", pieces, Tones()).state_dict()
-    with pytest.raises(Killed):
-        train(tmp_path / "killed", pieces, DyingTones())
-    assert steps_done(tmp_path / "killed") == 6
-    resumed = train(tmp_path / "killed", pieces, Tones()).state_dict()
+    whole = check_killed_and_resumed(partial(train, pieces=pieces), tmp_path)
     assert all(name.startswith("model.") for name in whole)
-    assert whole.keys() == resumed.keys()
-    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
 def test_saved_directory_hears_and_says_what_training_does(tmp_path: Path, pieces: Path) -> None:

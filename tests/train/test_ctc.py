@@ -14,24 +14,23 @@ import torch
 from safetensors.torch import load_file
 from tones import (
     TEXTS,
-    DyingTones,
-    Killed,
     Tones,
+    check_killed_and_resumed,
+    check_words_are_read,
     data_directories,
+    fit_tones,
     pieces_of_tones,
     short_training,
     speech,
 )
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from sepasr.config import load_config
 from sepasr.data.datadir import NoiseDir, RoomDir, UtteranceDir
-from sepasr.decode.recognisers.ctc import CtcDecoder, SentencePieceUnits
+from sepasr.decode.recognisers.ctc import SentencePieceUnits
 from sepasr.errors import UserError
-from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc import CtcConfig, CtcModule, train_ctc
 from sepasr.train.ctc_model import ModelConfig, save_recogniser, train_pieces
-from sepasr.train.fit import fit
 from sepasr.train.utterances import (
     BUCKET_SAMPLES,
     FS,
@@ -69,31 +68,17 @@ config = partial(short_training, TINY)
 def train(out: Path, pieces: Path, dataset: Dataset, **changes) -> CtcModule:
     torch.manual_seed(0)
     module = CtcModule(Wav2Vec2Kind.new_model(TINY), pieces, config(**changes))
-    collate = Collate(pieces)
-    valid = DataLoader(Tones(), batch_sampler=[[100, 101, 102]], collate_fn=collate)
-    fit(module, dataset, collate, valid, out)
-    return module
+    return fit_tones(module, pieces, dataset, out)
 
 
 @pytest.mark.slow
 def test_it_learns_words_and_is_read_by_the_recogniser(tmp_path: Path, pieces: Path) -> None:
     module = train(tmp_path / "exp", pieces, Tones(), steps=300, batch=8)
-    rng = np.random.default_rng(1)
-    waveforms = [speech(text, rng) for text in TEXTS]
-    decoder = CtcDecoder(tmp_path / "exp" / "final", device="cpu")
-    read = [hypothesis.text for hypothesis in decoder.decode(waveforms, [9] * len(TEXTS))]
-    assert read == TEXTS
-    assert module.trainer.callback_metrics["valid/wer"] == 0
+    check_words_are_read(module, tmp_path / "exp")
 
 
 def test_killed_and_resumed_gives_equal_weights(tmp_path: Path, pieces: Path) -> None:
-    whole = train(tmp_path / "whole", pieces, Tones()).state_dict()
-    with pytest.raises(Killed):
-        train(tmp_path / "killed", pieces, DyingTones())
-    assert steps_done(tmp_path / "killed") == 6
-    resumed = train(tmp_path / "killed", pieces, Tones()).state_dict()
-    assert whole.keys() == resumed.keys()
-    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+    check_killed_and_resumed(partial(train, pieces=pieces), tmp_path)
 
 
 def test_saved_directory_is_what_transformers_loads(tmp_path: Path, pieces: Path) -> None:

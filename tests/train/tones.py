@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from sepasr.data.audio import write_audio
 from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance, UtteranceDir
 from sepasr.data.dynamic import UtteranceItem
-from sepasr.train.ctc import CtcConfig
+from sepasr.decode.recognisers.ctc import CtcDecoder
+from sepasr.train.checkpoint import steps_done
+from sepasr.train.ctc import CtcConfig, CtcModule
 from sepasr.train.ctc_model import ModelConfig, train_pieces
-from sepasr.train.fit import FitConfig
+from sepasr.train.fit import FitConfig, fit
 from sepasr.train.recipe import Sources
 from sepasr.train.schedule import OptimizerConfig
-from sepasr.train.utterances import FS
+from sepasr.train.utterances import FS, Collate
 
 WORDS = {"low": 300.0, "middle": 800.0, "high": 2000.0}
 TEXTS = ["low", "middle", "high", "low high", "high middle low", "middle low", "high low middle"]
@@ -72,6 +78,40 @@ def short_training(model: ModelConfig, **changes: Any) -> CtcConfig:
         "optimizer": OptimizerConfig(lr=4e-3, warmup_steps=20, gradient_norm=1.0),
     }
     return CtcConfig(model, fit=FitConfig(**{**settings, **changes}))
+
+
+def fit_tones(module: CtcModule, pieces: Path, dataset: Dataset, out: Path) -> CtcModule:
+    """Train, and validate on three items."""
+    collate = Collate(pieces)
+    valid = DataLoader(Tones(), batch_sampler=[[100, 101, 102]], collate_fn=collate)
+    fit(module, dataset, collate, valid, out)
+    return module
+
+
+def check_words_are_read(module: CtcModule, out: Path) -> None:
+    """The words have been learned, and the recogniser reads them from what was exported."""
+    rng = np.random.default_rng(1)
+    waveforms = [speech(text, rng) for text in TEXTS]
+    decoder = CtcDecoder(out / "final", device="cpu")
+    read = [hypothesis.text for hypothesis in decoder.decode(waveforms, [9] * len(TEXTS))]
+    assert read == TEXTS
+    assert module.trainer.callback_metrics["valid/wer"] == 0
+
+
+def check_killed_and_resumed(train: Callable[..., CtcModule], folder: Path) -> dict[str, Tensor]:
+    """A training that dies in step 8 and is run again has the weights of one that was let alone.
+
+    Returns:
+        These.
+    """
+    whole = train(folder / "whole", dataset=Tones()).state_dict()
+    with pytest.raises(Killed):
+        train(folder / "killed", dataset=DyingTones())
+    assert steps_done(folder / "killed") == 6
+    resumed = train(folder / "killed", dataset=Tones()).state_dict()
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+    return whole
 
 
 def data_directories(root: Path, fs: int = FS) -> tuple[Sources, Path]:
