@@ -20,6 +20,9 @@ from sepasr.errors import UserError
 ATTEMPTS = 1000
 """Draws of speakers that may not be mixed before it is concluded that none may."""
 
+LEAST_KEPT = 0.1
+"""Share of a source's energy below which a stretch of it is no reference to train on."""
+
 
 @dataclass(frozen=True)
 class MixingConfig:
@@ -37,6 +40,11 @@ class MixingConfig:
         pause_s: silence of a speaker before each of several utterances, in seconds.
         same_gender: share of the mixtures whose speakers are all of one gender, women or men alike;
             None draws speakers without regard to it.
+        lone_share: share of the mixtures in which one speaker is silent for a part of the time, at
+            the beginning or at the end (a bit fewer: never where next to nothing would be left of
+            what they say). A separator that has only heard two at once splits one who speaks alone
+            over both of its streams.
+        silent: how much of the mixture that speaker is silent for.
     """
 
     num_speakers: int = 2
@@ -48,16 +56,26 @@ class MixingConfig:
     same_gender: float | None = None
     utterances: int = 1
     pause_s: tuple[float, float] = (0.0, 1.5)
+    lone_share: float = 0.0
+    silent: tuple[float, float] = (0.2, 0.8)
 
     def __post_init__(self) -> None:
         if self.segment_s <= 0:
             raise UserError(f"mixing.segment_s is {self.segment_s}, not above 0")
         if self.utterances < 1:
             raise UserError(f"mixing.utterances is {self.utterances}, less than 1")
-        lowest = {"speed_percent": 1.0, "pause_s": 0.0}
-        for name in ("gain_db", "snr_db", "speed_percent", "pause_s"):
+        if not 0 <= self.lone_share <= 1:
+            raise UserError(f"mixing.lone_share is {self.lone_share}, not from 0 to 1")
+        if self.lone_share and self.utterances > 1:
+            raise UserError(
+                "mixing.lone_share is for one utterance of each speaker",
+                remedy="several utterances have their own silences, mixing.pause_s",
+            )
+        lowest = {"speed_percent": 1.0, "pause_s": 0.0, "silent": 0.0}
+        highest = {"silent": 1.0}
+        for name in ("gain_db", "snr_db", "speed_percent", "pause_s", "silent"):
             low, high = getattr(self, name)
-            if low > high or low < lowest.get(name, low):
+            if low > high or low < lowest.get(name, low) or high > highest.get(name, high):
                 raise UserError(f"mixing.{name} [{low}, {high}] is no range")
 
 
@@ -179,12 +197,15 @@ class DynamicMixtures(Dataset):
         rng = np.random.default_rng([self.seed, index])
         config = self.config
         responses = self.draw_responses(rng)
+        sounding = self.draw_sounding(index)
         images, references = [], []
-        for speaker, response in zip(self.draw_speakers(rng), responses, strict=True):
+        drawn = zip(self.draw_speakers(rng), responses, sounding, strict=True)
+        for speaker, response, (begin, end) in drawn:
             choices = self.by_speaker[speaker]
             utterance = choices[int(rng.integers(len(choices)))]
             dry = read_source(utterance, self.speech_fs, self.fs, config.speed_percent, rng)
             dry = self._place(dry, rng) * from_db(rng.uniform(*config.gain_db))
+            dry = self._silence(dry, begin, end)
             image, reference = self.hear(dry, response)
             images.append(image)
             references.append(reference)
@@ -194,6 +215,16 @@ class DynamicMixtures(Dataset):
             loudest = max(power(image) for image in images)
             mixture = mixture + scaled_noise(noise, loudest, rng.uniform(*config.snr_db))
         return MixtureItem(mixture.astype(np.float32), np.stack(references).astype(np.float32))
+
+    def draw_sounding(self, index: int) -> list[tuple[int, int]]:
+        """From and up to which sample each speaker of item ``index`` may be heard."""
+        rng = np.random.default_rng([self.seed, index, 1])
+        sounding = [(0, self.samples)] * self.config.num_speakers
+        if rng.random() < self.config.lone_share:
+            silent = round(rng.uniform(*self.config.silent) * self.samples)
+            spans = [(silent, self.samples), (0, self.samples - silent)]
+            sounding[int(rng.integers(len(sounding)))] = spans[int(rng.integers(2))]
+        return sounding
 
     def draw_responses(
         self, rng: np.random.Generator
@@ -246,6 +277,13 @@ class DynamicMixtures(Dataset):
             where=self.path,
             remedy="check spk2similar and same_gender, which may leave none",
         )
+
+    @staticmethod
+    def _silence(dry: np.ndarray, begin: int, end: int) -> np.ndarray:
+        """Only samples ``begin`` to ``end``, unless hardly anything would be left to separate."""
+        kept = np.zeros_like(dry)
+        kept[begin:end] = dry[begin:end]
+        return kept if power(kept) >= LEAST_KEPT * power(dry) else dry
 
     def _place(self, dry: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Cut a random segment of a long source, or set a short one at a random offset."""

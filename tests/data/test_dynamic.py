@@ -208,6 +208,50 @@ def test_noise_that_is_too_short_is_repeated_and_silence_stays(data_dirs, tmp_pa
     np.testing.assert_allclose(item.mixture, item.references.sum(0), atol=1e-6)
 
 
+def test_one_of_two_speakers_is_silent_for_a_while(data_dirs):
+    plain = replace(CONFIG, segment_s=0.05, speed_percent=(100, 100))
+    config = replace(plain, lone_share=0.5, silent=(0.3, 0.6))
+    whole, partly = mixtures(data_dirs, plain), mixtures(data_dirs, config)
+    kinds, silences = set(), []
+    for n in range(200):
+        before, after = whole[n].references, partly[n].references
+        changed = [s for s in range(2) if not np.array_equal(before[s], after[s])]
+        kinds.add(tuple(changed))
+        for speaker in changed:
+            silent = np.abs(after[speaker]) < 1e-6
+            # One stretch, at the beginning or the end; all else as it would have been.
+            assert np.abs(np.diff(silent.astype(int))).sum() == 1
+            np.testing.assert_allclose(after[speaker][~silent], before[speaker][~silent], atol=1e-6)
+            silences.append((silent.mean(), silent[0]))
+    assert kinds == {(), (0,), (1,)}
+    assert len(silences) == pytest.approx(100, abs=25)
+    assert {at_the_beginning for _, at_the_beginning in silences} == {True, False}
+    shares = [share for share, _ in silences]
+    assert 0.3 <= min(shares) < 0.33
+    assert 0.57 < max(shares) <= 0.6
+
+
+def test_nobody_is_silent_for_all_they_say(data_dirs):
+    short = tuple(u for u in data_dirs.utterances.utterances if u.duration_s == 800 / FS)
+    config = replace(CONFIG, lone_share=1.0, silent=(0.7, 0.9))
+    dataset = mixtures(data_dirs, config, utterances=short)
+    assert all(np.abs(dataset[n].references).max(1).min() > 0.01 for n in range(50))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lone_share": 1.5}, "mixing.lone_share is 1.5"),
+        ({"lone_share": 0.1, "utterances": 2}, "one utterance"),
+        ({"silent": (0.2, 1.2)}, "mixing.silent"),
+        ({"silent": (-0.1, 0.2)}, "mixing.silent"),
+    ],
+)
+def test_impossible_silences_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        MixingConfig(**settings)
+
+
 def test_too_few_speakers_are_refused(data_dirs):
     with pytest.raises(UserError, match="6 speakers, too few for mixtures of 7"):
         mixtures(data_dirs, replace(CONFIG, num_speakers=7))
