@@ -17,6 +17,7 @@ from sepasr.files import atomic_path
 
 if TYPE_CHECKING:
     import torch
+    import torchaudio
 
 
 def read_audio(
@@ -101,7 +102,7 @@ def refused_by_disk(path: str | Path) -> Iterator[None]:
 
 
 @lru_cache(maxsize=64)
-def _resampler(source: int, target: int, device: torch.device) -> torch.nn.Module:
+def _resampler(source: int, target: int, device: torch.device) -> torchaudio.transforms.Resample:
     import torchaudio  # imported late: with torch it costs seconds that most commands need not pay
 
     return torchaudio.transforms.Resample(source, target).to(device)
@@ -114,7 +115,18 @@ def resample(waveform: torch.Tensor, source: int, target: int) -> torch.Tensor:
     """
     if source == target:
         return waveform
-    return _resampler(source, target, waveform.device)(waveform)
+    from torch.nn import functional as F  # here: see _resampler
+
+    resampler = _resampler(source, target, waveform.device)
+    stride = resampler.orig_freq // resampler.gcd
+    kernels, width = resampler.kernel[:, 0], resampler.width
+    if 2 * stride < kernels.shape[1]:
+        return resampler(waveform)
+    # The same as one product. As the convolution that it is in torchaudio it is prepared anew for
+    # every length, which takes a CPU longer than the convolution itself.
+    windows = F.pad(waveform, (width, width + stride)).unfold(-1, kernels.shape[1], stride)
+    samples = resampled_length(waveform.shape[-1], source, target)
+    return (windows @ kernels.T).flatten(-2)[..., :samples]
 
 
 Samples = TypeVar("Samples", int, "torch.Tensor")

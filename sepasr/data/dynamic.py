@@ -251,10 +251,9 @@ class DynamicMixtures(Dataset):
         if response is None:
             return dry, dry
         if self.config.reference == "reverb":
-            (image,) = convolve(dry, response[0][None])
+            image = convolve(dry, response[0])
             return image, image
-        image, reference = convolve(dry, np.stack(response))
-        return image, reference
+        return convolve(dry, response[0]), convolve(dry, response[1])
 
     def draw_speakers(self, rng: np.random.Generator) -> list[str]:
         """Different speakers, none marked as too similar to another (``spk2similar``).
@@ -369,7 +368,7 @@ class DynamicUtterances(Dataset):
             room = self.rooms.rooms[int(rng.integers(len(self.rooms.rooms)))]
             reverb, _ = read_audio(room.reverb, self.fs)
             response = reverb[:, int(rng.integers(reverb.shape[1]))]
-            (speech,) = convolve(speech, response[None])
+            speech = convolve(speech, response)
         if self.noise is not None and rng.random() < self.noise_share:
             noise = draw_noise(self.noise, len(speech), self.fs, rng)
             spoken_power = power(speech) * len(speech) / spoken

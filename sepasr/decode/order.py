@@ -34,13 +34,15 @@ LINK = 4.0
 second of a voice. From 2 to 10 it hardly matters."""
 SOFT_DB = 3.0
 """How gradually an overlap counts less when little is heard in it."""
+LONGEST_S = 8.0
+"""Seconds from which on more of a voice doesn't make it surer."""
 MOST_SPEAKERS = 4
 """Orders are tried one by one, and there are 24 of 4 speakers."""
 
 
 @dataclass(frozen=True)
 class Voice:
-    """A stream's voice in a window.
+    """A stream's voice in a window, or in several.
 
     Attributes:
         vector: (dimensions,), NaN where unknown.
@@ -117,7 +119,7 @@ class _Chain:
     entry: tuple[int, ...] = ()
 
     def speech_s(self) -> float:
-        return sum(min(voice.active_s, 8.0) for voices in self.voices for voice in voices)
+        return sum(min(voice.active_s, LONGEST_S) for voices in self.voices for voice in voices)
 
 
 def order_windows(
@@ -165,15 +167,11 @@ def _settled(
     """Weigh overlaps and voices of all windows together, from these orders on."""
     speakers = len(voices[0])
     states = np.array(list(permutations(range(speakers))))
-    means: list[list[Mean]] = [
-        [None if voice is None else (voice.vector, voice.active_s) for voice in window]
-        for window in voices
-    ]
     moves = [-LINK * one.heard * one.share[states[:, None], states[None]].sum(-1) for one in links]
     for _ in range(ROUNDS):
-        centres = _centres(means, orders, speakers)
+        centres = _centres(voices, orders, speakers)
         costs = [
-            _costs(window, centres, scale)[range(speakers), states].sum(-1) for window in means
+            _costs(window, centres, scale)[range(speakers), states].sum(-1) for window in voices
         ]
         found = [tuple(states[k].tolist()) for k in cheapest_path(costs, moves)]
         if found == orders:
@@ -219,13 +217,13 @@ def _chains(links: Sequence[WindowLink], voices: Sequence[Sequence[Voice | None]
     return chains
 
 
-def _mean(voices: Sequence[Voice]) -> tuple[np.ndarray, float] | None:
-    """Mean voice and its seconds; None where nothing is said."""
+def _mean(voices: Sequence[Voice]) -> Voice | None:
+    """Mean voice; None where nothing is said."""
     if not voices:
         return None
     vectors = np.stack([voice.vector for voice in voices])
     weights = np.array([voice.active_s for voice in voices])
-    return _weighted(vectors, weights), float(weights.sum())
+    return Voice(_weighted(vectors, weights), float(weights.sum()))
 
 
 def _weighted(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -255,11 +253,8 @@ def _distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
     return float(np.nanmean(parts)) if not np.isnan(parts).all() else NEW_VOICE
 
 
-Mean = tuple[np.ndarray, float] | None
-
-
 def _cluster(
-    means: Sequence[Sequence[Mean]],
+    means: Sequence[Sequence[Voice | None]],
     speech_s: Sequence[float],
     scale: np.ndarray,
     speakers: int,
@@ -291,7 +286,7 @@ def _cluster(
 
 
 def _centres(
-    means: Sequence[Sequence[Mean]],
+    means: Sequence[Sequence[Voice | None]],
     chosen: Sequence[tuple[int, ...] | None],
     speakers: int,
     without: int = -1,
@@ -304,15 +299,15 @@ def _centres(
             if order is not None and k != without and (mean := means[k][order[c]]) is not None
         ]
         if members:
-            vectors = np.stack([vector for vector, _ in members])
-            centres.append(_weighted(vectors, np.array([seconds for _, seconds in members])))
+            vectors = np.stack([voice.vector for voice in members])
+            centres.append(_weighted(vectors, np.array([voice.active_s for voice in members])))
         else:
             centres.append(None)
     return centres
 
 
 def _best(
-    streams: Sequence[Mean],
+    streams: Sequence[Voice | None],
     centres: Sequence[np.ndarray | None],
     scale: np.ndarray,
     present: tuple[int, ...] | None,
@@ -329,13 +324,13 @@ def _best(
 
 
 def _costs(
-    streams: Sequence[Mean], centres: Sequence[np.ndarray | None], scale: np.ndarray
+    streams: Sequence[Voice | None], centres: Sequence[np.ndarray | None], scale: np.ndarray
 ) -> np.ndarray:
     """(speakers, streams): squared distance of a stream's voice to a speaker's, times seconds."""
     cost = np.zeros((len(centres), len(streams)))
     for c, centre in enumerate(centres):
-        for j, mean in enumerate(streams):
-            if mean is not None:
-                far = NEW_VOICE if centre is None else _distance(mean[0], centre, scale)
-                cost[c, j] = far * min(mean[1], 8.0)
+        for j, voice in enumerate(streams):
+            if voice is not None:
+                far = NEW_VOICE if centre is None else _distance(voice.vector, centre, scale)
+                cost[c, j] = far * min(voice.active_s, LONGEST_S)
     return cost

@@ -88,8 +88,8 @@ def converse(data: Path, genders: str, seconds: float, seed: int) -> Conversatio
 
     room = rooms.rooms[int(rng.integers(len(rooms.rooms)))]
     reverb, anechoic = read_audio(room.reverb, fs)[0], read_audio(room.anechoic, fs)[0]
-    images = [convolve(dry[n], reverb[:, n][None])[0] for n in range(2)]
-    references = np.stack([convolve(dry[n], anechoic[:, n][None])[0] for n in range(2)])
+    images = [convolve(dry[n], reverb[:, n]) for n in range(2)]
+    references = np.stack([convolve(dry[n], anechoic[:, n]) for n in range(2)])
     noise = NoiseDir.load(data / "tr_noise")
     pieces = [
         draw_noise(noise, min(10 * fs, samples), fs, rng) for _ in range(-(-samples // fs // 10))

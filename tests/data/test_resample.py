@@ -1,0 +1,35 @@
+"""Resampling is torchaudio's, however it is computed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchaudio
+
+from sepasr.data.audio import change_speed, resample, resampled_length
+
+RATES = [(97, 100), (19, 20), (103, 100), (44100, 16000), (16000, 8000), (8000, 16000), (7, 7)]
+
+
+@pytest.mark.parametrize("rates", RATES, ids=str)
+@pytest.mark.parametrize("shape", [(1,), (999,), (2, 3, 4001)], ids=str)
+def test_it_is_torchaudios(rates, shape):
+    source, target = rates
+    waveform = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    ours = resample(waveform, source, target)
+    theirs = torchaudio.transforms.Resample(source, target)(waveform)
+    assert ours.shape == (*shape[:-1], resampled_length(shape[-1], source, target))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
+    gradients = [torch.autograd.grad(made, waveform, weights)[0] for made in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("percent", [95, 97, 105])
+def test_speed_moves_tempo_and_pitch_together(percent):
+    fs, hz = 16000, 1000
+    tone = torch.sin(2 * torch.pi * hz * torch.arange(2 * fs) / fs)
+    played = change_speed(tone, percent)
+    assert len(played) == pytest.approx(2 * fs * 100 / percent, abs=1)
+    spectrum = torch.fft.rfft(played[:fs] * torch.hann_window(fs)).abs()
+    assert int(spectrum.argmax()) == pytest.approx(hz * percent / 100, abs=1)
