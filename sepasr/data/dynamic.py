@@ -45,6 +45,8 @@ class MixingConfig:
             what they say). A separator that has only heard two at once splits one who speaks alone
             over both of its streams.
         silent: how much of the mixture that speaker is silent for.
+        grid_s: of fixed mixtures, segments begin at multiples of so many seconds; 0 lets them begin
+            anywhere.
     """
 
     num_speakers: int = 2
@@ -58,12 +60,15 @@ class MixingConfig:
     pause_s: tuple[float, float] = (0.0, 1.5)
     lone_share: float = 0.0
     silent: tuple[float, float] = (0.2, 0.8)
+    grid_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.segment_s <= 0:
             raise UserError(f"mixing.segment_s is {self.segment_s}, not above 0")
         if self.utterances < 1:
             raise UserError(f"mixing.utterances is {self.utterances}, less than 1")
+        if self.grid_s < 0:
+            raise UserError(f"mixing.grid_s is {self.grid_s}, less than 0")
         if not 0 <= self.lone_share <= 1:
             raise UserError(f"mixing.lone_share is {self.lone_share}, not from 0 to 1")
         if self.lone_share and self.utterances > 1:

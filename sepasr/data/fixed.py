@@ -29,12 +29,17 @@ class FixedMixtures(Dataset):
         directory: the mixtures.
         segment_s: length of an item in seconds; a shorter mixture is followed by zeros.
         seed: items of another seed are other items.
+        grid_s: segments begin at multiples of so many seconds, and so come again; 0 lets them begin
+            anywhere.
     """
 
-    def __init__(self, directory: MixtureDir, segment_s: float, seed: int) -> None:
+    def __init__(
+        self, directory: MixtureDir, segment_s: float, seed: int, grid_s: float = 0.0
+    ) -> None:
         self.directory, self.seed = directory, seed
         self.fs = directory.info.fs
         self.samples = round(segment_s * self.fs)
+        self.grid = max(round(grid_s * self.fs), 1)
 
     def mixture(self, index: int) -> Mixture:
         """What item ``index`` is cut from."""
@@ -46,7 +51,7 @@ class FixedMixtures(Dataset):
         entry = self.mixture(index)
         spare = round(entry.duration_s * self.fs) - self.samples
         for _ in range(ATTEMPTS):
-            start = int(rng.integers(max(spare, 0) + 1))
+            start = self.grid * int(rng.integers(max(spare, 0) // self.grid + 1))
             item = self._segment(entry, start)
             powers = np.square(item.references, dtype=np.float64).sum(1)
             if (powers > AUDIBLE * np.square(item.mixture, dtype=np.float64).sum()).all():

@@ -14,6 +14,7 @@ from torch import Tensor, device
 from sepasr.encoder.base import AsrEncoder
 from sepasr.errors import UserError
 from sepasr.loss.heard import Listener
+from sepasr.loss.kept import KeptEmbeddings
 from sepasr.loss.loss import Loss, Moment
 from sepasr.loss.perturb import Perturbation
 from sepasr.loss.pit import assigned, best_permutation
@@ -36,6 +37,8 @@ class EmbeddingLoss:
         perturbation: of what the encoders hear in training, in estimates and references alike.
         compare_every: steps between those at which the embedding's permutation is compared with
             that of SI-SDR where it isn't needed otherwise; 0 compares none.
+        keep_bytes: memory, for each encoder, in which the embeddings of references that come again
+            are kept, so that it runs on the estimates alone; 0 keeps none.
 
     Raises:
         UserError: an encoder's distance is unknown, or two encoders have one name.
@@ -51,13 +54,17 @@ class EmbeddingLoss:
         turns: bool = False,
         perturbation: Perturbation | None = None,
         compare_every: int = 0,
+        keep_bytes: int = 0,
     ) -> None:
         several = encoders if isinstance(encoders, Sequence) else [encoders]
         names = [encoder.name for encoder in several]
         if len(set(names)) < len(names):
             remedy = "give each a name of its own in its YAML"
             raise UserError(f"two encoders of one name: {', '.join(names)}", remedy=remedy)
-        self.listeners = [Listener(encoder, fs) for encoder in several]
+        self.listeners = [
+            Listener(encoder, fs, kept=KeptEmbeddings(keep_bytes) if keep_bytes else None)
+            for encoder in several
+        ]
         self.guided, self.signal_weight, self.turns = guided, signal_weight, turns
         self.perturbation, self.compare_every = perturbation, compare_every
         self.begin(Moment())
@@ -78,7 +85,8 @@ class EmbeddingLoss:
     ) -> Loss:
         """See :class:`sepasr.loss.loss.SeparationLoss`.
 
-        Each encoder runs once per estimate and once per reference, never once per pair.
+        Each encoder runs once per estimate and once per reference, never once per pair; on a
+        reference whose embedding is kept it doesn't run at all.
         """
         if lengths is None:
             lengths = estimates.new_full((len(estimates),), estimates.shape[-1], dtype=torch.long)

@@ -10,6 +10,7 @@ from torch import Tensor
 from sepasr.data.audio import resample, resampled_length
 from sepasr.encoder.base import AsrEncoder
 from sepasr.loss.distance import Distance, named_distance
+from sepasr.loss.kept import KeptEmbeddings
 from sepasr.loss.perturb import Perturbation
 from sepasr.loss.pit import reorder
 from sepasr.loss.si_sdr import valid_samples
@@ -52,13 +53,16 @@ class Listener:
         fs: sampling rate of the signals in Hz. Where it isn't the encoder's, what the encoder hears
             is resampled, in the graph of the gradient.
         scale: what every distance is divided by.
+        kept: keeps the frames of references that come again; without, they are made each time.
 
     Raises:
         UserError: the encoder's distance is unknown.
     """
 
-    def __init__(self, encoder: AsrEncoder, fs: int, scale: float = 1.0) -> None:
-        self.encoder, self.fs, self.scale = encoder, fs, scale
+    def __init__(
+        self, encoder: AsrEncoder, fs: int, scale: float = 1.0, kept: KeptEmbeddings | None = None
+    ) -> None:
+        self.encoder, self.fs, self.scale, self.kept = encoder, fs, scale, kept
         self.distance = named_distance(encoder.distance, where=f"encoder {encoder.name}")
 
     def hear(
@@ -85,7 +89,10 @@ class Listener:
             drawn = perturbation.draw(len(estimates), samples, generator)
         options = {} if drawn is None else {"perturb": drawn}
         with torch.no_grad():
-            reference_frames, counts = self._embed(references, lengths, **options)
+            if self.kept is not None and drawn is None:
+                reference_frames, counts = self.kept.embed(references, lengths, self._embed)
+            else:
+                reference_frames, counts = self._embed(references, lengths, **options)
         estimate_frames, _ = self._embed(estimates, lengths, **options)
         return Heard(estimate_frames, reference_frames, counts, self.distance, self.scale)
 

@@ -27,7 +27,14 @@ REFERENCES = (TRUE, TEACHER, EMA, REMIX)
 SCALE_ITEMS = 16
 """Mixtures over which the distances of several encoders are measured before training."""
 
-_OF_AN_ENCODER = ("turns", "perturb_db", "perturb_gain_db", "perturb_shift", "compare_every")
+_OF_AN_ENCODER = (
+    "turns",
+    "perturb_db",
+    "perturb_gain_db",
+    "perturb_shift",
+    "compare_every",
+    "keep_mb",
+)
 
 
 def _check_choice(what: str, value: str, name: str, known: Sequence[str]) -> None:
@@ -61,6 +68,8 @@ class LossConfig:
         ema_decay: of a teacher that follows as a moving average, per step; 1 lets it stay.
         compare_every: steps between those at which the permutation of a guided loss is compared
             with the embedding's own, for ``train/permutations_differ``; 0 compares none.
+        keep_mb: memory, for each encoder, for the embeddings of references that come again, as they
+            do where segments of fixed mixtures lie on a grid (``mixing.grid_s``); 0 keeps none.
     """
 
     kind: str = "signal"
@@ -73,6 +82,7 @@ class LossConfig:
     references: str = TRUE
     ema_decay: float = 0.99
     compare_every: int = 0
+    keep_mb: int = 0
 
     def __post_init__(self) -> None:
         if self.references == str(True):  # what YAML's own true comes to
@@ -81,9 +91,12 @@ class LossConfig:
         _check_choice("references", self.references, "references", REFERENCES)
         if not 0 <= self.ema_decay <= 1:
             raise UserError(f"loss.ema_decay is {self.ema_decay}, not from 0 to 1")
-        for name in ("perturb_gain_db", "perturb_shift"):
+        for name in ("perturb_gain_db", "perturb_shift", "keep_mb"):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"loss.{name} is {getattr(self, name)}, less than 0")
+        if self.keep_mb and (self.perturbation() is not None or self.references != TRUE):
+            remedy = "set loss.keep_mb=0"
+            raise UserError("the references are others at every step", remedy=remedy)
         if self.compare_every < 0 or self.compare_every % LOG_EVERY:
             cause = f"loss.compare_every is {self.compare_every}, but the log has a line"
             remedy = f"take a multiple of {LOG_EVERY}, or 0"
@@ -94,7 +107,8 @@ class LossConfig:
         found = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "kind"}
         if self.references not in (EMA, REMIX):
             del found["ema_decay"]
-        del found["compare_every"]  # it changes the log alone
+        for name in ("compare_every", "keep_mb"):  # the log and the time alone
+            del found[name]
         return {
             name: value
             for name, value in found.items()
@@ -145,6 +159,7 @@ def build_loss(config: LossConfig, encoders: Sequence[AsrEncoder], fs: int) -> S
         turns=config.turns,
         perturbation=config.perturbation(),
         compare_every=config.compare_every,
+        keep_bytes=config.keep_mb * 2**20,
     )
 
 

@@ -216,13 +216,16 @@ def checkpoint_activations(separator: Separator, on: bool) -> None:
         )
 
 
-def check_utterances(config: TrainConfig, material: Sources | Path) -> None:
-    """Refuse what needs, or leaves, utterances that there are not.
+def check_material(config: TrainConfig, material: Sources | Path) -> None:
+    """Refuse what needs, or leaves, utterances or mixtures that there are not.
 
     Raises:
-        UserError: several utterances of fixed mixtures; or Graph-PIT without several, or without
-            true references.
+        UserError: several utterances of fixed mixtures; Graph-PIT without several, or without
+            true references; or what is for fixed mixtures alone.
     """
+    if isinstance(material, Sources) and (config.mixing.grid_s or config.loss.keep_mb):
+        cause = "mixing.grid_s and loss.keep_mb are for fixed mixtures"
+        raise UserError(cause, remedy="set them to 0, or give --mixtures")
     if config.mixing.utterances > 1 and not isinstance(material, Sources):
         raise UserError("mixing.utterances is for mixing", remedy="give --utterances")
     if config.loss.kind == GRAPH_PIT:
@@ -269,13 +272,13 @@ def train_separator(
         UserError: anything that does not fit, before the first step.
     """
     config = load_config(TrainConfig, config_files, overrides)
+    check_material(config, material)
     encoders = [load_encoder(base, deltas=deltas) for base, *deltas in encoder_files]
     torch.manual_seed(config.fit.seed)
     separator = starting_point(
         config.mixing, separator_files, separator_overrides, init, grow_speakers=grow_speakers
     )
     loss = build_loss(config.loss, encoders, separator.fs)
-    check_utterances(config, material)
     teacher = build_teacher(config.loss, separator, config.fit.batch)
     checkpoint_activations(separator, config.checkpoint_activations)
     dataset: DynamicMixtures | LongMixtures | FixedMixtures
@@ -288,7 +291,8 @@ def train_separator(
         data = fingerprints(*directories)
     else:
         fixed = load_mixtures(material, config.mixing, separator.fs)
-        dataset = FixedMixtures(fixed, config.mixing.segment_s, config.fit.seed)
+        mixing = config.mixing
+        dataset = FixedMixtures(fixed, mixing.segment_s, config.fit.seed, grid_s=mixing.grid_s)
         data = {"mixtures": fingerprint(fixed)}
     mixtures = load_mixtures(valid, config.mixing, separator.fs)
     described = [asdict(encoder.conf) for encoder in encoders]

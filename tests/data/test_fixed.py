@@ -48,6 +48,22 @@ def test_an_item_is_a_segment_of_its_files(data_dirs):
     assert len(starts) > 20
 
 
+def test_segments_on_a_grid_come_again(data_dirs):
+    grid = 1600
+    free = mixtures(data_dirs)
+    dataset = FixedMixtures(data_dirs.mixtures, SAMPLES / FS, 0, grid_s=grid / FS)
+    found: dict[str, set[bytes]] = {}
+    for index in range(60):
+        item, entry = dataset[index], dataset.mixture(index)
+        assert entry == free.mixture(index)
+        whole = np.pad(read_mono(entry.mixture), (0, SAMPLES))
+        last = max(round(entry.duration_s * FS) - SAMPLES, 0)
+        segments = [whole[start : start + SAMPLES] for start in range(0, last + 1, grid)]
+        assert sum(np.array_equal(item.mixture, segment) for segment in segments) == 1
+        found.setdefault(entry.id, set()).add(item.mixture.tobytes())
+    assert max(map(len, found.values())) > 1
+
+
 def test_an_item_is_a_function_of_seed_and_number(data_dirs):
     one, again, other = mixtures(data_dirs), mixtures(data_dirs), mixtures(data_dirs, seed=1)
     expected = [one[index].mixture for index in range(7)]

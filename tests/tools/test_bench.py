@@ -217,6 +217,15 @@ def test_other_results_are_refused(
     assert not results.exists()
 
 
+def test_kept_embeddings_have_a_figure_of_their_own(
+    bench: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    arguments = ["--kept", "--quick", "--threads", "1", "--results", str(tmp_path / "r.json")]
+    (given,) = bench("finetune_step").main(arguments)
+    assert given["name"] == "finetune_step_kept"
+    assert "references kept" in given["note"]
+
+
 def test_words_that_differ_are_refused(bench: Callable[[str], ModuleType]) -> None:
     recognition = bench("recognition")
     said = [["A", "B"], [], ["C"] * 298]

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from sepasr.bin.main import main
 
@@ -69,6 +71,18 @@ def train(data_dirs, tmp_path, capsys, monkeypatch):
         return status, capsys.readouterr().err.splitlines()[-1:]
 
     return run
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "final" / "model.safetensors")
+
+
+def test_kept_embeddings_change_nothing(train, tmp_path):
+    often = ("--encoder", tmp_path / "one.yaml", "--set", "fit.steps=8", "mixing.grid_s=0.05")
+    assert train(*often, "--out", tmp_path / "made")[0] == 0
+    assert train(*often, "loss.keep_mb=1", "--out", tmp_path / "kept")[0] == 0
+    expected = weights(tmp_path / "made")
+    torch.testing.assert_close(weights(tmp_path / "kept"), expected, rtol=0, atol=1e-6)
 
 
 def remembered(out: Path) -> dict:

@@ -65,6 +65,9 @@ def test_each_kind_is_built_with_its_settings() -> None:
         ({"ema_decay": 1.5}, [], r"loss\.ema_decay is 1\.5"),
         ({"perturb_shift": -1}, [], r"loss\.perturb_shift is -1"),
         ({"compare_every": 15}, [], "a multiple of 10"),
+        ({"keep_mb": 1}, [], r"no use for loss\.keep_mb"),
+        ({"kind": "guided", "keep_mb": 1, "perturb_db": 9.0}, [A], "others at every step"),
+        ({"kind": "guided", "keep_mb": 1, "references": "ema"}, [A], "others at every step"),
     ],
 )
 def test_what_does_not_go_together(settings: dict, encoders: list, message: str) -> None:
@@ -79,7 +82,8 @@ def test_true_may_be_written_as_yaml_has_it(written: str) -> None:
 
 def test_settings_are_those_that_are_on() -> None:
     assert LossConfig("guided").settings() == {}
-    assert LossConfig("guided", signal_weight=0.1, turns=True, compare_every=10).settings() == {
+    logged = {"compare_every": 10, "keep_mb": 5}
+    assert LossConfig("guided", signal_weight=0.1, turns=True, **logged).settings() == {
         "signal_weight": 0.1,
         "turns": True,
     }

@@ -75,6 +75,13 @@ def test_mixing_without_rooms(train, data_dirs, tmp_path, with_noise):
     assert described(tmp_path / "out")["history"][-1]["dynamic_mixing"]
 
 
+@pytest.mark.parametrize("setting", ["mixing.grid_s=0.1", "loss.keep_mb=1"])
+def test_what_is_for_fixed_mixtures_alone(train, data_dirs, setting):
+    status, said = train("--utterances", data_dirs.utterances.path, "--set", setting)
+    assert status == 2
+    assert "for fixed mixtures" in said[0]
+
+
 def test_settings_of_a_new_separator(train, data_dirs, tmp_path):
     mixtures = ("--mixtures", data_dirs.mixtures.path)
     settings = ("--separator-set", "kernel=32", "stride=16")
