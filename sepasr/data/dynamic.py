@@ -91,7 +91,7 @@ def from_db(level: float) -> np.float32:
 
 def power(signal: np.ndarray) -> float:
     """Mean square."""
-    return float(np.mean(np.square(signal, dtype=np.float64)))
+    return float(np.dot(signal, signal)) / len(signal)
 
 
 def draw_noise(noise: NoiseDir, samples: int, fs: int, rng: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from sepasr.data.audio import resample, resampled_length, write_audio
 from sepasr.data.blocks import (
@@ -25,20 +24,15 @@ from sepasr.data.blocks import (
 from sepasr.data.scp import read_entry, read_table
 from sepasr.decode.activity import LEAST_S, active_frames
 from sepasr.decode.long_recording import (
-    OVERLAP_S,
-    WINDOW_S,
     LongOptions,
     say_silent,
     say_turned_down,
     separate_to_disk,
     silent_streams,
-    window_spans,
 )
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.voice import VoiceEmbedding
 from sepasr.errors import UserError
-from sepasr.loss.pit import best_permutation, reorder
-from sepasr.loss.si_sdr import pairwise_si_sdr
 from sepasr.separator.model import Separator
 
 SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif"}
@@ -75,46 +69,11 @@ def find_recordings(source: str | Path) -> list[Recording]:
     return [Recording(source.stem, str(source))]
 
 
-def separate_long(
-    separator: Separator,
-    mixture: Tensor,
-    *,
-    window_s: float = WINDOW_S,
-    overlap_s: float = OVERLAP_S,
-) -> Tensor:
-    """Separate in overlapping windows whose speakers keep their order.
-
-    The streams of a window are put into the order in which they fit those of the windows before
-    best, by SI-SDR on what overlaps, and are faded over linearly.
-
-    Args:
-        separator: in evaluation mode.
-        mixture: (samples,) at the separator's rate.
-        window_s: length of a window in seconds; what is shorter is separated at once.
-        overlap_s: overlap of neighbouring windows in seconds.
-
-    Returns:
-        (speakers, samples), float32.
-    """
-    samples = len(mixture)
-    window, overlap = round(window_s * separator.fs), round(overlap_s * separator.fs)
-    estimates = torch.zeros(separator.num_speakers, samples)
-    done = 0
-    spans = list(window_spans(samples, window, window - overlap))
+def separate_at_once(separator: Separator, mixture: Tensor) -> Tensor:
+    """Streams (speakers, samples) of a mixture (samples,), on the CPU, without gradient."""
     device = next(separator.parameters()).device
-    for start, stop in tqdm(spans, desc="separate", unit="window", disable=len(spans) == 1):
-        with torch.inference_mode():
-            current = separator(mixture[start:stop].to(device)).cpu()
-        shared = done - start
-        if shared > 0:
-            before = estimates[:, start:done]
-            cost = -pairwise_si_sdr(current[None, :, :shared], before[None])
-            current = reorder(current[None], best_permutation(cost))[0]
-            fade = torch.linspace(0, 1, shared)
-            current[:, :shared] = fade * current[:, :shared] + (1 - fade) * before
-        estimates[:, start:stop] = current
-        done = stop
-    return estimates
+    with torch.inference_mode():
+        return separator(mixture.to(device)).cpu()
 
 
 def read_recording(recording: Recording, channel: int | None = None) -> tuple[np.ndarray, int]:
@@ -194,7 +153,7 @@ def separate_recording(
             separator, recording.source, fs, long, paths, options, voice=voice, hook=hook
         )
         return paths
-    estimates = separate_long(separator, resample(torch.from_numpy(mono), fs, separator.fs))
+    estimates = separate_at_once(separator, resample(torch.from_numpy(mono), fs, separator.fs))
     streams = resample(estimates, separator.fs, fs).numpy()[:, : len(mono)]
     active = active_frames(frame_levels(streams, fs), measure([mono], fs).level_db)
     silent = silent_streams(active.sum(1) * FRAME_S) if len(mono) > LEAST_S * fs else []
