@@ -62,10 +62,25 @@ def run(options: argparse.Namespace) -> None:
         asr_source=options.asr_source,
         jobs=options.jobs,
     )
+    failed = {}
     for name, study in studies.items():
-        if options.dry_run and study.difficulty is None:
-            print("\n".join(outlook(Runner(name, study, place))))
-        elif options.dry_run:
-            print(f"{name}: {study.question}\nnothing to train: rows in {place.out} are analysed")
-        else:
-            run_study(name, study, place)
+        try:
+            if options.dry_run and study.difficulty is None:
+                print("\n".join(outlook(Runner(name, study, place))))
+            elif options.dry_run:
+                print(
+                    f"{name}: {study.question}\nnothing to train: rows in {place.out} are analysed"
+                )
+            else:
+                run_study(name, study, place)
+        except UserError as error:
+            if len(studies) == 1:
+                raise
+            failed[name] = str(error)
+            print(f"{name} failed: {error}", flush=True)
+    if failed:
+        raise UserError(
+            "; ".join(f"{name}: {cause}" for name, cause in failed.items()),
+            where=f"{len(failed)} of {len(studies)} studies",
+            remedy="run it again: what is done stays done",
+        )

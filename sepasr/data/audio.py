@@ -103,9 +103,11 @@ def refused_by_disk(path: str | Path) -> Iterator[None]:
 
 @lru_cache(maxsize=64)
 def _resampler(source: int, target: int, device: torch.device) -> torchaudio.transforms.Resample:
+    import torch
     import torchaudio  # imported late: with torch it costs seconds that most commands need not pay
 
-    return torchaudio.transforms.Resample(source, target).to(device)
+    with torch.inference_mode(False):  # else no gradient could ever flow through it
+        return torchaudio.transforms.Resample(source, target).to(device)
 
 
 def resample(waveform: torch.Tensor, source: int, target: int) -> torch.Tensor:
@@ -115,18 +117,20 @@ def resample(waveform: torch.Tensor, source: int, target: int) -> torch.Tensor:
     """
     if source == target:
         return waveform
-    from torch.nn import functional as F  # here: see _resampler
+    import torch  # here: see _resampler
+    from torch.nn import functional as F
 
     resampler = _resampler(source, target, waveform.device)
     stride = resampler.orig_freq // resampler.gcd
     kernels, width = resampler.kernel[:, 0], resampler.width
-    if 2 * stride < kernels.shape[1]:
-        return resampler(waveform)
-    # The same as one product. As the convolution that it is in torchaudio it is prepared anew for
-    # every length, which takes a CPU longer than the convolution itself.
-    windows = F.pad(waveform, (width, width + stride)).unfold(-1, kernels.shape[1], stride)
-    samples = resampled_length(waveform.shape[-1], source, target)
-    return (windows @ kernels.T).flatten(-2)[..., :samples]
+    with torch.autocast(waveform.device.type, enabled=False):
+        if 2 * stride < kernels.shape[1]:
+            return resampler(waveform)
+        # The same as one product. As the convolution that it is in torchaudio it is prepared anew
+        # for every length, which takes a CPU longer than the convolution itself.
+        windows = F.pad(waveform, (width, width + stride)).unfold(-1, kernels.shape[1], stride)
+        samples = resampled_length(waveform.shape[-1], source, target)
+        return (windows @ kernels.T).flatten(-2)[..., :samples]
 
 
 Samples = TypeVar("Samples", int, "torch.Tensor")

@@ -129,6 +129,11 @@ class Transcript:
     guard: tuple[str, ...] = ()
 
 
+RULES = {"level_db": hearing.LEVEL_DB, "window_s": hearing.MAX_WINDOW_S, "revision": 1}
+"""What is done to every stream before and after a model reads it; the revision is to be raised when
+that changes."""
+
+
 class Recogniser:
     """A decoder behind the rules that hold for all: level, windows, batches, guard.
 
@@ -154,9 +159,7 @@ class Recogniser:
         self.processes = cores(config.jobs) if config.kind in ONE_THREAD else 1
         self._guard = config.guard
         self._decoder = decoder
-        # The constants are what this class and its helpers do to every stream.
-        rules = {"level_db": hearing.LEVEL_DB, "window_s": hearing.MAX_WINDOW_S, "revision": 1}
-        described = {"kind": config.kind, "guard": asdict(config.guard)} | rules | decoder.identity
+        described = {"kind": config.kind, "guard": asdict(config.guard)} | RULES | decoder.identity
         text = json.dumps(described, sort_keys=True)
         self.identity = hashlib.sha256(text.encode()).hexdigest()
 

@@ -119,16 +119,14 @@ def separate_directory(
     if not add_mixture >= 0:
         raise UserError(f"{add_mixture} of the mixture can't be added", remedy="take 0 or more")
     out = Path(out).absolute()
-    _claim(out, separator, add_mixture)
+    _claim(out, separator, directory, add_mixture)
     separator.eval()
     files = {
         mixture.id: _files(out, mixture.id, separator.num_speakers)
         for mixture in directory.mixtures
     }
     missing = [
-        mixture
-        for mixture in directory.mixtures
-        if not all(file.is_file() for file in files[mixture.id])
+        mixture for mixture in directory.mixtures if not _is_made(mixture, files[mixture.id])
     ]
     parallel_map(
         partial(_separate_and_write, load or (lambda: separator), out, add_mixture),
@@ -173,12 +171,14 @@ def _read(mixture: Mixture, fs: int) -> np.ndarray:
     return waveform
 
 
-def _claim(out: Path, separator: Separator, add_mixture: float) -> None:
-    """Keep what is in ``out`` only if it was made by the same separator, in the same way."""
+def _claim(out: Path, separator: Separator, directory: MixtureDir, add_mixture: float) -> None:
+    """Keep what is in ``out`` only if it was made of the same files by the same separator."""
     digest = hashlib.sha256()
     for tensor in separator.state_dict().values():
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     described = {**separator.description(), "weights_sha256": digest.hexdigest()}
+    listed = "\n".join(f"{mixture.id} {mixture.mixture}" for mixture in directory.mixtures)
+    described["mixtures_sha256"] = hashlib.sha256(listed.encode()).hexdigest()
     if add_mixture:
         described["add_mixture"] = add_mixture
     text = json.dumps(described, indent=2) + "\n"
@@ -188,3 +188,12 @@ def _claim(out: Path, separator: Separator, add_mixture: float) -> None:
         for table in out.glob("spk*.scp"):
             table.unlink()
     write_text(path, text)
+
+
+def _is_made(mixture: Mixture, streams: Sequence[Path]) -> bool:
+    """Whether the streams are there, and of the mixture as it is now."""
+    if not all(stream.is_file() for stream in streams):
+        return False
+    if not mixture.mixture.is_file():
+        return True
+    return min(s.stat().st_mtime_ns for s in streams) >= mixture.mixture.stat().st_mtime_ns

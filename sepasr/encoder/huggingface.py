@@ -107,6 +107,10 @@ class MelFrames(FrameModel):
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """See ``FrameModel``."""
+        positions = self.model.encoder.embed_positions
+        if hasattr(positions, "cached_sequence_length"):
+            # Rotations of the last length are kept, and stay on the device that they were made on.
+            positions.cached_sequence_length = None
         features = self.mel(waveform, lengths)
         mask = within(self.frame_lengths(lengths), features.shape[1]).long()
         return _chosen(self.model, features, mask, self._layers)

@@ -37,8 +37,8 @@ class EmbeddingLoss:
         perturbation: of what the encoders hear in training, in estimates and references alike.
         compare_every: steps between those at which the embedding's permutation is compared with
             that of SI-SDR where it isn't needed otherwise; 0 compares none.
-        keep_bytes: memory, for each encoder, in which the embeddings of references that come again
-            are kept, so that it runs on the estimates alone; 0 keeps none.
+        keep_bytes: memory, for each encoder and process, in which the embeddings of references
+            that come again are kept, so that it runs on the estimates alone; 0 keeps none.
 
     Raises:
         UserError: an encoder's distance is unknown, or two encoders have one name.

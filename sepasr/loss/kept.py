@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Frames = tuple[Tensor, Tensor]
 """Frames (batch, speakers, frames, width) and their number (batch, speakers)."""
@@ -17,15 +17,16 @@ class KeptEmbeddings:
     """Keeps what an encoder has made of each mixture's references, by what is in them.
 
     Each mixture is embedded by itself, whatever batch it is in: training that is interrupted, and
-    finds nothing kept, gets the same to the last bit.
+    finds nothing kept, gets the same to the last bit. What has been kept stays: passes come in
+    other orders, and what came longest ago is what comes soonest.
 
     Args:
-        most_bytes: how much is kept; what has not come for longest goes first.
+        most_bytes: how much is kept, in each process.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes, self.bytes = most_bytes, 0
-        self._kept: OrderedDict[bytes, Frames] = OrderedDict()
+        self._kept: dict[bytes, Frames] = {}
 
     def embed(
         self,
@@ -44,7 +45,9 @@ class KeptEmbeddings:
             self._one(references[n : n + 1], lengths[n : n + 1], encode)
             for n in range(len(references))
         ]
-        frames, counts = (torch.cat(parts) for parts in zip(*found, strict=True))
+        longest = max(frames.shape[2] for frames, _ in found)
+        padded = [F.pad(frames, (0, 0, 0, longest - frames.shape[2])) for frames, _ in found]
+        frames, counts = torch.cat(padded), torch.cat([counts for _, counts in found])
         return frames.to(references.device), counts.to(references.device)
 
     def _one(
@@ -52,14 +55,12 @@ class KeptEmbeddings:
     ) -> Frames:
         key = _digest(references, lengths)
         if key in self._kept:
-            self._kept.move_to_end(key)
             return self._kept[key]
         frames, counts = encode(references, lengths)
         made = frames.cpu(), counts.cpu()
-        self._kept[key] = made
-        self.bytes += _size(made)
-        while self.bytes > self.most_bytes and len(self._kept) > 1:
-            self.bytes -= _size(self._kept.popitem(last=False)[1])
+        if self.bytes + _size(made) <= self.most_bytes:
+            self._kept[key] = made
+            self.bytes += _size(made)
         return made
 
 

@@ -39,7 +39,7 @@ def best_permutation(cost: Tensor) -> Tensor:
         candidates = torch.tensor(list(permutations(range(references))), device=cost.device)
         rows = torch.arange(references, device=cost.device)
         return candidates[cost[:, rows, candidates].mean(-1).argmin(-1)]
-    columns = [linear_sum_assignment(matrix)[1] for matrix in cost.double().cpu().numpy()]
+    columns = [linear_sum_assignment(matrix)[1] for matrix in cost.cpu().double().numpy()]
     return torch.as_tensor(np.stack(columns), device=cost.device)
 
 

@@ -33,6 +33,8 @@ def read_cells(header: Set[str], cells: Cells, over_steps: bool) -> list[dict[st
         return _results(cells, over_steps)
     if {"condition", "bin", "cpwer"} <= header:
         return _difficulty(cells)
+    if {"variant", "encoder", "kind", "differ"} <= header:
+        return _permutation(cells)
     if {"measure", "kind", "correlation"} <= header:
         return _correlation(cells)
     return []
@@ -83,6 +85,17 @@ def _difficulty(cells: Cells) -> list[dict[str, str]]:
     shared = {name: cells[name] for name in ("study", "recogniser") if name in cells}
     errors = {"measure": "cpWER", "unit": "%", **_percent(cells, "cpwer")}
     return [{**shared, **label, **errors, "variant": cells["system"]}]
+
+
+def _permutation(cells: Cells) -> list[dict[str, str]]:
+    """How often an encoder's permutation isn't that of SI-SDR; kinds of mixtures as its readers."""
+    names = {"value": "differ", "low": "low", "high": "high"}
+    share = {key: repr(100 * float(cells[name])) for key, name in names.items() if name in cells}
+    variant = cells["variant"] + (f", {cells['steps']} steps" if "seed" in cells else "")
+    measure = f"mixtures to which {cells['encoder']} assigns the streams otherwise than SI-SDR"
+    kept = {name: cells[name] for name in ("set", "seed") if name in cells}
+    texts = {"variant": variant, "measure": measure, "unit": "%", "recogniser": cells["kind"]}
+    return [{**kept, **texts, **share}]
 
 
 def _correlation(cells: Cells) -> list[dict[str, str]]:

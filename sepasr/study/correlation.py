@@ -23,6 +23,7 @@ from sepasr.score.rows import read_rows, write_rows
 from sepasr.score.statistics import DRAWS, Resampling, mean, rank_correlation
 from sepasr.study.config import Correlation, Probe
 from sepasr.study.digest import encoder_content, override
+from sepasr.study.place import Place
 from sepasr.study.rows import StudyRow
 
 if TYPE_CHECKING:
@@ -85,6 +86,22 @@ class CorrelationRow:
     systems: int
 
 
+def check_correlation(config: Correlation, place: Place) -> None:
+    """Refuse what can't be measured.
+
+    Raises:
+        UserError: a measure or encoder is unknown, or ``dnsmos`` is asked for and not installed.
+    """
+    for name in config.measures:
+        if name not in (*SIGNAL, DNSMOS):
+            remedy = f"known: {', '.join((*SIGNAL, DNSMOS))}"
+            raise UserError(f"unknown measure '{name}'", where="correlation", remedy=remedy)
+    if DNSMOS in config.measures:
+        _dnsmos()
+    for probe in config.probes:
+        place.layers(f"encoder/{probe.encoder}")
+
+
 def correlate(runner: Runner, config: Correlation, draws: int = DRAWS) -> list[CorrelationRow]:
     """Correlate measures with word errors over the screen of a study that has run.
 
@@ -99,10 +116,7 @@ def correlate(runner: Runner, config: Correlation, draws: int = DRAWS) -> list[C
         UserError: an encoder can't be had, ``dnsmos`` is asked for and not installed, or audio of
             a variant is missing.
     """
-    for name in config.measures:
-        if name not in (*SIGNAL, DNSMOS):
-            remedy = f"known: {', '.join((*SIGNAL, DNSMOS))}"
-            raise UserError(f"unknown measure '{name}'", where="correlation", remedy=remedy)
+    check_correlation(config, runner.place)
     meters: dict[str, tuple[str, Meter]] = {}
     if DNSMOS in config.measures:
         meters[DNSMOS] = (DNSMOS, _dnsmos())

@@ -14,7 +14,7 @@ from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table
 from sepasr.decode.cache import TranscriptCache
 from sepasr.decode.recognise import recognise, streams_of
-from sepasr.decode.recogniser import Recogniser, RecogniserConfig, load_recogniser
+from sepasr.decode.recogniser import RULES, Recogniser, RecogniserConfig, load_recogniser
 from sepasr.decode.separate import load_separator, separate_directory
 from sepasr.errors import UserError
 from sepasr.models import resolve_model
@@ -25,6 +25,10 @@ from sepasr.score.score import score
 from sepasr.study.digest import data_digest, folder_digest
 from sepasr.study.lock import locked
 from sepasr.study.place import Place
+
+REVISION = 1
+"""To be raised when what is counted as an error, or a measure, changes: rows that were written
+before are then not taken for the same."""
 
 
 class Reader:
@@ -52,7 +56,7 @@ class Reader:
     @cached_property
     def digest(self) -> str:
         """A few digits of what decides what it reads."""
-        known = {**asdict(self.config), "source": self._source}
+        known = {**asdict(self.config), "source": self._source, "rules": RULES, "scored": REVISION}
         for name in ("jobs", "batch_size", "device"):  # they decide nothing
             del known[name]
         for name in ("model", "grammar"):
@@ -174,4 +178,4 @@ class Evaluation:
         return self.root / "rows" / subject.key / f"{reader.name}-{reader.digest}.csv"
 
     def _measures(self, subject: Subject) -> Path:
-        return self.root / "rows" / subject.key / "measures.csv"
+        return self.root / "rows" / subject.key / f"measures-{REVISION}.csv"

@@ -17,7 +17,7 @@ AKIN = ("seen", "kin")
 
 
 def plot_study(study: StudyConfig, results: Sequence[StudyResult], path: str | Path) -> None:
-    """Draw a study as its YAML says, as SVG; the finals where there are any, else the screen.
+    """Draw a study as its YAML says, as SVG: of each task the finals, if it has any, or the screen.
 
     Args:
         study: what was asked.
@@ -26,8 +26,9 @@ def plot_study(study: StudyConfig, results: Sequence[StudyResult], path: str | P
     """
     sets = list(dict.fromkeys(result.set for result in results))
     final = study.finalists.set if study.finalists else ""
-    parts = [name for name in sets if not name.startswith(study.screen.set)]
-    shown = [r for r in _averages(results) if r.set in (parts or sets)]
+    screened = {name: name.removeprefix(study.screen.set) for name in sets}
+    over = [name for name, task in screened.items() if task != name and f"{final}{task}" in sets]
+    shown = [r for r in _averages(results) if r.set not in over]
     draw = {"gains": _gains, "steps": _steps, "lines": _lines}[study.plot]
     if study.plot == "steps":  # the finals have one number of steps each
         shown = [r for r in _averages(results) if r.set != final]

@@ -17,15 +17,32 @@ from sepasr.score.inputs import commit
 from sepasr.study.rows import StudyResult
 
 if TYPE_CHECKING:
+    from sepasr.study.place import Place
     from sepasr.study.runner import Phase, Runner
 
 PACKAGES = ("torch", "lightning", "transformers", "ctranslate2", "scipy", "meeteval")
 
 
 @lru_cache
-def _commit() -> str:
-    """The one that this process has started with."""
+def commit_at_start() -> str:
+    """The repository's commit when a runner first asked, before anything was done."""
     return commit(REPOSITORY)
+
+
+def write_short_record(name: str, question: str, place: Place) -> None:
+    """Write ``NAME.json`` for a study that trains nothing: what was asked, by what and when."""
+    record = {"study": name, "question": question, **_made(name, place)}
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    write_text(place.out / f"{name}.json", text + "\n")
+
+
+def _made(name: str, place: Place) -> dict[str, Any]:
+    return {
+        "command": f"sepasr study {name} --recipe {place.recipe}",
+        "commit": commit_at_start(),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
 
 
 def write_record(runner: Runner, phases: Sequence[Phase], results: Sequence[StudyResult]) -> None:
@@ -62,10 +79,7 @@ def write_record(runner: Runner, phases: Sequence[Phase], results: Sequence[Stud
         "question": runner.study.question,
         "control": runner.study.control,
         "plot": runner.study.plot,
-        "command": f"sepasr study {runner.name} --recipe {runner.place.recipe}",
-        "commit": _commit(),
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "versions": {name: version(name) for name in PACKAGES},
+        **_made(runner.name, runner.place),
         "overrides": list(runner.place.overrides),
         "sets": sets,
         "recognisers": [asdict(info) for info in runner.facts.recognisers],

@@ -9,6 +9,7 @@ from sepasr.study.difficulty import analyse_difficulty
 from sepasr.study.permutations import compare_permutations
 from sepasr.study.place import Place
 from sepasr.study.plots import plot_study
+from sepasr.study.record import commit_at_start, write_short_record
 from sepasr.study.rows import FAMILY_MEAN, StudyResult
 from sepasr.study.runner import Runner
 
@@ -20,7 +21,9 @@ def run_study(name: str, study: StudyConfig, place: Place) -> None:
         UserError: see :class:`sepasr.study.runner.Runner`.
     """
     if study.difficulty is not None:
+        commit_at_start()
         table = analyse_difficulty(name, study.difficulty, place)
+        write_short_record(name, study.question, place)
         plot_difficulty(study, table, place.out / f"{name}.svg")
     else:
         runner = Runner(name, study, place)

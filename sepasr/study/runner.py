@@ -13,11 +13,13 @@ from sepasr.files import sha256
 from sepasr.score.result import CLEAN, MIXTURE
 from sepasr.separator.model import WEIGHTS
 from sepasr.study.config import START, StudyConfig, Variant
+from sepasr.study.correlation import check_correlation
+from sepasr.study.digest import override
 from sepasr.study.evaluation import Evaluation, Reader, Subject
 from sepasr.study.facts import EncoderInfo, Facts
 from sepasr.study.finalists import Finalist, choose_finalists
 from sepasr.study.place import Place
-from sepasr.study.record import write_record
+from sepasr.study.record import commit_at_start, write_record
 from sepasr.study.rows import StudyResult, StudyRow, write_study
 from sepasr.study.summary import summarise_study
 from sepasr.study.training import (
@@ -84,6 +86,11 @@ class Runner:
     ) -> None:
         self.name, self.study, self.place = name, study, place
         self.variants = study.resolved()
+        commit_at_start()
+        if study.correlation is not None:
+            check_correlation(study.correlation, place)
+        for encoder in study.permutations:
+            place.layers(f"encoder/{encoder}")
         self._train, self._reader_of = train, reader_of
         self._readers: dict[str, Reader] = {}
         self._evaluations: dict[str, Evaluation] = {}
@@ -292,12 +299,9 @@ class Runner:
     def _encoders(self, variant: Variant) -> tuple[EncoderInfo, ...]:
         found = []
         for name in variant.encoders:
-            conf = load_config(EncoderConfig, self.place.layers(f"encoder/{name}"))
-            info = EncoderInfo(conf.name, conf.family, conf.weights)
-            if variant.encoder_set.get("shuffle_seed") is not None:
-                # What is left of the model is its shape: no recogniser is akin to that.
-                info = EncoderInfo(conf.name, "untrained", f"{conf.weights}, shuffled")
-            found.append(info)
+            deltas = [override(*setting) for setting in variant.encoder_set.items()]
+            conf = load_config(EncoderConfig, self.place.layers(f"encoder/{name}"), deltas)
+            found.append(EncoderInfo(*conf.identity))
         return tuple(found)
 
     def write(self, phases: Sequence[Phase]) -> list[StudyResult]:

@@ -37,8 +37,11 @@ LAYERS = {
     PIT: ("train/finetune", "train/finetune_pit"),
     SISDR: ("train/finetune", "train/finetune_sisdr"),
 }
-"""As stage 3 of run.sh lays them over each other, without what was chosen for a single system: a
-study says itself what it trains with."""
+"""As stage 3 of run.sh lays them over each other. Learning rates and steps that were chosen for a
+system there give way to the study's own."""
+KEPT_EVERY = 100
+"""Steps between separators that are kept, whoever asks for them: another study may, which would
+have to train from the beginning again."""
 
 T = TypeVar("T")
 Trainer = Callable[[Sequence[str], int], None]
@@ -226,7 +229,8 @@ def _arguments(training: Training, missing: Sequence[int], out: Path) -> list[st
     """Arguments of ``sepasr train``."""
     (files, overrides), material = training.config, training.material
     arguments: list[object] = ["--config", *files, "--set", *overrides]
-    arguments += [f"fit.steps={missing[-1]}", override("fit.snapshots", list(missing))]
+    kept = sorted({*missing, *range(KEPT_EVERY, missing[-1], KEPT_EVERY)})
+    arguments += [f"fit.steps={missing[-1]}", override("fit.snapshots", kept)]
     delta: list[Path] = []
     if training.encoder_set:
         delta = [training.folder / "encoder.yaml"]

@@ -21,6 +21,7 @@ from sepasr.data.datadir import UtteranceDir
 from sepasr.decode.recognisers.ctc import SentencePieceUnits
 from sepasr.errors import UserError
 from sepasr.files import atomic_path, sha256
+from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc_model import (
     PIECES,
     WEIGHTS,
@@ -44,7 +45,7 @@ from sepasr.train.utterances import (
 )
 from sepasr.train.wav2vec2 import Wav2Vec2Kind
 from sepasr.train.wav2vec2_bert import Wav2Vec2BertKind
-from sepasr.train.workdir import claim
+from sepasr.train.workdir import claimed
 
 VALID_BATCH = 10
 KINDS: dict[str, type[ModelKind]] = {
@@ -207,19 +208,22 @@ def train_ctc(
     if init is not None:
         load_weights(model, init)
         inputs["init"] = sha256(init / WEIGHTS)
-    claim(out, inputs, overwrite=overwrite, defaults=asdict(CtcConfig()))
-    pieces = out / PIECES
-    if not pieces.is_file():
-        if init is not None:
-            with atomic_path(pieces) as temporary:
-                shutil.copyfile(init / PIECES, temporary)
-        else:
-            train_pieces([u.text for u in directories[0].utterances], config.model.pieces, pieces)
-    collate = Collate(pieces)
-    fit(
-        CtcModule(model, pieces, config),
-        TrainingUtterances(*directories, config.hearing, config.fit.batch, config.fit.seed),
-        collate,
-        DataLoader(WholeUtterances(dev), batch_size=VALID_BATCH, collate_fn=collate),
-        out,
-    )
+    with claimed(out, inputs, overwrite=overwrite, defaults=asdict(CtcConfig())):
+        pieces = out / PIECES
+        # Without a step they are of a training that was broken off, maybe on other texts.
+        if not steps_done(out) or not pieces.is_file():
+            if init is not None:
+                with atomic_path(pieces) as temporary:
+                    shutil.copyfile(init / PIECES, temporary)
+            else:
+                train_pieces(
+                    [u.text for u in directories[0].utterances], config.model.pieces, pieces
+                )
+        collate = Collate(pieces)
+        fit(
+            CtcModule(model, pieces, config),
+            TrainingUtterances(*directories, config.hearing, config.fit.batch, config.fit.seed),
+            collate,
+            DataLoader(WholeUtterances(dev), batch_size=VALID_BATCH, collate_fn=collate),
+            out,
+        )

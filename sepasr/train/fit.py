@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.callbacks.progress import TQDMProgressBar
@@ -122,6 +123,8 @@ def _fit(
 ) -> None:
     config = module.fit_config
     done = steps_done(out)
+    # Else GPUs convolve float32 with 10 bits, the encoders of a loss included.
+    torch.backends.cudnn.allow_tf32 = False
     # Which devices there are not, and advertisements.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     slurm = SLURMEnvironment.detect()
@@ -154,6 +157,8 @@ def _fit(
                 TensorBoardLogger(out, name="", version="tensorboard"),
             ],
             callbacks=[
+                # Before the checkpoint that says that its step is done.
+                Snapshots(config, out),
                 Checkpoints(
                     out,
                     every=config.save_every,
@@ -161,7 +166,6 @@ def _fit(
                     accumulation=config.accumulation,
                     slurm=slurm,
                 ),
-                Snapshots(config, out),
                 LearningRateMonitor("step"),
                 TQDMProgressBar(refresh_rate=10),
             ],

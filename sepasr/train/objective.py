@@ -66,10 +66,13 @@ class LossConfig:
         references: ``true``, or what stands in for references that are not to be known:
             ``teacher``, ``ema`` or ``remix`` (:class:`sepasr.train.teacher.Teacher`).
         ema_decay: of a teacher that follows as a moving average, per step; 1 lets it stay.
+        student_db: level of a mixture over white noise that the student of a teacher hears and the
+            teacher doesn't; null adds none.
         compare_every: steps between those at which the permutation of a guided loss is compared
             with the embedding's own, for ``train/permutations_differ``; 0 compares none.
-        keep_mb: memory, for each encoder, for the embeddings of references that come again, as they
-            do where segments of fixed mixtures lie on a grid (``mixing.grid_s``); 0 keeps none.
+        keep_mb: memory, for each encoder and process, for the embeddings of references that come
+            again, as they do where segments of fixed mixtures lie on a grid (``mixing.grid_s``);
+            what finds no room is embedded each time, by itself. 0 keeps none.
     """
 
     kind: str = "signal"
@@ -81,6 +84,7 @@ class LossConfig:
     perturb_shift: int | None = None
     references: str = TRUE
     ema_decay: float = 0.99
+    student_db: float | None = None
     compare_every: int = 0
     keep_mb: int = 0
 
@@ -97,6 +101,9 @@ class LossConfig:
         if self.keep_mb and (self.perturbation() is not None or self.references != TRUE):
             remedy = "set loss.keep_mb=0"
             raise UserError("the references are others at every step", remedy=remedy)
+        if self.student_db is not None and self.references == TRUE:
+            remedy = f"set loss.references to {TEACHER}, {EMA} or {REMIX}"
+            raise UserError("loss.student_db is for the student of a teacher", remedy=remedy)
         if self.compare_every < 0 or self.compare_every % LOG_EVERY:
             cause = f"loss.compare_every is {self.compare_every}, but the log has a line"
             remedy = f"take a multiple of {LOG_EVERY}, or 0"
@@ -178,7 +185,7 @@ def build_teacher(config: LossConfig, separator: Separator, batch: int) -> Teach
         return None
     if config.references == REMIX and batch < 2:
         raise UserError(f"fit.batch is {batch}: nothing to remix", remedy="set it to 2 or more")
-    return Teacher(separator, config.references, config.ema_decay)
+    return Teacher(separator, config.references, config.ema_decay, config.student_db)
 
 
 def weigh_alike(

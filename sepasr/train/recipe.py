@@ -34,7 +34,7 @@ from sepasr.train.objective import (
 )
 from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.separation import SeparationModule, WholeMixtures, collate
-from sepasr.train.workdir import claim
+from sepasr.train.workdir import claimed
 
 _ADAM = OptimizerConfig()
 
@@ -226,6 +226,10 @@ def check_material(config: TrainConfig, material: Sources | Path) -> None:
     if isinstance(material, Sources) and (config.mixing.grid_s or config.loss.keep_mb):
         cause = "mixing.grid_s and loss.keep_mb are for fixed mixtures"
         raise UserError(cause, remedy="set them to 0, or give --mixtures")
+    if config.mixing.lone_share > 0 and not isinstance(material, Sources):
+        raise UserError(
+            "mixing.lone_share is for mixing", remedy="set it to 0, or give --utterances"
+        )
     if config.mixing.utterances > 1 and not isinstance(material, Sources):
         raise UserError("mixing.utterances is for mixing", remedy="give --utterances")
     if config.loss.kind == GRAPH_PIT:
@@ -306,14 +310,14 @@ def train_separator(
     del inputs["checkpoint_activations"]  # it decides nothing
     if config.fit.optimizer.layer_decay != 1:
         layer_depths(separator)
-    claim(out, inputs, overwrite=overwrite, defaults=asdict(TrainConfig()))
-    description = describe(config, encoders, material)
-    if scales := weigh_alike(loss, separator, dataset, collate, config.fit.batch):
-        description["encoder_scales"] = dict(scales)
-    threshold_db = config.loss.threshold_db
-    graph = config.loss.kind == GRAPH_PIT
-    module = SeparationModule(
-        separator, loss, config.fit, threshold_db, description, teacher, graph=graph
-    )
-    whole = DataLoader(WholeMixtures(mixtures), batch_size=1, collate_fn=collate)
-    fit(module, dataset, collate, whole, out)
+    with claimed(out, inputs, overwrite=overwrite, defaults=asdict(TrainConfig())):
+        description = describe(config, encoders, material)
+        if scales := weigh_alike(loss, separator, dataset, collate, config.fit.batch):
+            description["encoder_scales"] = dict(scales)
+        threshold_db = config.loss.threshold_db
+        graph = config.loss.kind == GRAPH_PIT
+        module = SeparationModule(
+            separator, loss, config.fit, threshold_db, description, teacher, graph=graph
+        )
+        whole = DataLoader(WholeMixtures(mixtures), batch_size=1, collate_fn=collate)
+        fit(module, dataset, collate, whole, out)

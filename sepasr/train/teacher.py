@@ -43,13 +43,18 @@ class Teacher:
             batch (RemixIT: Tzinis et al., arXiv 2202.08862). What the teacher leaves over, noise
             and reverberation, is mixed in as a further source.
         decay: of the moving average, per step; 1 lets the teacher stay as it is.
+        noise_db: level of the mixture over white noise that the student alone hears; None adds
+            none. A teacher that is a copy, and hears the same, has nothing to teach.
 
     It is no module, so that it is neither trained nor exported with the student.
     """
 
-    def __init__(self, student: Separator, kind: str, decay: float) -> None:
+    def __init__(
+        self, student: Separator, kind: str, decay: float, noise_db: float | None = None
+    ) -> None:
         self.student, self.kind = student, kind
         self.decay = 1.0 if kind == TEACHER else decay
+        self.noise_db = noise_db
         self.separator = deepcopy(student).requires_grad_(False).eval()
         self.signal_loss = SignalLoss()
 
@@ -70,12 +75,14 @@ class Teacher:
         Args:
             mixture: (batch, samples).
             references: (batch, speakers, samples); only compared with, for the log.
-            seed: of the order in which sources are mixed anew.
+            seed: of the order in which sources are mixed anew, and of the noise.
         """
         targets = self.separator(mixture)
         si_sdr = self.signal_loss(targets, references).parts["si_sdr"]
         if self.mixes:
             mixture, targets = remixed(mixture, targets, seed)
+        if self.noise_db is not None:
+            mixture = noisy(mixture, self.noise_db, seed)
         return Lesson(mixture, targets, si_sdr)
 
     @torch.no_grad()
@@ -97,6 +104,14 @@ class Teacher:
         """Go on with a teacher that was kept."""
         if self.decay != 1:
             self.separator.load_state_dict(state)
+
+
+def noisy(mixture: Tensor, level_db: float, seed: int) -> Tensor:
+    """Mixtures (batch, samples) that are so many dB over white noise that is added to each."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(mixture.shape, generator=generator).to(mixture)
+    power = mixture.square().mean(-1, keepdim=True)
+    return mixture + noise * (power * 10 ** (-level_db / 10)).sqrt()
 
 
 def remixed(mixture: Tensor, estimates: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ PATIENCE_S = 120.0
 
 # Set by whatever started this process: torchrun, Lightning, SLURM.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+_HELD: set[Path] = set()  # folders that this process has for itself
 
 
 def is_first_process() -> bool:
@@ -36,19 +37,43 @@ def is_first_process() -> bool:
 def alone(out: Path) -> Iterator[None]:
     """Keep other trainings out of a folder while the block runs.
 
-    The lock ends with the process, however it ends. Processes of one training hold it together.
+    The lock ends with the process, however it ends. Processes of one training hold it together, and
+    a block within another of the same folder holds it already.
 
     Raises:
         UserError: another training is at work there.
     """
     out.mkdir(parents=True, exist_ok=True)
-    if not is_first_process():
+    place = out.resolve()
+    if not is_first_process() or place in _HELD:
         yield
         return
     with (out / LOCK).open("w") as stream:
         what, remedy = "another training is at work here", "wait for it, or name another --out"
         with suppress(OSError):  # no locks on this disk
             refuse_another(stream, what, out, remedy)
+        _HELD.add(place)
+        try:
+            yield
+        finally:
+            _HELD.discard(place)
+
+
+@contextmanager
+def claimed(
+    out: str | Path,
+    inputs: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[None]:
+    """Keep other trainings out of a folder that is claimed for this one.
+
+    Raises:
+        UserError: see :func:`alone` and :func:`claim`.
+    """
+    with alone(Path(out)):
+        claim(out, inputs, overwrite=overwrite, defaults=defaults)
         yield
 
 
@@ -90,11 +115,16 @@ def claim(
         if is_first_process():
             with alone(out):
                 (out / LAST).unlink()  # first, so that no other process goes on from it
-                shutil.rmtree(out)
+                for path in out.iterdir():
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    elif path.name != LOCK:  # it is held
+                        path.unlink()
         else:
             time.sleep(0.1)
     if is_first_process():
-        write_text(out / CONFIG, text)
+        with alone(out):
+            write_text(out / CONFIG, text)
 
 
 def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchaudio
 
+from sepasr.data import audio
 from sepasr.data.audio import change_speed, resample, resampled_length
 
 RATES = [(97, 100), (19, 20), (103, 100), (44100, 16000), (16000, 8000), (8000, 16000), (7, 7)]
@@ -23,6 +24,18 @@ def test_it_is_torchaudios(rates, shape):
     weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
     gradients = [torch.autograd.grad(made, waveform, weights)[0] for made in (ours, theirs)]
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rates", [(44100, 16000), (8000, 16000)], ids=str)
+def test_it_stays_in_float32_and_can_be_trained_through(rates):
+    audio._resampler.cache_clear()
+    waveform = torch.randn(800, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = resample(waveform, *rates)
+    with torch.autocast("cpu", torch.bfloat16):
+        played = resample(waveform.requires_grad_(), *rates)
+    assert torch.equal(played, expected)
+    played.sum().backward()
 
 
 @pytest.mark.parametrize("percent", [95, 97, 105])

@@ -105,6 +105,17 @@ def test_streams_of_another_separator_are_made_again(data_dirs, tmp_path, other)
     assert made_again(out) == names
 
 
+def test_streams_of_other_mixtures_of_the_same_names_are_made_again(data_dirs, tmp_path):
+    mixtures = data_dirs.mixtures
+    separate_directory(tiny(), mixtures, tmp_path / "out")
+    stream = tmp_path / "out" / "wav" / f"{mixtures.mixtures[0].id}_spk1.wav"
+    before = read_mono(stream)
+    file = mixtures.mixtures[0].mixture
+    soundfile.write(file, read_mono(file)[::-1], 16000, "FLOAT")
+    separate_directory(tiny(), mixtures, tmp_path / "out")
+    assert not np.array_equal(read_mono(stream), before)
+
+
 def test_the_mixture_is_added_to_every_stream_and_that_is_written_down(data_dirs, tmp_path):
     mixtures, out = data_dirs.mixtures, tmp_path / "out"
     separate_directory(tiny(), mixtures, out)

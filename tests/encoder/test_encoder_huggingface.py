@@ -183,6 +183,17 @@ def test_a_batch_of_wav2vec2_bert_is_what_extractor_and_model_make_of_it(tmp_pat
         assert relative_error(frames[row, : counts[row]], alone) < 1e-4
 
 
+def test_rotations_are_made_anew(tmp_path):
+    """Those that are kept may be on another device by now, or can't be trained through."""
+    bert(tmp_path, position_embeddings_type="rotary")
+    encoder = huggingface(tmp_path, "wav2vec2_bert")
+    waveform, lengths = noise(1, 9000), torch.tensor([9000])
+    before, _ = encoder(waveform, lengths)
+    kept = encoder.model.model.encoder.embed_positions
+    kept.cached_rotary_positional_embedding.fill_(float("nan"))
+    assert torch.equal(encoder(waveform, lengths)[0], before)
+
+
 @pytest.mark.parametrize("layer", ["last", {1: 0.25, LAYERS: 0.75}], ids=str)
 @pytest.mark.parametrize(("stable", "norm"), VARIANTS)
 @pytest.mark.parametrize("family", sorted(CLASSES))

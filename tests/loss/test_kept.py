@@ -68,8 +68,8 @@ def test_what_is_kept_is_found_in_any_batch_and_only_if_equal() -> None:
     assert asked == [1] * (BATCH + 2)
 
 
-@pytest.mark.parametrize("room_for", [0, 1, 2])
-def test_what_has_not_come_for_longest_goes_first(room_for: int) -> None:
+@pytest.mark.parametrize("room_for", [0, 1, 2, 3])
+def test_what_finds_no_room_is_made_each_time(room_for: int) -> None:
     asked: list[float] = []
 
     def encode(signals, lengths):
@@ -80,5 +80,23 @@ def test_what_has_not_come_for_longest_goes_first(room_for: int) -> None:
     kept = KeptEmbeddings(room_for * one)
     for value in (1, 2, 1, 3, 1, 2):
         kept.embed(torch.full((1, SPEAKERS, SAMPLES), float(value)), torch.tensor([9]), encode)
-        assert kept.bytes <= max(room_for, 1) * one  # the newest is kept whatever its size
-    assert asked == ([1, 2, 3, 2] if room_for == 2 else [1, 2, 1, 3, 1, 2])
+        assert kept.bytes <= room_for * one
+    made = {0: [1, 2, 1, 3, 1, 2], 1: [1, 2, 3, 2], 2: [1, 2, 3], 3: [1, 2, 3]}
+    assert asked == made[room_for]
+
+
+def test_frames_may_differ_in_number() -> None:
+    """As those of an encoder that cuts to the longest of a call."""
+    _, references, lengths = drawn(0)
+
+    def encode(signals, lengths):
+        longest = int(lengths.max())
+        return signals[..., :longest, None] + 0, lengths[:, None].expand(-1, SPEAKERS)
+
+    made = encode(references, lengths)
+    for _ in range(2):
+        found = KeptEmbeddings(2**20).embed(references, lengths, encode)
+        assert found[0].shape == made[0].shape
+        torch.testing.assert_close(found[1], made[1])
+        for one, other, length in zip(found[0], made[0], lengths, strict=True):
+            torch.testing.assert_close(one[:, :length], other[:, :length])

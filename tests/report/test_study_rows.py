@@ -144,6 +144,16 @@ def test_difficulty_is_a_line_for_each_condition(tmp_path):
     assert [(row.x, row.value, row.variant) for row in snr.rows] == [(-3, 50, "sisdr")]
 
 
+def test_permutations_are_rows_by_kind_of_mixture(tmp_path):
+    header = "variant,steps,seed,set,encoder,kind,mixtures,differ,low,high\n"
+    lines = "start,0,,cv,base,all,32,0.25,0.1,0.4\npit,100,0,cv,base,f+m,16,0.5,0.2,0.7\n"
+    start, pit = read_study(write(tmp_path, header + lines, "permutation_permutations"))
+    assert (start.variant, start.recogniser, start.value) == ("start", "all", 25.0)
+    assert (pit.variant, pit.recogniser, pit.seed) == ("pit, 100 steps", "f+m", 0)
+    assert (pit.value, pit.low, pit.high, pit.unit) == (50.0, 20.0, 70.0, "%")
+    assert "base" in pit.measure
+
+
 def test_correlations_are_rows_by_measure(tmp_path):
     header = "measure,recogniser,kind,correlation,low,high,mixtures,systems"
     write(tmp_path, f"{header}\nstoi,tiny,systems,-0.4,-0.5,-0.3,9,4\n", "layer_correlations")

@@ -184,6 +184,9 @@ def test_a_variant_that_fails_does_not_keep_the_others(place, tmp_path):
         ({"finalists": {"seeds": [0, 1]}}, "seed of the screen's"),
         ({"finalists": {"set": "cv"}}, "set that chose them"),
         ({"question": "It does."}, "no question"),
+        ({"correlation": {"measures": ["mos"]}}, "unknown measure 'mos'"),
+        ({"correlation": {"probes": [{"encoder": "nothing"}]}}, "unknown encoder 'nothing'"),
+        ({"permutations": ["nothing"]}, "unknown encoder 'nothing'"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_anything_is(place, tmp_path, changes, message):
@@ -346,6 +349,20 @@ def test_the_command_with_real_trainings_and_a_real_reader(place, tmp_path):
     assert main(arguments) == 0
     assert [path.stat().st_mtime_ns for path in models] == before
     assert len(before) == 2
+
+
+def test_a_study_that_fails_does_not_keep_the_others(place, tmp_path, capsys):
+    questions = {"question": "Is it dry?", "variants": [{"name": "sisdr", "system": "sisdr"}]}
+    make_study(tmp_path, **{**REAL, **questions})
+    good = command(place, tmp_path / "study.yaml", tmp_path / "out")
+    absent = tmp_path / "absent.yaml"
+    make_study(tmp_path, **{**REAL, **questions, "screen": {"set": "absent"}})
+    (tmp_path / "study.yaml").replace(absent)
+    make_study(tmp_path, **{**REAL, **questions})
+    assert main([good[0], str(absent), *good[1:], "--dry_run"]) == 2
+    said = capsys.readouterr()
+    assert "study: Is it dry?" in said.out
+    assert "1 of 2 studies" in said.err
 
 
 @pytest.mark.slow

@@ -66,6 +66,7 @@ def test_each_kind_is_built_with_its_settings() -> None:
         ({"perturb_shift": -1}, [], r"loss\.perturb_shift is -1"),
         ({"compare_every": 15}, [], "a multiple of 10"),
         ({"keep_mb": 1}, [], r"no use for loss\.keep_mb"),
+        ({"kind": "guided", "student_db": 9.0}, [A], "the student of a teacher"),
         ({"kind": "guided", "keep_mb": 1, "perturb_db": 9.0}, [A], "others at every step"),
         ({"kind": "guided", "keep_mb": 1, "references": "ema"}, [A], "others at every step"),
     ],

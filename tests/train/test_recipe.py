@@ -111,6 +111,7 @@ def test_fine_tuning_has_the_dropout_of_pretraining(tmp_path):
             "mixtures of 2 speakers, training has 3",
         ),
         (("--set", "mixing.reference=reverb"), "has anechoic references, training uses reverb"),
+        (("--set", "mixing.lone_share=0.1"), "mixing.lone_share is for mixing"),
     ],
 )
 def test_what_does_not_fit_fixed_mixtures(train, data_dirs, tmp_path, options, message):

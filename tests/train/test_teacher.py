@@ -137,6 +137,24 @@ def test_remixed_sources_are_those_of_the_batch_and_add_up() -> None:
     assert not torch.equal(remixed(estimates.sum(1) + noise, estimates, seed=2)[0], mixture)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_the_student_hears_the_noise(kind: str) -> None:
+    torch.manual_seed(0)
+    separator = Separator(TINY)
+    mixture, references = torch.randn(3, 400), torch.randn(3, 2, 400)
+    mixture[2] = 0
+    plain = Teacher(separator, kind, 0.5).lesson(mixture, references, seed=1)
+    noisy = Teacher(separator, kind, 0.5, 20.0).lesson(mixture, references, seed=1)
+    assert torch.equal(noisy.targets, plain.targets)
+    noise = noisy.mixture - plain.mixture
+    levels = plain.mixture[:2].square().mean(-1) / noise[:2].square().mean(-1)
+    assert (10 * levels.log10()).tolist() == pytest.approx([20, 20], abs=1)
+    if kind != "remix":
+        assert torch.equal(noise[2], torch.zeros(400))
+    other = Teacher(separator, kind, 0.5, 20.0).lesson(mixture, references, seed=2)
+    assert not torch.equal(other.mixture - plain.mixture, noise)
+
+
 def test_the_log_says_how_good_the_teacher_is() -> None:
     torch.manual_seed(0)
     separator = Separator(DROPOUT)

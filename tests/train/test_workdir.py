@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sepasr.errors import UserError
-from sepasr.train.workdir import claim
+from sepasr.train import workdir
+from sepasr.train.workdir import alone, claim, claimed
 
 INPUTS = {"fit": {"steps": 10, "optimizer": {"lr": 0.1}}, "init": "abc"}
 
@@ -57,6 +58,25 @@ def test_other_inputs_are_refused_or_start_anew(tmp_path: Path, changed: dict, c
     assert (out / "last.ckpt").exists()
     claim(out, {**INPUTS, **changed}, overwrite=True)
     assert not (out / "last.ckpt").exists()
+
+
+def test_a_training_that_is_refused_leaves_that_at_work_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "a"
+    with claimed(out, INPUTS, overwrite=True):
+        with alone(out):  # as in what the block calls
+            pass
+        before = (out / "config.yaml").read_text()
+        monkeypatch.setattr(workdir, "_HELD", set())  # as in another process
+        with (
+            pytest.raises(UserError, match="another training is at work"),
+            claimed(out, {**INPUTS, "init": "other"}, overwrite=True),
+        ):
+            pass
+        assert (out / "config.yaml").read_text() == before
+    with claimed(out, {**INPUTS, "init": "other"}, overwrite=False):
+        assert "other" in (out / "config.yaml").read_text()
 
 
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,8 +80,9 @@ def measure(options) -> dict:
         raise SystemExit(f"no *.wav in {options.streams}")
     name = options.recogniser
     conf = Path(name if name.endswith(".yaml") else ROOT / f"conf/asr/{name}.yaml")
-    config = load_config(RecogniserConfig, [conf], options.set)
-    ours = load_recogniser(conf, overrides=options.set)
+    settings = [*options.set, f"device={options.device}"]
+    config = load_config(RecogniserConfig, [conf], settings)
+    ours = load_recogniser(conf, overrides=settings)
     folder = weights_folder(config.model, config.package, "package", config.revision)
     theirs = pipeline_of(folder, options.device)
 
