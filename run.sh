@@ -2,10 +2,9 @@
 # shellcheck disable=SC2034,SC2154 # options are read, and what the stages use is set, in utils/
 # From a corpus to a table of word error rates: does fine-tuning a speech separator by the embeddings
 # of a frozen ASR encoder (guided PIT, no transcripts) lower the word errors of separated speech
-# further than the same number of further steps with SI-SDR?
+# further than further steps with SI-SDR, each at the rate and length chosen on the dev set?
 # Stages: 0 corpus, 1 data directories, 2 starting point, 3 fine-tuning, 4 separation and recognition,
-# 5 tables; 6 studies, 7 a page to look at and listen to. What is complete is skipped, what was
-# broken off goes on.
+# 5 tables; 6 studies, 7 a page. What is complete is skipped, what was broken off goes on.
 
 # What to run
 recipe=mini_whamr  # folder of egs/; its options.sh has more options, and other defaults
@@ -36,6 +35,7 @@ exp=               # folder of experiments (default: egs/RECIPE/exp)
 results=           # folder of the tables (default: EXP/results)
 jobs=0             # processes of what runs in parallel (default: one on each core)
 cluster=           # conf/cluster/NAME.yaml, for what runs in parallel to run on other machines
+device=cpu         # of stage 4, cpu or cuda
 ngpu=              # GPUs of each machine that trains, 0 for none (default: one, if there is one)
 num_nodes=1        # machines that train together
 train_cluster=     # conf/cluster/NAME.yaml, for trainings to be jobs of SLURM: slurm_train

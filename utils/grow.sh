@@ -3,6 +3,7 @@
 # mask layer's rows are repeated. Stages 0-2 of the recipe come first, with
 # `--extra_sets "3speakers 4speakers"`. They go to EXP/start_Nspeakers/separator, where the study
 # `speakers` takes them from. What was broken off goes on.
+
 recipe=mini_whamr
 num_speakers="3 4"  # one starting point for each
 train_set=          # name=value ... laid over the YAML, such as fit.steps=500

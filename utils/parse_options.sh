@@ -88,6 +88,14 @@ option_read() { # the lines are on standard input
     done
 }
 
+# Print the default of option $1.
+option_default() {
+    local option_index
+    for option_index in "${!option_names[@]}"; do
+        [[ ${option_names[option_index]} != "$1" ]] || printf '%s' "${option_defaults[option_index]}"
+    done
+}
+
 # Print the comment at the top of the script, then its options with their defaults.
 option_help() {
     local option_line option_value option_text option_index=0 option_part=top

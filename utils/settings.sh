@@ -59,6 +59,8 @@ settle() {
     esac
     mixing=("mixing.num_speakers=$num_speakers" "mixing.reference=$reference")
     layers new_separator "separator/$separator"
+    [[ $from_scratch == true || $stage -gt 2 || $separator == "$(option_default separator)" ]] ||
+        fail "--separator is for training from scratch (add --from_scratch true)"
     layers pretrain train/pretrain
     [[ $dynamic_mixing == true ]] || layers pretrain train/pretrain train/pretrain_fixed
     layers ctc train/wav2vec2_ctc
@@ -70,6 +72,7 @@ settle() {
     for name in $encoders $pit_encoders; do layers config "encoder/$name"; done
     [[ -z $train_cluster ]] || layers config "cluster/$train_cluster"
     for name in $recognisers; do layers config "asr/$name"; done
+    [[ $device == cpu || $device == cuda ]] || fail "--device is cpu or cuda, not '$device'"
     folders=()
     for system in "${systems[@]}"; do
         for seed in $seeds; do folders+=("$system/seed$seed"); done

@@ -37,7 +37,8 @@ separate_test() {
         model=$exp/finetune/$folder/final made=finetune/$folder
         [[ $folder != pretrained ]] || model=$exp/start/separator made=start
         once "$marks/separate/$folder" "separate ${part:+$1 }with $folder" "$listed" "$done/$made" \
-            -- sepasr separate "$data/$1" --model "$model" --out "$work/separate/$folder" "${models[@]}"
+            -- sepasr separate "$data/$1" --model "$model" --out "$work/separate/$folder" \
+            --device "$device" "${models[@]}"
     done
 }
 
@@ -51,6 +52,6 @@ read_test() {
             "${folders[@]/#/$marks/separate/}" \
             -- sepasr recognise --recogniser "${config[@]}" --asr-source "$asr_source" \
             --data "$data/$1" --exp "$work" --systems mixture clean pretrained "${folders[@]}" \
-            "${models[@]}"
+            --device "$device" "${models[@]}"
     done
 }

@@ -2,6 +2,7 @@
 # Choose each system's learning rate and steps on the development set, from one grid for all of
 # them, by the mean cpWER over families of recognisers. Stages 0-2 of the recipe come first. The
 # choice goes to CHOICES/finetune_SYSTEM.yaml, the whole grid to EXP/tune/SYSTEM/grid.csv.
+
 recipe=mini_whamr
 systems="sisdr ae_whisper_tiny_en ae_wav2vec2_mini" # sisdr, ae_ENCODER, pit_ENCODER
 lr="3e-5 1e-4"      # learning rates to try

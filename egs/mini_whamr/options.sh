@@ -1,7 +1,6 @@
 # shellcheck shell=bash disable=SC2034
 # Corpus
 corpus=egs/mini_whamr/corpus # its folder
-# Less training speech than sepasr/simulate/corpus.py has by default: enough from trained starting points.
-sizes="num_train_hibari=900 num_train_joe=400 num_train_espeak=400"  # of its parts; "" for its defaults
+sizes="num_train_hibari=900 num_train_joe=400 num_train_espeak=400"  # of its parts, less than sepasr/simulate/corpus.py has; "" for those
 num_test=8         # test mixtures; more of them narrow the intervals
 extra_sets=        # sets to make beside the corpus's own: "3speakers 4speakers long espeak", see docs/mini_whamr.md

@@ -15,7 +15,7 @@ SUBCOMMANDS = {
     "lengthen": "make mixtures in which each speaker says several things",
     "build": "make WHAMR, and rooms to train in, from WSJ0 and WHAM's noise",
     "prepare": "write Kaldi-style data directories from a corpus",
-    "prepare_librimix": "write those of Libri2Mix or Libri3Mix",
+    "prepare_librimix": "write the data directories of Libri2Mix or Libri3Mix",
     "train": "pretrain or fine-tune a separator",
     "train_ctc": "train a small recogniser with a CTC head",
     "submit": "run a training as a SLURM job",
@@ -53,7 +53,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     given = list(sys.argv[1:] if arguments is None else arguments)
     named = parser
     for name, text in SUBCOMMANDS.items():
-        subparser = subparsers.add_parser(name, help=text, description=text.capitalize() + ".")
+        subparser = subparsers.add_parser(
+            name, help=text, description=f"{text[:1].upper()}{text[1:]}."
+        )
         if given[:1] == [name]:
             module = importlib.import_module(f"sepasr.bin.{name}")
             module.add_arguments(subparser)

@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="overrides")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], help="where it reads, if it can choose (its YAML's)"
+    )
     parser.add_argument("--data", type=Path, required=True, help="data directory of the mixtures")
     parser.add_argument("--exp", type=Path, required=True, help="folder of experiments")
     parser.add_argument("--systems", nargs="+", required=True, help="folders below EXP/separate")
@@ -27,17 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Decode each system into ``EXP/decode/SYSTEM/RECOGNISER``."""
+    from sepasr.config import load_config
     from sepasr.data.datadir import MixtureDir
     from sepasr.decode.cache import TranscriptCache
     from sepasr.decode.recognise import recognise, streams_of
-    from sepasr.decode.recogniser import load_recogniser
+    from sepasr.decode.recogniser import KINDS, RecogniserConfig, load_recogniser
     from sepasr.parallel import OncePerProcess
 
     data = MixtureDir.load(options.data)
     first, *deltas = options.recogniser
-    load = OncePerProcess(
-        load_recogniser, (first, options.asr_source, tuple(options.overrides), tuple(deltas))
-    )
+    overrides = tuple(options.overrides)
+    if options.device:
+        kind = load_config(RecogniserConfig, options.recogniser, overrides).kind
+        # A kind that isn't known is refused below.
+        if "device" in KINDS.get(kind, ("", {"device"}))[1]:
+            overrides += (f"device={options.device}",)
+    load = OncePerProcess(load_recogniser, (first, options.asr_source, overrides, tuple(deltas)))
     recogniser = load()
     streams = {name: streams_of(data, options.exp / "separate" / name) for name in options.systems}
     with TranscriptCache(options.exp / "transcripts.sqlite") as cache:

@@ -71,6 +71,7 @@ class RunTable(Source):
 
     def __init__(self, name: str, results: Path, utterances: Path) -> None:
         self.name, self._results, self._utterances = name, results, utterances
+        self._measures = utterances.with_name("measures.csv")
         there(results, "./run.sh")
         there(utterances, "./run.sh")
         self.results = Results.read(results)
@@ -112,6 +113,11 @@ class RunTable(Source):
         return numbered(self._utterances, UtteranceRow)
 
     @cached_property
+    def _measured(self) -> list[RowAt]:
+        """Signal measures by mixture; of old runs there are none but those beside word errors."""
+        return numbered(self._measures, MeasureRow) if self._measures.is_file() else []
+
+    @cached_property
     def _again(self) -> list[Record]:
         """Everything once more, from the rows; measures that they don't hold are NaN."""
         results, rows = self.results, tuple(at.row for at in self._kept)
@@ -126,6 +132,7 @@ class RunTable(Source):
             )
             for r in rows
         }
+        measures |= {(r.system, r.seed, r.mixture): r for r in (at.row for at in self._measured)}
         scores = Scores(rows, tuple(measures.values()), ())
         found = summarise(
             scores, systems, results.recognisers, results.run, control=results.control
@@ -137,6 +144,12 @@ class RunTable(Source):
         cells = record.fields
         one = {cells["seed"]} if cells["seed"] is not None else None
         wanted = [(cells["system"], one), (cells["against"], None)]
+        if self._measured and {column.partition(".")[0] for column in columns} <= set(MEASURES):
+            return [
+                at
+                for at in self._measured
+                if at.row.system == cells["system"] and (one is None or at.row.seed in one)
+            ]
         return [
             at
             for system, seeds in wanted[: 1 + compares(columns)]

@@ -503,6 +503,27 @@ def test_rows_that_give_another_figure_are_told(
     assert "computed again from these rows: 71.2 %: DIFFERS" in capsys.readouterr().out
 
 
+def test_a_signal_measure_is_traced_where_its_rows_are(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = folder / "page.md"
+    page.write_text("It is <!--fig: table system=whisper recogniser=mini stoi--><!--/fig-->.\n")
+    arguments = ["--rows", f"{page}:1", "--folder", str(folder)]
+    TOOL.main(["--write", str(page), "--folder", str(folder)])
+    assert TOOL.main(arguments) == 1  # utterances.csv has SI-SDR alone
+    assert "DIFFERS" in capsys.readouterr().out
+    rows = [
+        MeasureRow("whisper", seed, mixture, 5.0 + n, 7.0 + n, 1.5, 0.8, 0.7, 4.0)
+        for seed in (1, 2)
+        for n, mixture in enumerate(MIXTURES)
+    ]
+    write_rows(folder / "results" / "measures.csv", MeasureRow, rows)
+    assert TOOL.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert said.count("measures.csv:") == 24
+    assert "0.800: agrees" in said
+
+
 def test_the_report_is_checked_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

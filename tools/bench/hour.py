@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """An hour of conversation through `sepasr separate`: memory, speed, and who is in which stream.
 
-    tools/bench/hour.py --data egs/mini_whamr/data
-    tools/bench/hour.py --data egs/mini_whamr/data --parts swaps
+    tools/bench/hour.py --data egs/mini_whamr/exp/data
+    tools/bench/hour.py --data egs/mini_whamr/exp/data --parts swaps
 
 The conversation is made of a corpus's utterances in turns that are known, in one room, with
 overlaps and silences of up to 20 s. Each separation is a process of its own, whose peak of memory

@@ -2,7 +2,7 @@
 """Time to mix a training item, of 4 s at 16 kHz, on one core.
 
     tools/bench/mixing.py                              # sounds of its own
-    tools/bench/mixing.py --data egs/mini_whamr/data   # a prepared corpus
+    tools/bench/mixing.py --data egs/mini_whamr/exp/data   # a prepared corpus
 
 With all that dynamic mixing draws anew: speakers, utterances, speed, rooms, gains and noise. That
 an item is a function of its number alone is shown before.
