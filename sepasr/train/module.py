@@ -234,11 +234,16 @@ class TrainingModule(lightning.LightningModule):
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(weights, gradient_clip_val or math.inf)
         if not norm.isfinite():
-            raise UserError(
-                f"the gradient of step {self.global_step + 1} is not finite",
-                where=self.trainer.default_root_dir,
-                remedy="lower fit.optimizer.lr; what was saved before is whole, and goes on",
-            )
+            raise self.not_finite("the gradient")
+
+    def not_finite(self, what: str) -> UserError:
+        """The error for a value of this step that is NaN or infinite."""
+        return UserError(
+            f"{what} of step {self.global_step + 1} is not finite",
+            where=self.trainer.default_root_dir,
+            remedy="run it again, to go on from what was saved before; if it comes again, lower "
+            "fit.optimizer.lr",
+        )
 
     def _may_fuse(self) -> bool:
         """Whether the optimiser's step is one operation on all weights.

@@ -131,6 +131,8 @@ class SeparationModule(TrainingModule):
             mixture, references = lesson.mixture, lesson.targets
             parts["teacher_si_sdr"] = lesson.si_sdr
         estimates = self.separator(mixture)
+        if not estimates.isfinite().all():  # no permutation could be chosen
+            raise self.not_finite("an estimate")
         if self.graph:
             assert batch.utterances is not None
             assert batch.spans is not None

@@ -11,6 +11,7 @@ from tiny_training import Tones, train, weights
 from sepasr.errors import UserError
 from sepasr.loss.loss import Loss
 from sepasr.loss.signal import SignalLoss
+from sepasr.separator.model import Separator
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.schedule import OptimizerConfig
 
@@ -35,7 +36,7 @@ def test_a_gradient_of_nan_is_refused_and_what_was_saved_goes_on(
 ) -> None:
     settings = {"optimizer": OptimizerConfig(lr=1e-3, gradient_norm=norm)}
     with pytest.raises(
-        UserError, match=r"the gradient of step 6 is not finite \(lower fit"
+        UserError, match=r"the gradient of step 6 is not finite \(run it again"
     ) as told:
         train(tmp_path / "a", Tones(), loss=Spoilt(), **settings)
     assert str(told.value).startswith(str(tmp_path / "a"))
@@ -45,3 +46,15 @@ def test_a_gradient_of_nan_is_refused_and_what_was_saved_goes_on(
     train(tmp_path / "b", Tones(), loss=SignalLoss(), **settings)
     whole = weights(tmp_path / "b")
     assert all(tensor.equal(whole[key]) for key, tensor in weights(tmp_path / "a").items())
+
+
+def test_an_estimate_of_nan_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Separator.forward
+
+    def spoilt(separator: Separator, mixture: torch.Tensor, *rest: int) -> torch.Tensor:
+        factor = torch.nan if separator.training else 1.0
+        return factor * plain(separator, mixture, *rest)
+
+    monkeypatch.setattr(Separator, "forward", spoilt)
+    with pytest.raises(UserError, match=r"an estimate of step 1 is not finite"):
+        train(tmp_path / "a", Tones(), loss=SignalLoss(), optimizer=OptimizerConfig(lr=1e-3))
