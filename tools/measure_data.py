@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""How fast training material is mixed, rooms are computed, and stage 1 reads a corpus.
+"""How fast rooms are computed, and stage 1 reads a corpus.
 
-    tools/measure_data.py mixing egs/mini_whamr/exp/data
     tools/measure_data.py rooms
     tools/measure_data.py listing --jobs 2
 
@@ -31,34 +30,6 @@ SPEAKERS = {"si_tr_s": 101, "si_et_05": 18}
 UTTERANCES = {"si_tr_s": 124, "si_et_05": 100}  # of each speaker
 SETS = {"tr": ("si_tr_s", 20_000), "cv": ("si_tr_s", 5_000), "tt": ("si_et_05", 3_000)}
 CV_FROM = 99  # utterances of a speaker from this one on are cv's, those before are tr's
-
-
-def mixing(options: argparse.Namespace) -> None:
-    """Mixtures a second, with everything that dynamic mixing draws anew."""
-    import torch
-
-    from sepasr.data.datadir import NoiseDir, RoomDir, UtteranceDir
-    from sepasr.data.dynamic import DynamicMixtures, MixingConfig
-
-    torch.set_num_threads(1)
-    data = options.data
-    mixtures = DynamicMixtures(
-        UtteranceDir.load(data / "tr_utterances"),
-        NoiseDir.load(data / "tr_noise"),
-        RoomDir.load(data / "tr_rooms"),
-        MixingConfig(segment_s=options.seconds),
-        seed=0,
-    )
-    for index in range(20):
-        mixtures[index]
-    start = time.perf_counter()
-    for index in range(options.items):
-        mixtures[index]
-    taken = time.perf_counter() - start
-    print(
-        f"{options.items / taken:.0f} mixtures of {options.seconds:g} s a second and core "
-        f"({1000 * taken / options.items:.1f} ms each)"
-    )
 
 
 def rooms(options: argparse.Namespace) -> None:
@@ -165,11 +136,6 @@ def link(source: Path, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(required=True, metavar="WHAT")
-    kind = kinds.add_parser("mixing", help=mixing.__doc__)
-    kind.add_argument("data", type=Path, help="holds tr_utterances, tr_noise and tr_rooms")
-    kind.add_argument("--seconds", type=float, default=4.0, help="length of a mixture")
-    kind.add_argument("--items", type=int, default=500)
-    kind.set_defaults(run=mixing)
     kind = kinds.add_parser("rooms", help=rooms.__doc__)
     kind.add_argument("--number", type=int, default=50)
     kind.set_defaults(run=rooms)
