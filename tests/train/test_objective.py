@@ -65,6 +65,8 @@ def test_each_kind_is_built_with_its_settings() -> None:
         ({"ema_decay": 1.5}, [], r"loss\.ema_decay is 1\.5"),
         ({"perturb_shift": -1}, [], r"loss\.perturb_shift is -1"),
         ({"compare_every": 15}, [], "a multiple of 10"),
+        ({"kind": "spectral", "threshold_db": -30.0}, [], "spectral loss is not in dB"),
+        ({"kind": "guided", "threshold_db": -30.0}, [A], "guided loss is not in dB"),
         ({"keep_mb": 1}, [], r"no use for loss\.keep_mb"),
         ({"kind": "guided", "student_db": 9.0}, [A], "the student of a teacher"),
         ({"kind": "guided", "keep_mb": 1, "perturb_db": 9.0}, [A], "others at every step"),
