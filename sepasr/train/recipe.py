@@ -153,6 +153,8 @@ def describe(
     }
     if config.mixing.utterances > 1:
         description["utterances"] = config.mixing.utterances
+    if config.mixing.lone_share:
+        description["lone_share"] = config.mixing.lone_share
     if settings := config.loss.settings():
         description["loss_settings"] = settings
     rate = {n: v for n, v in asdict(fit.optimizer).items() if v != getattr(_ADAM, n) and n != "lr"}

@@ -58,6 +58,12 @@ def test_fixed_mixtures(train, data_dirs, tmp_path):
     assert "data.mixtures was" in said[0] or "data.utterances was" in said[0]
 
 
+def test_mixtures_with_a_lone_speaker_are_remembered(train, data_dirs, tmp_path):
+    sources = ("--utterances", data_dirs.utterances.path)
+    assert train(*sources, "--set", "mixing.lone_share=0.5")[0] == 0
+    assert described(tmp_path / "out")["history"][-1]["lone_share"] == 0.5
+
+
 def test_a_changed_corpus_is_another_training(train, data_dirs):
     utterances = ("--utterances", data_dirs.utterances.path, "--noise", data_dirs.noise.path)
     assert train(*utterances)[0] == 0
