@@ -72,7 +72,7 @@ settle() {
     for name in $encoders $pit_encoders; do layers config "encoder/$name"; done
     [[ -z $train_cluster ]] || layers config "cluster/$train_cluster"
     for name in $recognisers; do layers config "asr/$name"; done
-    [[ $device == cpu || $device == cuda ]] || fail "--device is cpu or cuda, not '$device'"
+    [[ -z $device || $device == cpu || $device == cuda ]] || fail "--device is cpu or cuda, not '$device'"
     folders=()
     for system in "${systems[@]}"; do
         for seed in $seeds; do folders+=("$system/seed$seed"); done

@@ -38,7 +38,7 @@ separate_test() {
         [[ $folder != pretrained ]] || model=$exp/start/separator made=start
         once "$marks/separate/$folder" "separate ${part:+$1 }with $folder" "$listed" "$done/$made" \
             -- sepasr separate "$data/$1" --model "$model" --out "$work/separate/$folder" \
-            --device "$device" "${models[@]}"
+            ${device:+--device "$device"} "${models[@]}"
     done
 }
 
@@ -52,6 +52,6 @@ read_test() {
             "${folders[@]/#/$marks/separate/}" \
             -- sepasr recognise --recogniser "${config[@]}" --asr-source "$asr_source" \
             --data "$data/$1" --exp "$work" --systems mixture clean pretrained "${folders[@]}" \
-            --device "$device" "${models[@]}"
+            ${device:+--device "$device"} "${models[@]}"
     done
 }

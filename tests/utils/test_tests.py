@@ -43,6 +43,20 @@ def test_what_belongs_to_a_set(test: str, found: str) -> None:
     assert bash(script + 'echo "[$part] $work $marks $listed"') == found
 
 
+@pytest.mark.parametrize("device", ["", "cuda"])
+def test_a_device_is_named_only_when_it_is_asked_for(device: str) -> None:
+    """Else the YAML of a recogniser has its say."""
+    script = f"""
+        exp=exp done=exp/.done test_sets=tt data=exp/data asr_source=package device={device}
+        folders=(sisdr/seed1) models=() recognisers=pocketsphinx
+        once() {{ printf '%s\\n' "$*"; }}
+        layers() {{ config=(conf/asr/pocketsphinx.yaml); }}
+        test_place tt; separate_test tt; read_test tt"""
+    commands = bash(script).splitlines()
+    assert [c.split(" sepasr ")[1].split()[0] for c in commands] == [*["separate"] * 2, "recognise"]
+    assert all((f"--device {device}" in c) if device else ("--device" not in c) for c in commands)
+
+
 def test_what_is_made_on_request_is_listed_apart(tmp_path: Path) -> None:
     (tmp_path / "extra_data").touch()
     script = f"exp=exp done={tmp_path} test_sets='tt tt_espeak'\n"
