@@ -34,16 +34,15 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.data.datadir import MixtureDir
     from sepasr.decode.cache import TranscriptCache
     from sepasr.decode.recognise import recognise, streams_of
-    from sepasr.decode.recogniser import KINDS, RecogniserConfig, load_recogniser
+    from sepasr.decode.recogniser import RecogniserConfig, heeded, load_recogniser
     from sepasr.parallel import OncePerProcess
 
     data = MixtureDir.load(options.data)
     first, *deltas = options.recogniser
     overrides = tuple(options.overrides)
     if options.device:
-        kind = load_config(RecogniserConfig, options.recogniser, overrides).kind
-        # A kind that isn't known is refused below.
-        if "device" in KINDS.get(kind, ("", {"device"}))[1]:
+        config = load_config(RecogniserConfig, options.recogniser, overrides)
+        if "device" in heeded(config):
             overrides += (f"device={options.device}",)
     load = OncePerProcess(load_recogniser, (first, options.asr_source, overrides, tuple(deltas)))
     recogniser = load()

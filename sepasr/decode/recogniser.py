@@ -230,15 +230,23 @@ def load_recogniser(
     return Recogniser(config, build(config, source))
 
 
+def heeded(config: RecogniserConfig) -> set[str]:
+    """The settings that a recogniser's kind heeds.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    if config.kind not in KINDS:
+        where, remedy = f"recogniser {config.name}", f"known: {', '.join(KINDS)}"
+        raise UserError(f"unknown kind '{config.kind}'", where=where, remedy=remedy)
+    return COMMON | KINDS[config.kind][1]
+
+
 def _check(config: RecogniserConfig) -> None:
     """Refuse what no recogniser could do, and settings that this kind would not heed."""
-    where = f"recogniser {config.name}"
-    if config.kind not in KINDS:
-        remedy = f"known: {', '.join(KINDS)}"
-        raise UserError(f"unknown kind '{config.kind}'", where=where, remedy=remedy)
-    heeded = COMMON | KINDS[config.kind][1]
+    where, known = f"recogniser {config.name}", heeded(config)
     for setting in fields(config):
-        if setting.name not in heeded and getattr(config, setting.name) != setting.default:
+        if setting.name not in known and getattr(config, setting.name) != setting.default:
             what = f"'{setting.name}' is no setting of kind {config.kind}"
             raise UserError(what, where=where, remedy="remove it")
     guard = config.guard

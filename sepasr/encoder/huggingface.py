@@ -10,7 +10,7 @@ from torch import Tensor
 from sepasr.encoder.base import EncoderConfig, FrameModel, hub_options
 from sepasr.encoder.layers import LAST, Layers
 from sepasr.encoder.level import within
-from sepasr.encoder.seamless import HOP, WINDOW, SeamlessMel
+from sepasr.encoder.seamless import HOP, WINDOW, SeamlessMel, forget_rotations
 from sepasr.errors import UserError
 from sepasr.models import pretrained_config, pretrained_model, resolve_model
 
@@ -107,10 +107,7 @@ class MelFrames(FrameModel):
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """See ``FrameModel``."""
-        positions = self.model.encoder.embed_positions
-        if hasattr(positions, "cached_sequence_length"):
-            # Rotations of the last length are kept, and stay on the device that they were made on.
-            positions.cached_sequence_length = None
+        forget_rotations(self.model.encoder)
         features = self.mel(waveform, lengths)
         mask = within(self.frame_lengths(lengths), features.shape[1]).long()
         return _chosen(self.model, features, mask, self._layers)

@@ -71,6 +71,17 @@ class SeamlessMel(nn.Module):
         return features.masked_fill(~valid[..., None], 0.0)
 
 
+def forget_rotations(encoder: nn.Module) -> None:
+    """Let a Wav2Vec2-BERT's encoder make its rotary positions anew.
+
+    Those of the last length are kept as they are: on the device where they were made, and, made
+    under inference mode, not to be trained through.
+    """
+    positions = encoder.embed_positions
+    if hasattr(positions, "cached_sequence_length"):
+        positions.cached_sequence_length = None  # type: ignore[union-attr]
+
+
 def _windows(lengths: Tensor) -> Tensor:
     return cast(Tensor, (lengths - WINDOW) // HOP + 1)
 

@@ -40,9 +40,15 @@ def read_cells(header: Set[str], cells: Cells, over_steps: bool) -> list[dict[st
     return []
 
 
-def _percent(cells: Cells, name: str) -> dict[str, str]:
-    """A fraction and its interval, in per cent."""
-    columns = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
+def _trained(cells: Cells) -> str:
+    """A variant, and for how many steps it was trained, if it was."""
+    steps = int(cells["steps"])
+    return f"{cells['variant']}, {steps} steps" if steps else cells["variant"]
+
+
+def _percent(cells: Cells, name: str, ends: str = "") -> dict[str, str]:
+    """A fraction and its interval, in per cent; ``ends`` begins the names of its ends."""
+    columns = {"value": name, "low": f"{ends}low", "high": f"{ends}high"}
     return {
         key: repr(100 * float(cells[column])) for key, column in columns.items() if column in cells
     }
@@ -59,7 +65,7 @@ def _results(cells: Cells, over_steps: bool) -> list[dict[str, str]]:
     reader = cells["recogniser"]
     is_mean = reader == "family_mean"
     shared["recogniser"] = MEAN_OF_FAMILIES if is_mean else reader
-    errors = {**shared, "measure": "cpWER", "unit": "%", **_percent(cells, "cpwer")}
+    errors = {**shared, "measure": "cpWER", "unit": "%", **_percent(cells, "cpwer", "cpwer_")}
     if over_steps:
         place = {"x": cells["steps"], "x_label": "steps of fine-tuning"}
         found = [{**errors, **place}]
@@ -67,11 +73,10 @@ def _results(cells: Cells, over_steps: bool) -> list[dict[str, str]]:
             signal = {"measure": "SI-SDR", "unit": "dB", "value": cells["si_sdr"]}
             found.append({**shared, **place, **signal, "recogniser": ""})
         return found
-    steps = int(cells["steps"])
-    variant = f"{cells['variant']}, {steps} steps" if steps else cells["variant"]
+    variant = _trained(cells)
     if "against" not in cells:
         return [{**errors, "variant": variant}]
-    gain = _percent(cells, "gain")
+    gain = _percent(cells, "gain", "gain_")
     measure = f"gain in cpWER over {cells['against']}"
     return [{**shared, "variant": variant, "measure": measure, "unit": "%", **gain}]
 
@@ -83,19 +88,16 @@ def _difficulty(cells: Cells) -> list[dict[str, str]]:
     middle = (float(cells["lower"]) + float(cells["upper"])) / 2
     label = {"x": repr(middle), "x_label": _label(cells["condition"])}
     shared = {name: cells[name] for name in ("study", "recogniser") if name in cells}
-    errors = {"measure": "cpWER", "unit": "%", **_percent(cells, "cpwer")}
+    errors = {"measure": "cpWER", "unit": "%", **_percent(cells, "cpwer", "cpwer_")}
     return [{**shared, **label, **errors, "variant": cells["system"]}]
 
 
 def _permutation(cells: Cells) -> list[dict[str, str]]:
     """How often an encoder's permutation isn't that of SI-SDR; kinds of mixtures as its readers."""
-    names = {"value": "differ", "low": "low", "high": "high"}
-    share = {key: repr(100 * float(cells[name])) for key, name in names.items() if name in cells}
-    variant = cells["variant"] + (f", {cells['steps']} steps" if "seed" in cells else "")
     measure = f"mixtures to which {cells['encoder']} assigns the streams otherwise than SI-SDR"
     kept = {name: cells[name] for name in ("set", "seed") if name in cells}
-    texts = {"variant": variant, "measure": measure, "unit": "%", "recogniser": cells["kind"]}
-    return [{**kept, **texts, **share}]
+    texts = {"variant": _trained(cells), "measure": measure, "unit": "%"}
+    return [{**kept, **texts, "recogniser": cells["kind"], **_percent(cells, "differ")}]
 
 
 def _correlation(cells: Cells) -> list[dict[str, str]]:

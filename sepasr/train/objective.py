@@ -139,7 +139,11 @@ def build_loss(config: LossConfig, encoders: Sequence[AsrEncoder], fs: int) -> S
     Raises:
         UserError: an encoder is missing, or what is for encoders is set where none is used.
     """
-    if config.kind in ("signal", "spectral") or (config.kind == GRAPH_PIT and not encoders):
+    in_db = config.kind == "signal" or (config.kind == GRAPH_PIT and not encoders)
+    if config.threshold_db is not None and not in_db:
+        remedy = "set loss.threshold_db=null"
+        raise UserError(f"the {config.kind} loss is not in dB", remedy=remedy)
+    if in_db or config.kind == "spectral":
         if encoders:
             raise UserError(
                 f"the {config.kind} loss uses no encoder, but '{encoders[0].name}' is given",
@@ -152,10 +156,8 @@ def build_loss(config: LossConfig, encoders: Sequence[AsrEncoder], fs: int) -> S
                 remedy="leave it out, or set loss.kind=guided",
             )
         if config.kind == "spectral":
-            _check_threshold(config)
             return SpectralLoss(fs, signal_weight=config.signal_weight)
         return SignalLoss()
-    _check_threshold(config)
     if not encoders:
         raise UserError(f"loss '{config.kind}' needs an encoder", remedy="give --encoder")
     if config.turns and len(encoders) == 1:
@@ -170,12 +172,6 @@ def build_loss(config: LossConfig, encoders: Sequence[AsrEncoder], fs: int) -> S
         compare_every=config.compare_every,
         keep_bytes=config.keep_mb * 2**20,
     )
-
-
-def _check_threshold(config: LossConfig) -> None:
-    if config.threshold_db is not None:
-        remedy = "set loss.threshold_db=null"
-        raise UserError(f"the {config.kind} loss is not in dB", remedy=remedy)
 
 
 def build_teacher(config: LossConfig, separator: Separator, batch: int) -> Teacher | None:

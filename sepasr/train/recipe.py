@@ -225,14 +225,14 @@ def check_material(config: TrainConfig, material: Sources | Path) -> None:
         UserError: several utterances of fixed mixtures; Graph-PIT without several, or without
             true references; or what is for fixed mixtures alone.
     """
-    if isinstance(material, Sources) and (config.mixing.grid_s or config.loss.keep_mb):
+    mixes = isinstance(material, Sources)
+    if mixes and (config.mixing.grid_s or config.loss.keep_mb):
         cause = "mixing.grid_s and loss.keep_mb are for fixed mixtures"
         raise UserError(cause, remedy="set them to 0, or give --mixtures")
-    if config.mixing.lone_share > 0 and not isinstance(material, Sources):
-        raise UserError(
-            "mixing.lone_share is for mixing", remedy="set it to 0, or give --utterances"
-        )
-    if config.mixing.utterances > 1 and not isinstance(material, Sources):
+    if not mixes and config.mixing.lone_share:
+        remedy = "set it to 0, or give --utterances"
+        raise UserError("mixing.lone_share is for mixing", remedy=remedy)
+    if not mixes and config.mixing.utterances > 1:
         raise UserError("mixing.utterances is for mixing", remedy="give --utterances")
     if config.loss.kind == GRAPH_PIT:
         if config.mixing.utterances == 1:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import NoiseDir, RoomDir, UtteranceDir
-from sepasr.data.dynamic import DynamicUtterances, UtteranceItem
+from sepasr.data.dynamic_utterances import DynamicUtterances, UtteranceItem
 
 FS = 16000
 BLANK = 0

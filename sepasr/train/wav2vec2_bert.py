@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from sepasr.encoder.level import rms_level, within
-from sepasr.encoder.seamless import STRIDE, SeamlessMel
+from sepasr.encoder.seamless import STRIDE, SeamlessMel, forget_rotations
 from sepasr.errors import UserError
 from sepasr.train.ctc_model import ModelConfig, ModelKind
 from sepasr.train.utterances import FS, UtteranceBatch
@@ -72,9 +72,7 @@ class Wav2Vec2BertKind(ModelKind):
 
         How far digital silence lies below speech depends on it.
         """
-        # Rotations of the last length are kept. Those made in validation, under inference mode,
-        # can't be trained through.
-        model.base_model.encoder.embed_positions.cached_sequence_length = None
+        forget_rotations(model.base_model.encoder)
         lengths = batch.mask.sum(1)
         waveforms = rms_level(batch.waveforms, batch.mask.bool(), lengths)
         features = self.mel(waveforms.float(), lengths)

@@ -88,7 +88,7 @@ def claim(
 
     Its length may change (steps, snapshots, how long the rate falls): a longer training goes on
     where a shorter one ended. Of several processes the first one writes and removes; the others
-    wait until what was to be removed is gone.
+    wait until what was to be removed is gone. See :func:`claimed` for what keeps others out.
 
     Args:
         out: folder of the training.
@@ -98,8 +98,7 @@ def claim(
         defaults: of settings that a training may have begun without, because there were none such.
 
     Raises:
-        UserError: ``out`` holds another training and ``overwrite`` is not set, or one that is at
-            work.
+        UserError: ``out`` holds another training and ``overwrite`` is not set.
     """
     out = Path(out)
     text = yaml.safe_dump(dict(inputs), sort_keys=False)
@@ -113,18 +112,16 @@ def claim(
                 remedy="name another --out, or let --overwrite remove it",
             )
         if is_first_process():
-            with alone(out):
-                (out / LAST).unlink()  # first, so that no other process goes on from it
-                for path in out.iterdir():
-                    if path.is_dir():
-                        shutil.rmtree(path)
-                    elif path.name != LOCK:  # it is held
-                        path.unlink()
+            (out / LAST).unlink()  # first, so that no other process goes on from it
+            for path in out.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:  # it is held
+                    path.unlink()
         else:
             time.sleep(0.1)
     if is_first_process():
-        with alone(out):
-            write_text(out / CONFIG, text)
+        write_text(out / CONFIG, text)
 
 
 def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 
 from sepasr.data.audio import read_mono, resample, write_audio
 from sepasr.data.datadir import Utterance
-from sepasr.data.dynamic import DynamicMixtures, DynamicUtterances, MixingConfig
+from sepasr.data.dynamic import DynamicMixtures, MixingConfig
+from sepasr.data.dynamic_utterances import DynamicUtterances
 from sepasr.errors import UserError
 
 FS = 16000

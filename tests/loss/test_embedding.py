@@ -5,27 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torchaudio
+from frame_squares import FS, HOP, FrameSquares
 
 from sepasr.loss.embedding import EmbeddingLoss
 from sepasr.loss.si_sdr import si_sdr
 from sepasr.loss.signal import SignalLoss
-
-FS, HOP = 16000, 10
-
-
-class FrameSquares(torch.nn.Module):
-    """Frames of ten samples, each sample squared: not a good encoder, but a clear one."""
-
-    fs, name, distance = FS, "squares", "mse"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[int] = []
-
-    def forward(self, waveform, lengths):
-        self.calls.append(len(waveform))
-        frames = waveform.unfold(-1, HOP, HOP).square()
-        return frames, lengths // HOP
 
 
 def signals(speakers: int = 2, batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from frame_squares import FS, FrameSquares
 
 from sepasr.loss.embedding import EmbeddingLoss
 from sepasr.loss.kept import KeptEmbeddings
 
-FS, HOP, BATCH, SPEAKERS, SAMPLES = 16000, 10, 3, 2, 200
-
-
-class Spectra(torch.nn.Module):
-    """Magnitudes of frames, and how many signals it was asked for at a time."""
-
-    fs, name, distance = FS, "spectra", "mse"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[int] = []
-
-    def forward(self, waveform, lengths):
-        self.calls.append(len(waveform))
-        return torch.fft.rfft(waveform.unfold(-1, HOP, HOP)).abs(), lengths // HOP
+BATCH, SPEAKERS, SAMPLES = 3, 2, 200
 
 
 def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -32,7 +19,7 @@ def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def test_loss_and_gradient_are_those_without() -> None:
-    plain, keeping = Spectra(), Spectra()
+    plain, keeping = FrameSquares(), FrameSquares()
     losses = EmbeddingLoss(plain, FS), EmbeddingLoss(keeping, FS, keep_bytes=2**20)
     for seed in (0, 1, 0, 1):
         estimates, references, lengths = drawn(seed)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sepasr.data.audio import write_audio
 from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance, UtteranceDir
-from sepasr.data.dynamic import UtteranceItem
+from sepasr.data.dynamic_utterances import UtteranceItem
 from sepasr.decode.recognisers.ctc import CtcDecoder
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc import CtcConfig, CtcModule

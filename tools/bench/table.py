@@ -57,9 +57,9 @@ def rows(results: Sequence[dict]) -> list[str]:
             lines.append(f"| {name} | not measured | {goal} | | | | |")
             continue
         entry = known[name]
-        figure = f"{entry['value']:g} {entry['unit']}"
-        if entry["low"] <= entry["value"] <= entry["high"] and entry["low"] < entry["high"]:
-            figure = f"{entry['value']:g} ({entry['low']:g} to {entry['high']:g}) {entry['unit']}"
+        value, low, high = entry["value"], entry["low"], entry["high"]
+        interval = f" ({low:g} to {high:g})" if low <= value <= high and low < high else ""
+        figure = f"{value:g}{interval} {entry['unit']}"
         if name in GOALS:
             goal += ", reached" if reached(entry) else ", not reached"
         torch = entry["versions"]["torch"]
