@@ -21,8 +21,9 @@ from sepasr.config import read_yaml
 from sepasr.errors import UserError
 from sepasr.espnet_files import best_weights, listed, located, named_files, replaced
 from sepasr.files import sha256
-from sepasr.models import hub_snapshot, load_exactly
+from sepasr.models import hub_snapshot
 from sepasr.unpack import unpack_zip
+from sepasr.weights import load_exactly
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -13,9 +13,9 @@ from sepasr.models import (
     hub_model,
     hub_snapshot,
     packaged_model,
-    pretrained_model,
     resolve_model,
 )
+from sepasr.weights import pretrained_model
 
 HALVES = b"first half, ", b"second half"
 

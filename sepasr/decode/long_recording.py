@@ -44,6 +44,7 @@ from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.voice import MelStatistics, VoiceEmbedding
 from sepasr.errors import UserError
 from sepasr.files import refuse_another, write_text
+from sepasr.weights import digest_weights
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
 STATE, WINDOWS, LOCK = "state.json", "windows.f32", "lock"
@@ -168,10 +169,7 @@ def _is_done(summary: Path, identity: dict[str, object], paths: list[Path]) -> b
 def _digest(separator: nn.Module) -> str:
     """SHA-256 of a separator's configuration and weights."""
     digest = hashlib.sha256(repr(getattr(separator, "config", type(separator))).encode())
-    for key, tensor in separator.state_dict().items():
-        digest.update(key.encode())
-        # As bytes: NumPy has no bfloat16.
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    digest_weights(digest, separator)
     return digest.hexdigest()
 
 

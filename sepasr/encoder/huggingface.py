@@ -12,7 +12,8 @@ from sepasr.encoder.layers import LAST, Layers
 from sepasr.encoder.level import within
 from sepasr.encoder.seamless import HOP, WINDOW, SeamlessMel, forget_rotations
 from sepasr.errors import UserError
-from sepasr.models import pretrained_config, pretrained_model, resolve_model
+from sepasr.models import resolve_model
+from sepasr.weights import pretrained_config, pretrained_model
 
 if TYPE_CHECKING:
     from transformers import (

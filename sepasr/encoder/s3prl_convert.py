@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sepasr.errors import UserError
-from sepasr.models import pretrained_config, pretrained_model
+from sepasr.weights import pretrained_config, pretrained_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Wav2Vec2Config

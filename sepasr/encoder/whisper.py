@@ -13,7 +13,8 @@ from sepasr.encoder.base import EncoderConfig, FrameModel, hub_options
 from sepasr.encoder.ct2 import read_variables
 from sepasr.encoder.layers import LAST, Layers
 from sepasr.errors import UserError
-from sepasr.models import pretrained_config, pretrained_model, resolve_model
+from sepasr.models import resolve_model
+from sepasr.weights import pretrained_config, pretrained_model
 
 if TYPE_CHECKING:
     from transformers import WhisperConfig

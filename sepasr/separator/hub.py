@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sepasr.errors import UserError
 from sepasr.files import atomic_path, write_text
-from sepasr.models import hub_snapshot, load_strictly
+from sepasr.models import hub_snapshot
 from sepasr.separator.config import (
     CONFIG,
     WEIGHTS,
@@ -27,6 +27,7 @@ from sepasr.separator.config import (
     on_hub,
     read_description,
 )
+from sepasr.weights import load_strictly
 
 if TYPE_CHECKING:
     from typing_extensions import Self

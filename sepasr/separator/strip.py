@@ -10,9 +10,9 @@ import torch
 from sepasr.errors import UserError
 from sepasr.files import new_directory
 from sepasr.foreign import read_pickle
-from sepasr.models import load_exactly
 from sepasr.separator.config import CONFIG, IN_CHECKPOINT, parse_description
 from sepasr.separator.model import Separator
+from sepasr.weights import load_exactly
 
 PREFIX = "separator."
 """What the names of a separator's weights begin with in a training's checkpoint."""

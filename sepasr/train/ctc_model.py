@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
-from sepasr.models import load_strictly
 from sepasr.train.utterances import BLANK, UtteranceBatch
+from sepasr.weights import load_strictly
 
 PIECES = "spm.model"
 WEIGHTS = "model.safetensors"

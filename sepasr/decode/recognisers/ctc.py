@@ -17,7 +17,7 @@ from sepasr.decode.hearing import FS
 from sepasr.decode.recogniser import RecogniserConfig
 from sepasr.decode.weights import digest, require_files, weights_folder
 from sepasr.errors import UserError
-from sepasr.models import pretrained_config, pretrained_model
+from sepasr.weights import pretrained_config, pretrained_model
 
 # Those that mask padding in every layer, if their convolutions have layer norms and no adapter
 # follows them. Others read waveforms of one length together: data2vec has five convolutions over

@@ -15,7 +15,7 @@ from sepasr.decode.recogniser import RecogniserConfig
 from sepasr.decode.recognisers.whisper import MAX_TOKENS, WhisperTokens
 from sepasr.decode.weights import digest, require_files, weights_folder
 from sepasr.errors import UserError
-from sepasr.models import pretrained_config, pretrained_model
+from sepasr.weights import pretrained_config, pretrained_model
 
 
 class TransformersWhisperDecoder:
