@@ -185,7 +185,10 @@ def test_a_variant_that_fails_does_not_keep_the_others(place, tmp_path):
         ({"finalists": {"set": "cv"}}, "set that chose them"),
         ({"question": "It does."}, "no question"),
         ({"correlation": {"measures": ["mos"]}}, "unknown measure 'mos'"),
-        ({"correlation": {"probes": [{"encoder": "nothing"}]}}, "unknown encoder 'nothing'"),
+        (
+            {"correlation": {"measures": [], "probes": [{"encoder": "nothing"}]}},
+            "unknown encoder 'nothing'",
+        ),
         ({"permutations": ["nothing"]}, "unknown encoder 'nothing'"),
     ],
 )
