@@ -19,6 +19,7 @@ from sepasr.models import REPOSITORY
 from sepasr.parallel import ItemError, OncePerProcess, map_as_completed, parallel_map
 
 CONF = REPOSITORY / "conf" / "cluster"
+TRIM = "MALLOC_TRIM_THRESHOLD_"
 
 
 @pytest.fixture
@@ -48,17 +49,18 @@ def test_results_come_in_the_order_of_the_items(cluster):
     ) == dict(enumerate(squares[:9]))
 
 
-def process(_: int) -> tuple[int, str | None]:
+def process(_: int) -> tuple[int, str | None, str | None]:
     time.sleep(0.02)
-    return os.getpid(), os.environ.get("OMP_NUM_THREADS")
+    return os.getpid(), os.environ.get("OMP_NUM_THREADS"), os.environ.get(TRIM)
 
 
 def test_all_workers_have_a_share_in_one_thread_each(cluster):
-    assert {pid for pid, _ in run(process, range(5), None)} == {os.getpid()}
+    assert {pid for pid, *_ in run(process, range(5), None)} == {os.getpid()}
     found = set(run(process, range(64), cluster))
     assert len(found) == 2
-    assert os.getpid() not in {pid for pid, _ in found}
-    assert {threads for _, threads in found} == {"1"}
+    assert os.getpid() not in {pid for pid, *_ in found}
+    assert {threads for _, threads, _ in found} == {"1"}
+    assert {trim for *_, trim in found} == {os.environ.get(TRIM)}  # Dask's own choice is slow
     assert set(run(process, range(64), cluster)) == found
 
 
