@@ -11,7 +11,7 @@ from sepasr.data.audio import resample
 from sepasr.decode.guard import Hypothesis
 from sepasr.decode.hearing import to_level
 from sepasr.decode.recogniser import load_recogniser
-from sepasr.decode.recognisers.pocketsphinx import PocketsphinxDecoder
+from sepasr.decode.recognisers.pocketsphinx import SEARCH, PocketsphinxDecoder
 from sepasr.errors import UserError
 
 TEXTS = ["the red car stops near the old house", "seven dogs run over the green hill"]
@@ -50,7 +50,7 @@ def test_reads_sentences_of_the_grammar(grammar: Path, spoken: list[np.ndarray])
 
 def _first_decode(grammar: Path | None, waveform: np.ndarray) -> str:
     """What a new decoder of the library reads."""
-    settings = {} if grammar is None else {"jsgf": str(grammar)}
+    settings = {} if grammar is None else {"jsgf": str(grammar), **SEARCH}
     decoder = Decoder(**settings, loglevel="FATAL")
     decoder.start_utt()
     decoder.process_raw((waveform * 32767).round().astype(np.int16).tobytes(), full_utt=True)

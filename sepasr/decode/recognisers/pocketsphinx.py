@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,12 @@ from sepasr.models import REPOSITORY
 
 if TYPE_CHECKING:
     from pocketsphinx import Decoder
+
+
+SEARCH = {"beam": 1e-64, "pbeam": 1e-64, "wbeam": 1e-48, "bestpath": False}
+"""With a grammar. The library's beams lose the sentence in noise, and its last pass, the best path
+through the lattice, takes most of the time and reads no better: without it and with wider beams
+separated streams have a third fewer word errors in half the time."""
 
 
 class PocketsphinxDecoder:
@@ -39,7 +45,9 @@ class PocketsphinxDecoder:
         _load(grammar, digest)
         self._grammar, self._digest = grammar, digest
         # The package's version stands for its acoustic model, dictionary and language model.
-        self.identity = {"engine": f"pocketsphinx {version('pocketsphinx')}", "grammar": digest}
+        search = "" if grammar is None else " ".join(f"{k}={v}" for k, v in SEARCH.items())
+        engine = f"pocketsphinx {version('pocketsphinx')} {search}".rstrip()
+        self.identity = {"engine": engine, "grammar": digest}
 
     def decode(
         self, waveforms: Sequence[np.ndarray], max_tokens: Sequence[int]
@@ -54,7 +62,7 @@ def _load(grammar: Path | None, digest: str) -> Decoder:
     """The decoder of this process; the digest makes it a new one when the grammar has changed."""
     from pocketsphinx import Decoder
 
-    options = {} if grammar is None else {"jsgf": str(grammar)}
+    options: dict[str, Any] = {} if grammar is None else {"jsgf": str(grammar), **SEARCH}
     with tempfile.NamedTemporaryFile("r", suffix=".log") as log:
         try:
             return Decoder(loglevel="ERROR", logfn=log.name, **options)
