@@ -71,7 +71,11 @@ class Measures:
 
 
 def measure(
-    estimates: np.ndarray, references: np.ndarray, mixture: np.ndarray, fs: int
+    estimates: np.ndarray,
+    references: np.ndarray,
+    mixture: np.ndarray,
+    fs: int,
+    brief: bool = False,
 ) -> Measures:
     """Measure the estimates of one mixture.
 
@@ -80,6 +84,7 @@ def measure(
         references: (speakers, samples).
         mixture: (samples,).
         fs: sampling rate in Hz.
+        brief: SI-SDR and its gain only; the others, which take a hundred times as long, are NaN.
     """
     speech = torch.from_numpy(references.astype(np.float64))[None]
     separated = torch.from_numpy(estimates.astype(np.float64))[None]
@@ -97,13 +102,16 @@ def measure(
         elif is_silent(estimate):
             si_sdr[speaker], pesq_[speaker] = WORST_SI_SDR_DB, WORST_PESQ
             stoi_[speaker] = estoi_[speaker] = 0.0
-        else:
+        elif not brief:
             pesq_[speaker] = pesq(estimate, reference, fs)
             stoi_[speaker] = stoi(estimate, reference, fs)
             estoi_[speaker] = stoi(estimate, reference, fs, extended=True)
+    si_sdr_, si_sdri = _mean(si_sdr), _mean(si_sdr - si_sdr_before)
+    if brief:
+        return Measures(si_sdr_, si_sdri)
     return Measures(
-        si_sdr=_mean(si_sdr),
-        si_sdri=_mean(si_sdr - si_sdr_before),
+        si_sdr=si_sdr_,
+        si_sdri=si_sdri,
         pesq=_mean(pesq_),
         stoi=_mean(stoi_),
         estoi=_mean(estoi_),
@@ -202,7 +210,12 @@ class Task:
 
 
 def measure_all(
-    tasks: Sequence[Task], fs: int, log: ValueLog, jobs: int = 1, cluster: Path | None = None
+    tasks: Sequence[Task],
+    fs: int,
+    log: ValueLog,
+    jobs: int = 1,
+    cluster: Path | None = None,
+    brief: bool = False,
 ) -> list[tuple[Measures, ...]]:
     """Measure every system on every mixture.
 
@@ -212,6 +225,7 @@ def measure_all(
         log: keeps what was measured; nothing is measured twice.
         jobs: as for :func:`sepasr.parallel.parallel_map`.
         cluster: likewise.
+        brief: as for :func:`measure`.
 
     Returns:
         For each task the measures of its systems, in order.
@@ -220,11 +234,11 @@ def measure_all(
         UserError: audio is missing, of another rate or not as long as its mixture.
     """
     pairs = [(task.mixture, files) for task in tasks for files in task.estimates]
-    keys = [_key(*pair, fs) for pair in pairs]
+    keys = [_key(*pair, fs, brief) for pair in pairs]
     # By key, since several systems may have given the same.
     missing = {k: pair for k, pair in zip(keys, pairs, strict=True) if k not in log.known}
     completed = map_as_completed(
-        partial(_measure_pair, fs=fs),
+        partial(_measure_pair, fs=fs, brief=brief),
         list(missing.values()),
         jobs=jobs,
         cluster=cluster,
@@ -238,10 +252,11 @@ def measure_all(
     return [tuple(next(found) for _ in task.estimates) for task in tasks]
 
 
-def _key(mixture: Mixture, estimates: Sequence[Path], fs: int) -> str:
+def _key(mixture: Mixture, estimates: Sequence[Path], fs: int, brief: bool) -> str:
     """What decides the measures: which files, as they are now, and what measures them."""
     files = (mixture.mixture, *mixture.references, *estimates)
     content = [REVISION, fs, *(version(name) for name in ("pesq", "pystoi"))]
+    content += ["brief"] if brief else []
     for file in files:
         try:
             found = file.stat()
@@ -251,13 +266,14 @@ def _key(mixture: Mixture, estimates: Sequence[Path], fs: int) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _measure_pair(pair: tuple[Mixture, tuple[Path, ...]], fs: int) -> Measures:
+def _measure_pair(pair: tuple[Mixture, tuple[Path, ...]], fs: int, brief: bool) -> Measures:
     mixture, files = pair
     unseparated = read_mono(mixture.mixture, fs)
     references = _read_streams(mixture.references, len(unseparated), fs)
     if files == mixture.references:
-        return Measures(srmr=mean_srmr(references, fs))
-    return measure(_read_streams(files, len(unseparated), fs), references, unseparated, fs)
+        return Measures() if brief else Measures(srmr=mean_srmr(references, fs))
+    streams = _read_streams(files, len(unseparated), fs)
+    return measure(streams, references, unseparated, fs, brief)
 
 
 def _read_streams(files: Sequence[Path], samples: int, fs: int) -> np.ndarray:

@@ -31,6 +31,7 @@ def score(
     *,
     jobs: int = 1,
     cluster: Path | None = None,
+    brief: bool = False,
 ) -> Scores:
     """Score what systems made of a test set.
 
@@ -50,6 +51,7 @@ def score(
         exp: folder of experiments.
         jobs: for the signal measures, as for :func:`sepasr.parallel.parallel_map`.
         cluster: likewise.
+        brief: as for :func:`sepasr.score.measures.measure`.
 
     Raises:
         UserError: the set has no transcripts, a file is missing or lacks a mixture (with its id),
@@ -70,7 +72,7 @@ def score(
     estimates = [_estimates(data, system, separate) for system in systems]
     tasks = [Task(*row) for row in zip(data.mixtures, zip(*estimates, strict=True), strict=True)]
     log = ValueLog(Path(exp) / "measures.jsonl")
-    measured = measure_all(tasks, data.info.fs, log, jobs, cluster)
+    measured = measure_all(tasks, data.info.fs, log, jobs, cluster, brief)
     measures = _measure_rows(data, systems, measured)
     bar = tqdm(zip(pairs, transcripts, strict=True), "word errors", len(pairs), unit="decode")
     utterances = [

@@ -11,6 +11,7 @@ from typing import Any
 from sepasr.config import load_config
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
+from sepasr.score.result import MEASURES
 
 FOLDER = REPOSITORY / "conf" / "study"
 SISDR, AE, PIT = "sisdr", "ae", "pit"
@@ -31,6 +32,8 @@ class Screen:
         set: the data directory.
         seeds: of the trainings.
         recognisers: ``conf/asr/NAME.yaml``, of as many families as there are.
+        all_measures: take all signal measures; without, SI-SDR alone, since the others take as
+            long as reading does.
     """
 
     set: str = "cv"
@@ -38,6 +41,7 @@ class Screen:
     recognisers: list[str] = field(
         default_factory=lambda: ["whisper_tiny_en", "wav2vec2_mini", "pocketsphinx"]
     )
+    all_measures: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,6 +237,11 @@ def _check(study: StudyConfig) -> None:
                 raise UserError(f"{what}: there is no variant '{name}'", remedy=f"known: {known}")
     for variant in study.variants:
         _check_variant(study, variant)
+    if study.correlation is not None and not study.screen.all_measures:
+        missing = set_of(study.correlation.measures) & {*MEASURES} - {"si_sdr", "si_sdri"}
+        if missing:
+            remedy = "screen.all_measures: true"
+            raise UserError(f"correlation: {sorted(missing)[0]} isn't measured", remedy=remedy)
     if study.finalists is not None:
         if study.finalists.by not in RULES:
             remedy = f"known: {', '.join(RULES)}"

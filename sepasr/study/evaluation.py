@@ -89,15 +89,16 @@ class Evaluation:
     Args:
         data: the set, with transcripts.
         place: where the work goes: ``exp/study/<set>-<digest>``.
+        brief: measure SI-SDR alone.
 
     Raises:
         UserError: the set has no transcripts.
     """
 
-    def __init__(self, data: MixtureDir, place: Place) -> None:
+    def __init__(self, data: MixtureDir, place: Place, *, brief: bool = False) -> None:
         if any(mixture.texts is None for mixture in data.mixtures):
             raise UserError("no transcripts", where=data.path, remedy="use a set with cut 'max'")
-        self.data, self.place = data, place
+        self.data, self.place, self.brief = data, place, brief
         self.root = place.exp / "study" / f"{data.path.name}-{data_digest(data)}"
 
     def separated(self, subject: Subject) -> Path:
@@ -144,6 +145,7 @@ class Evaluation:
                 [reader.info for reader in missing],
                 self.root,
                 jobs=self.place.jobs,
+                brief=self.brief,
             )
             for reader in missing:
                 mine = [row for row in scores.utterances if row.recogniser == reader.name]
@@ -178,4 +180,8 @@ class Evaluation:
         return self.root / "rows" / subject.key / f"{reader.name}-{reader.digest}.csv"
 
     def _measures(self, subject: Subject) -> Path:
-        return self.root / "rows" / subject.key / f"measures-{REVISION}.csv"
+        whole, brief = (
+            self.root / "rows" / subject.key / f"measures{kind}-{REVISION}.csv"
+            for kind in ("", "-brief")
+        )
+        return brief if self.brief and not whole.is_file() else whole

@@ -163,7 +163,8 @@ class Runner:
         name = f"{phase.set}{variant.task}"
         if name not in self._evaluations:
             data = self.place.mixtures(phase.set, variant.task)
-            self._evaluations[name] = Evaluation(data, self.place)
+            brief = phase is self.screen and not self.study.screen.all_measures
+            self._evaluations[name] = Evaluation(data, self.place, brief=brief)
         return self._evaluations[name]
 
     def steps_to_do(self, phase: Phase) -> int:

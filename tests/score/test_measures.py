@@ -53,6 +53,23 @@ def test_values_are_those_of_the_libraries(scene):
         assert getattr(measures, name) == pytest.approx(np.mean(values), rel=1e-4), name
 
 
+def test_brief_measures_are_those_of_the_whole(scene):
+    references, mixture, estimates = scene
+    silent = estimates * np.array([[0], [1]], dtype=np.float32)
+    for found in (estimates, silent):
+        whole = measure(found, references, mixture, FS)
+        brief = measure(found, references, mixture, FS, brief=True)
+        assert astuple(brief)[:2] == astuple(whole)[:2]
+        assert np.isnan(astuple(brief)[2:]).all()
+
+
+def test_brief_and_whole_measures_are_kept_apart(tmp_path, scene):
+    tasks, known = [task(tmp_path, scene)], log(tmp_path)
+    for brief in (True, False, True):
+        [found] = measure_all(tasks, FS, known, brief=brief)
+        assert all(math.isnan(measures.srmr) == brief for measures in found)
+
+
 def test_si_sdr_of_a_known_distortion(scene):
     references, mixture, _ = scene
     references = references - references.mean(1, keepdims=True)

@@ -74,10 +74,16 @@ def make_study(folder: Path, **changes: Any) -> StudyConfig:
 
 
 def quick_measures(
-    estimates: np.ndarray, references: np.ndarray, mixture: np.ndarray, fs: int
+    estimates: np.ndarray,
+    references: np.ndarray,
+    mixture: np.ndarray,
+    fs: int,
+    brief: bool,
 ) -> Measures:
     """Something in the place of measures that take most of a test's time."""
     error = float(np.mean((estimates - references) ** 2))
+    if brief:
+        return Measures(si_sdr=-error, si_sdri=0.0)
     return Measures(si_sdr=-error, si_sdri=0.0, pesq=1.0 + error, stoi=0.5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,9 @@ def test_a_study_from_its_yaml_to_its_tables(place, tmp_path):
     by_set = {name: [row for row in rows if row.set == name] for name in ("cv", "tt")}
     # Start once, three variants after two numbers of steps; two readers; three mixtures.
     assert len(by_set["cv"]) == (1 + 3 * 2) * 2 * 3
+    # The screen measures SI-SDR alone.
+    assert {math.isnan(row.pesq) for row in by_set["cv"]} == {True}
+    assert {math.isnan(row.pesq) for row in by_set["tt"]} == {False}
     # Two finalists with two seeds; three readers; five mixtures.
     assert len(by_set["tt"]) == 2 * 2 * 3 * 5
     again = summarise_study(rows, first.facts)
@@ -185,6 +189,7 @@ def test_a_variant_that_fails_does_not_keep_the_others(place, tmp_path):
         ({"finalists": {"set": "cv"}}, "set that chose them"),
         ({"question": "It does."}, "no question"),
         ({"correlation": {"measures": ["mos"]}}, "unknown measure 'mos'"),
+        ({"correlation": {"measures": ["si_sdr", "pesq"]}}, "pesq isn't measured"),
         (
             {"correlation": {"measures": [], "probes": [{"encoder": "nothing"}]}},
             "unknown encoder 'nothing'",
