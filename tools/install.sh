@@ -22,6 +22,9 @@ CONSTRAINTS=$ROOT/tools/constraints.txt
 EXTRAS="mini demo dnsmos espnet onnx test"
 # The others belong to extras: they ask for more than is imported, or for an older omegaconf.
 WITHOUT_DEPENDENCIES=(espnet espnet-s3prl torchaudio espnet-tts-frontend hydra-core speechmos)
+# Only a model's files are read of it, so any machine takes the wheel that is for this platform.
+DATA_ONLY=moonshine-voice
+DATA_PLATFORM=manylinux_2_34_x86_64
 CPU_INDEX=https://download.pytorch.org/whl/cpu
 STAMP=$venv/installed
 LOG=$venv/install.log
@@ -143,25 +146,35 @@ install_sepasr() {
 }
 
 install_required() {
-    "$venv/bin/python" -I - "$venv" "$extras" "${WITHOUT_DEPENDENCIES[@]}" <<'PYTHON' &&
+    "$venv/bin/python" -I - "$venv" "$extras" "$DATA_ONLY" "${WITHOUT_DEPENDENCIES[@]}" <<'PYTHON' &&
 import importlib.metadata
 import sys
 from pathlib import Path
 
 from pip._vendor.packaging.requirements import Requirement
 
-venv, extras, *without_dependencies = sys.argv[1:]
-required, alone = [], []
+venv, extras, data_only, *without_dependencies = sys.argv[1:]
+required, alone, data = [], [], []
 for requirement in map(Requirement, importlib.metadata.requires("sepasr")):
     wanted = [{"extra": extra} for extra in ["", *extras.split(",")]]
     if not requirement.marker or any(map(requirement.marker.evaluate, wanted)):
         requirement.marker = None
         listed = alone if requirement.name in without_dependencies else required
+        listed = data if requirement.name == data_only else listed
         listed.append(f"{requirement}\n")
 Path(venv, "required.txt").write_text("".join(required))
 Path(venv, "alone.txt").write_text("".join(alone))
+Path(venv, "data.txt").write_text("".join(data))
 PYTHON
         pip_install --requirement "$venv/required.txt"
+}
+
+install_data() {
+    local place
+    [[ -s $venv/data.txt ]] || return 0
+    place=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || return
+    pip_install --no-deps --only-binary :all: --platform "$DATA_PLATFORM" --target "$place" \
+        --upgrade --requirement "$venv/data.txt"
 }
 
 install_espnet() {
@@ -224,6 +237,7 @@ step "an environment of $("$python" --version)" make_venv
 step "torch, $torch build" install_torch
 step "sepasr" install_sepasr
 step "what sepasr requires, with the extras $extras" install_required
+step "models that come as data" install_data
 step "espnet, s3prl and torchaudio, without what they require" install_espnet
 if [[ $torch == cpu ]] && ! torchaudio_works 2>>"$LOG"; then
     step "torchaudio: removing its extension, which wants CUDA (it works without)" remove_torchaudio_extension

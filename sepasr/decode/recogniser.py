@@ -36,9 +36,10 @@ KINDS = {
         "sepasr.decode.recognisers.whisper_transformers",
         {*HUB, "language", "beam", "device"},
     ),
+    "moonshine": ("sepasr.decode.recognisers.moonshine", {"model", "package", "jobs"}),
     "pocketsphinx": ("sepasr.decode.recognisers.pocketsphinx", {"grammar", "jobs"}),
 }
-ONE_THREAD = {"pocketsphinx"}
+ONE_THREAD = {"moonshine", "pocketsphinx"}
 """Kinds that compute in one thread: on a machine of many cores, several processes read."""
 COMMON = {"name", "family", "weights", "kind", "batch_size", "guard"}
 

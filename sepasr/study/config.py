@@ -39,7 +39,7 @@ class Screen:
     set: str = "cv"
     seeds: list[int] = field(default_factory=lambda: [0])
     recognisers: list[str] = field(
-        default_factory=lambda: ["whisper_tiny_en", "wav2vec2_mini", "pocketsphinx"]
+        default_factory=lambda: ["whisper_tiny_en", "wav2vec2_mini", "moonshine_tiny"]
     )
     all_measures: bool = False
 
@@ -67,7 +67,9 @@ class Finalists:
     set: str = "tt"
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
     recognisers: list[str] = field(
-        default_factory=lambda: ["whisper_tiny_en", "wav2vec2_mini", "pocketsphinx"]
+        default_factory=lambda: [
+            *("whisper_tiny_en", "wav2vec2_mini", "moonshine_tiny", "pocketsphinx"),
+        ]
     )
 
 
