@@ -37,6 +37,9 @@ from sepasr.simulate.voices import FS, Speaker, speak
 POSITIONS = 4
 """Source positions in each room of the training bank."""
 
+_FOLDERS = ("wsj0", "wham_noise", "rirs", "whamr/wav16k")
+"""What the corpus consists of; a file that it doesn't hold is removed from them."""
+
 
 @dataclass(frozen=True)
 class CorpusConfig:
@@ -134,8 +137,8 @@ def build_corpus(
         cluster: likewise.
 
     Raises:
-        UserError: the directory holds a corpus made with another seed or other conditions, or a
-            value of ``config`` makes no sense.
+        UserError: the directory holds a corpus made with another seed or other conditions, or one
+            that isn't made here; or a value of ``config`` makes no sense.
     """
     _check(config)
     _claim(config, out)
@@ -157,8 +160,7 @@ def build_corpus(
     write_table(out / "similar_speakers", similar_speakers(training_speakers))
     write_table(out / "speaker_genders", speaker_genders())
     write_text(out / "grammar.jsgf", text.jsgf())
-    folders = (out / name for name in ("wsj0", "wham_noise", "rirs", "whamr/wav16k"))
-    prune(folders, {*dots, *(file for task in (*first, *second) for file in task.files)})
+    prune((out / name for name in _FOLDERS), {*dots, *(file for task in (*first, *second) for file in task.files)})
 
 
 def similar_speakers(speakers: Sequence[Speaker]) -> dict[str, str]:
@@ -195,6 +197,11 @@ def _claim(config: CorpusConfig, out: Path) -> None:
             where=path,
             remedy=f"remove {out} or name another directory",
         )
+    for folder in (out / name for name in _FOLDERS):
+        # The real corpora have these names.
+        if not path.exists() and folder.exists() and any(folder.iterdir()):
+            what = "not of a corpus that this command made: it would remove files there"
+            raise UserError(what, where=folder, remedy="name another directory")
     write_text(path, content)
 
 

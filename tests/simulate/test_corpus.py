@@ -159,6 +159,16 @@ def test_another_seed_in_the_same_directory_is_refused(corpus):
         build_corpus(replace(CONFIG, seed=1), corpus)
 
 
+@pytest.mark.parametrize("name", ["wsj0/disc1/011c0201.wv1", "whamr/wav16k/max/a.wav"])
+def test_a_corpus_from_elsewhere_is_refused_and_left_alone(tmp_path, name):
+    real = tmp_path / name
+    real.parent.mkdir(parents=True)
+    real.write_bytes(b"NIST_1A")
+    with pytest.raises(UserError, match="not of a corpus that this command made"):
+        build_corpus(CONFIG, tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [real]
+
+
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
