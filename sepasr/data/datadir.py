@@ -280,7 +280,10 @@ def _durations(records: Sequence[Mixture | Utterance | Noise]) -> dict[str, dict
 
 
 def fingerprint(directory: MixtureDir | UtteranceDir | NoiseDir | RoomDir) -> str:
-    """Digest of what a directory lists: names, words, speakers, durations; not where files lie."""
+    """Digest of what a directory lists, but not of where files lie.
+
+    Names, words, speakers, durations; of utterances also who is similar to whom, and genders.
+    """
     entries: Sequence[object]
     if isinstance(directory, MixtureDir):
         entries = directory.mixtures
@@ -292,6 +295,10 @@ def fingerprint(directory: MixtureDir | UtteranceDir | NoiseDir | RoomDir) -> st
     for entry in entries:
         facts = {name: value for name, value in vars(entry).items() if not _is_place(value)}
         digest.update(repr(facts).encode())
+    if isinstance(directory, UtteranceDir):
+        for table in (directory.similar, directory.genders):
+            if table:
+                digest.update(repr(sorted(table.items())).encode())
     return digest.hexdigest()
 
 

@@ -236,5 +236,8 @@ def test_a_fingerprint_is_of_what_is_listed_not_of_places(data_dirs):
     ):
         directory = replace(data_dirs.utterances, utterances=(changed, *others))
         assert (fingerprint(directory) == prints[1]) is same
+    # Who is drawn to be mixed depends on them.
+    for change in ({"similar": {"fa": ("fb",)}}, {"genders": {}}):
+        assert fingerprint(replace(data_dirs.utterances, **change)) != prints[1]
     fewer = replace(data_dirs.rooms, rooms=data_dirs.rooms.rooms[1:])
     assert fingerprint(fewer) != prints[3]
