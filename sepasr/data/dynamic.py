@@ -7,12 +7,13 @@ for, or whether training was interrupted: there is no state to save.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from sepasr.data.audio import change_speed, read_audio, read_mono
+from sepasr.data.audio import change_speed, read_audio, read_mono, resample, resampled_length
 from sepasr.data.convolution import convolve
 from sepasr.data.datadir import NoiseDir, RoomDir, Utterance, UtteranceDir
 from sepasr.errors import UserError
@@ -95,11 +96,34 @@ def power(signal: np.ndarray) -> float:
 
 
 def draw_noise(noise: NoiseDir, samples: int, fs: int, rng: np.random.Generator) -> np.ndarray:
-    """A random excerpt of (samples,); a file that is too short is repeated."""
+    """A random excerpt of (samples,) at ``fs`` Hz, of the left channel where there are two.
+
+    A file that is too short is repeated; one of another rate is resampled.
+
+    Raises:
+        UserError: a file is shorter than it was when the directory was prepared.
+    """
     drawn = noise.noises[int(rng.integers(len(noise.noises)))]
-    spare = max(int(drawn.duration_s * fs) - samples, 0)
+    rate = noise.info.fs
+    count = resampled_length(samples, fs, rate)
+    spare = max(int(drawn.duration_s * rate) - count, 0)
     start = int(rng.integers(spare + 1))
-    return np.resize(read_mono(drawn.path, fs, start=start, stop=start + samples), samples)
+    listed = round(drawn.duration_s * rate)
+    stop = min(start + count, listed)
+    excerpt = read_audio(drawn.path, rate, start=start, stop=stop)[0][:, 0]
+    if start + len(excerpt) < stop:
+        raise truncated(drawn.path, drawn.id, start + len(excerpt), listed)
+    repeated = torch.from_numpy(np.resize(excerpt, count))
+    return resample(repeated, rate, fs).numpy()[:samples]
+
+
+def truncated(path: Path, key: str, samples: int, listed: int) -> UserError:
+    """The error that the file of the id ``key`` has fewer samples than its directory lists."""
+    return UserError(
+        f"{samples} samples where the data directory has {listed} for '{key}'",
+        where=path,
+        remedy="the file is truncated: replace it, or prepare the directory again",
+    )
 
 
 def scaled_noise(noise: np.ndarray, speech_power: float, snr_db: float) -> np.ndarray:
@@ -156,8 +180,8 @@ class DynamicMixtures(Dataset):
             are their own references.
         config: the ranges.
         seed: items of another seed are other items.
-        fs: sampling rate of the items in Hz, which noise and rooms must have; without, that of the
-            utterances. Utterances are resampled.
+        fs: sampling rate of the items in Hz, which rooms must have; without, that of the
+            utterances. Utterances and noise are resampled.
 
     Raises:
         UserError: there are fewer speakers, or of a gender, than a mixture needs.

@@ -12,8 +12,7 @@ from torch.utils.data import Dataset
 
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Mixture, MixtureDir
-from sepasr.data.dynamic import MixtureItem, place_in_pass
-from sepasr.errors import UserError
+from sepasr.data.dynamic import MixtureItem, place_in_pass, truncated
 
 ATTEMPTS = 10
 """Draws of a segment in which every speaker is heard; the last is taken whatever it holds."""
@@ -67,10 +66,5 @@ class FixedMixtures(Dataset):
         listed = round(entry.duration_s * self.fs)
         samples = read_mono(path, self.fs, start=start, stop=min(start + self.samples, listed))
         if start + len(samples) < min(start + self.samples, listed):
-            raise UserError(
-                f"{start + len(samples)} samples where the data directory has {listed} for "
-                f"'{entry.id}'",
-                where=path,
-                remedy="the file is truncated: replace it, or prepare the directory again",
-            )
+            raise truncated(path, entry.id, start + len(samples), listed)
         return np.pad(samples, (0, self.samples - len(samples)))

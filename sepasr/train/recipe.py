@@ -72,17 +72,17 @@ class Sources:
         """Read the directories.
 
         Raises:
-            UserError: a directory is not as it should be, or not of ``fs`` Hz. Speech may be of a
-                higher rate: it is resampled.
+            UserError: a directory is not as it should be, or not of ``fs`` Hz. Speech and noise may
+                be of a higher rate: they are resampled.
         """
         utterances = UtteranceDir.load(self.utterances)
         noise = NoiseDir.load(self.noise) if self.noise else None
         rooms = RoomDir.load(self.rooms) if self.rooms else None
-        if utterances.info.fs < fs:
-            check_rate(utterances, "speech", fs)
-        for directory, what in ((noise, "noise"), (rooms, "rooms")):
-            if directory is not None:
+        for directory, what in ((utterances, "speech"), (noise, "noise")):
+            if directory is not None and directory.info.fs < fs:
                 check_rate(directory, what, fs)
+        if rooms is not None:
+            check_rate(rooms, "rooms", fs)
         return utterances, noise, rooms
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from sepasr.data.audio import read_mono, resample, write_audio
 from sepasr.data.datadir import Utterance
-from sepasr.data.dynamic import DynamicMixtures, MixingConfig
+from sepasr.data.dynamic import DynamicMixtures, MixingConfig, draw_noise
 from sepasr.data.dynamic_utterances import DynamicUtterances
 from sepasr.errors import UserError
 
@@ -207,6 +207,26 @@ def test_noise_that_is_too_short_is_repeated_and_silence_stays(data_dirs, tmp_pa
         write_audio(noise.path, np.zeros(4000), FS)
     item = mixtures(data_dirs, replace(CONFIG, reference="reverb"))[0]
     np.testing.assert_allclose(item.mixture, item.references.sum(0), atol=1e-6)
+
+
+def test_noise_is_heard_on_the_left_at_the_rate_of_the_mixture(data_dirs):
+    def draw(samples, fs):
+        return draw_noise(data_dirs.noise, samples, fs, np.random.default_rng(0))
+
+    excerpt, whole = draw(1600, FS), draw(4000, FS)
+    for noise in data_dirs.noise.noises:
+        left = read_mono(noise.path)
+        write_audio(noise.path, np.stack([left, np.zeros_like(left)], axis=1), FS)
+    np.testing.assert_array_equal(draw(1600, FS), excerpt)
+    halved = resample(torch.from_numpy(whole), FS, FS // 2).numpy()
+    np.testing.assert_array_equal(draw(2000, FS // 2), halved)
+
+
+def test_noise_that_has_become_shorter_is_refused(data_dirs):
+    for noise in data_dirs.noise.noises:
+        write_audio(noise.path, np.zeros(3000), FS)
+    with pytest.raises(UserError, match=r"noise\d\.wav: 3000 samples where .* 4000 for 'noise"):
+        mixtures(data_dirs, replace(CONFIG, segment_s=0.3))[0]
 
 
 def test_one_of_two_speakers_is_silent_for_a_while(data_dirs):
