@@ -48,6 +48,14 @@ def test_from_sources_to_data_directories(tmp_path: Path) -> None:
         assert validate(directory, samples=True) == []
     assert MixtureDir.load(data / "tr").info.corpus == "whamr"
 
+    # Where mixtures have neither rooms nor noise, none are made or mixed.
+    dry = {**made, "condition": "mix_clean_anechoic", "corpus": tmp_path / "dry", "sets": "cv tt"}
+    for script in ("corpus.sh", "data.sh"):
+        done = run(script, wsj0=sources.wsj0, data=tmp_path / "dry_data", **dry)
+        assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "dry" / "rirs").exists()
+    assert not [d for d in (tmp_path / "dry_data").iterdir() if d.name in ("tr_noise", "tr_rooms")]
+
     # The tree that was made is one that can be given.
     given = {"whamr": corpus / "whamr", "corpus": tmp_path / "more"}
     (corpus / "whamr/wav16k/max/cv/noise" / f"{MIXTURES['cv'][0]}.wav").unlink()

@@ -25,7 +25,7 @@ DIRECTORIES = (
 """All that stage 1 can write."""
 HEARD = 20
 """How many mixtures of each set are heard."""
-WSJ0_FS = 16000
+WSJ0_FS = WHAM_FS = 16000
 TRAINING_SUBSET = "si_tr_s"
 """The subset of WSJ0 that the sets tr and cv are made of."""
 
@@ -157,14 +157,16 @@ def read_material(
     `tr_utterances` are the utterances that the set tr is made of; without this set, all of WSJ0's
     si_tr_s. None that is heard in cv or tt is among them, and no speaker of tt. They are WSJ0's own
     files, at 16 kHz whatever the rate of the mixtures. `cv_utterances` are those that cv is made
-    of. `tr_noise` is the noise of tr, and `tr_rooms` what is in ``rirs``.
+    of. `tr_noise` is the noise of tr, and `tr_rooms` what is in ``rirs``. Training hears what the
+    mixtures' condition has: without reverberation there are no rooms, and in `clean` no noise.
 
     Args:
         directories: of the sets, as :func:`read_sets` gives them.
         wsj0: has the audio and the transcripts.
         out: the directories are in this folder.
-        noise: a folder of noise, where there is no tr.
-        rirs: a folder of impulse responses.
+        noise: a folder of noise, where there is no tr: WHAM's, at 16 kHz whatever the rate of the
+            mixtures.
+        rirs: a folder of impulse responses, at the rate of the mixtures.
         jobs: processes.
         cluster: see :func:`sepasr.parallel.parallel_map`.
 
@@ -174,6 +176,7 @@ def read_material(
     """
     sets = {directory.path.name: directory for directory in directories}
     info = directories[0].info
+    condition = info.condition or ""
     heard = {
         name: {u for mixture in directory.mixtures for u in utterances_of(mixture.id)}
         for name, directory in sets.items()
@@ -205,12 +208,12 @@ def read_material(
     if "tr" in sets and sets["tr"].mixtures[0].noise:
         noises = noises_of(sets["tr"].mixtures)
         material.append(NoiseDir(Path(out, "tr_noise"), Info(info.corpus, info.fs), noises))
-    elif noise is not None:
+    elif noise is not None and "clean" not in condition:
         path = Path(out, "tr_noise")
         material.append(
-            read_noise(noise, path, info.fs, corpus=info.corpus, jobs=jobs, cluster=cluster)
+            read_noise(noise, path, WHAM_FS, corpus=info.corpus, jobs=jobs, cluster=cluster)
         )
-    if rirs is not None:
+    if rirs is not None and condition.endswith("_reverb"):
         path = Path(out, "tr_rooms")
         material.append(
             read_rirs(rirs, path, info.fs, corpus=info.corpus, jobs=jobs, cluster=cluster)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sepasr.data import whamr_tree
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Info, Mixture, MixtureDir, NoiseDir, RoomDir, UtteranceDir
 from sepasr.data.validate import validate
-from sepasr.data.whamr import of_style, read_sets
+from sepasr.data.whamr import of_style, read_material, read_sets
 from sepasr.data.whamr_audio import likeness, si_sdr
 from sepasr.data.whamr_tree import Whamr, utterances_of
 from sepasr.data.wsj0 import Wsj0
@@ -201,6 +202,17 @@ def test_what_training_mixes(tmp_path, capsys):
         (folder / f"{name}.wav").rename(folder / "447c0201_1_011c0202_-1.wav")
     assert prepare(corpora, out, *partial) == 0
     assert [u.id for u in UtteranceDir.load(out / "tr_utterances").utterances] == ["22go010b"]
+
+    # Where the mixtures have neither rooms nor noise, training hears none.
+    for condition, heard in (
+        ("mix_clean_anechoic", []),
+        ("mix_single_anechoic", ["tr_noise"]),
+        ("mix_clean_reverb", ["tr_rooms"]),
+    ):
+        sets = [replace(d, info=replace(d.info, condition=condition)) for d in read(corpora, out)]
+        given = {"noise": corpora.noise, "rirs": corpora.rirs}
+        material = read_material(sets, Wsj0(corpora.wsj0), out, **given)
+        assert [d.path.name for d in material] == ["tr_utterances", "cv_utterances", *heard]
 
 
 def test_a_training_utterance_without_audio_is_named(tmp_path, capsys):
