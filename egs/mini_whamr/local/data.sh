@@ -4,8 +4,11 @@
 set -euo pipefail
 
 name=(--corpus mini_whamr)
+words=()
+[[ ${cut:?} == max ]] || words=(--no-text) # words that are cut are in no transcript
 sepasr prepare whamr "${name[@]}" --whamr "${corpus:?}/whamr" --wsj0 "$corpus/wsj0" --sets cv tt \
-    --allow-partial --out "${data:?}"
+    --fs "${fs:?}" --cut "$cut" --condition "${condition:?}" --reference "${reference:?}" \
+    --allow-partial "${words[@]}" --out "${data:?}"
 for set in tr:si_tr_s cv:si_dt_05; do
     sepasr prepare utterances "${name[@]}" --wsj0 "$corpus/wsj0" --subset "${set#*:}" \
         --similar "$corpus/similar_speakers" \
@@ -13,7 +16,7 @@ for set in tr:si_tr_s cv:si_dt_05; do
 done
 sepasr prepare noise "${name[@]}" --noise "$corpus/wham_noise/tr" --out "$data/tr_noise"
 sepasr prepare rooms "${name[@]}" --rirs "$corpus/rirs/tr" --out "$data/tr_rooms"
-utils/validate_data_dir.sh "$data"/*/
+utils/validate_data_dir.sh "$data"/{cv,tt,tr_utterances,cv_utterances,tr_noise,tr_rooms}
 
 # pocketsphinx reads with the grammar of the sentences that stage 0 made.
 mkdir -p "${exp:?}/conf/asr"

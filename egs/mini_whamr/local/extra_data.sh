@@ -8,7 +8,8 @@ for extra in ${extra_sets?}; do
     from=${corpus:?}/extra/$extra
     if [[ $extra != long ]]; then
         for set in "$from"/*/; do
-            sepasr prepare mixtures "${name[@]}" --mixtures "$set" --out "${data:?}/$(basename "$set")_$extra"
+            sepasr prepare mixtures "${name[@]}" --mixtures "$set" --condition "${condition:?}" \
+                --reference "${reference:?}" --out "${data:?}/$(basename "$set")_$extra"
         done
         continue
     fi
@@ -22,7 +23,7 @@ for extra in ${extra_sets?}; do
         sepasr prepare rooms "${name[@]}" --rirs "$from/rirs/${set%:*}" --out "${parts}_rooms"
         sepasr lengthen "${name[@]}" --utterances "${parts}_utterances" --noise "${parts}_noise" \
             --rooms "${parts}_rooms" --set utterances=3 "snr_db=[8,20]" "speed_percent=[100,100]" \
-            same_gender=0.5 --count "$((count < 100 ? count : 100))" --jobs "${jobs:?}" \
+            same_gender=0.5 "reference=${reference:?}" --count "$((count < 100 ? count : 100))" --jobs "${jobs:?}" \
             --audio "$from/${set%:*}" --out "$data/${set%:*}_long"
     done
 done
