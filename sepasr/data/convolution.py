@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch.nn import functional as F
+from scipy.fft import irfft, rfft
 
 SHORTEST = 4096
 
@@ -14,6 +13,7 @@ def convolve(signal: np.ndarray, response: np.ndarray) -> np.ndarray:
 
     Overlap-save in blocks of a power of two, which stay in the processor's cache. SciPy's
     ``oaconvolve`` plans its transforms anew for each length: mixtures take a fifth longer with it.
+    Of PyTorch's transforms the longer ones depend, in the last digit, on the number of threads.
 
     Args:
         signal: (samples,), float32.
@@ -31,7 +31,7 @@ def convolve(signal: np.ndarray, response: np.ndarray) -> np.ndarray:
     size = max(SHORTEST, 2 ** int(np.ceil(np.log2(2 * taps))))
     hop = size - taps + 1
     blocks = -(-samples // hop)
-    padded = F.pad(torch.from_numpy(signal), (taps - 1, blocks * hop - samples))
-    spectra = torch.fft.rfft(padded.unfold(0, size, hop))
-    spectra *= torch.fft.rfft(torch.from_numpy(response[:taps]), size)
-    return torch.fft.irfft(spectra, size)[:, taps - 1 :].reshape(-1)[:samples].numpy()
+    padded = np.pad(signal, (taps - 1, blocks * hop - samples))
+    spectra = rfft(np.lib.stride_tricks.sliding_window_view(padded, size)[::hop])
+    spectra *= rfft(response[:taps], size)
+    return irfft(spectra, size)[:, taps - 1 :].reshape(-1)[:samples]

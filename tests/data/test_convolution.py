@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from sepasr.data import convolution
 from sepasr.data.convolution import convolve
@@ -22,6 +23,16 @@ def test_it_is_the_beginning_of_numpys(
     heard = convolve(signal, response)
     assert heard.dtype == np.float32
     np.testing.assert_allclose(heard, np.convolve(signal, response)[:samples], atol=1e-4)
+
+
+def test_the_number_of_threads_changes_no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    signal, response = (rng.standard_normal(n).astype(np.float32) for n in (64_000, 9600))
+    heard, before = [], torch.get_num_threads()
+    for threads in (1, 2, before):
+        torch.set_num_threads(threads)
+        heard.append(convolve(signal, response))
+    np.testing.assert_array_equal(heard[0], heard[1])
 
 
 def test_nothing_is_heard_before_it_is_said() -> None:
