@@ -99,6 +99,21 @@ def test_librimix_to_the_table(tmp_path: Path, num_speakers: int, fs: int) -> No
     assert not (exp / f"decode/ae_tiny/seed1/tiny/text_spk{num_speakers + 1}").exists()
 
 
+def test_librimix_has_nothing_to_separate_in_single_speakers() -> None:
+    given = {"librimix": "a", "librispeech": "b", "condition": "mix_single"}
+    refused = subprocess.run(
+        ["bash", "egs/librimix/local/corpus.sh"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **given},
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "librimix: --condition mix_single has one speaker" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
 def test_words_are_not_counted_where_they_are_cut_off(tmp_path: Path) -> None:
     refused = run("librimix", tmp_path / "exp", "--cut", "min")
     assert refused.returncode == 2

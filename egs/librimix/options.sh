@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-condition=mix_both # or mix_clean (without noise), mix_single (the first speaker and noise)
+condition=mix_both # or mix_clean (without noise)
 from_scratch=true  # there are no pretrained starting points
 separator=xl
 encoders="wav2vec2_base whisper_small_en"

@@ -10,4 +10,8 @@ for name in librimix librispeech; do
         exit 2
     fi
 done
+if [[ ${condition:?} == mix_single ]]; then
+    echo "librimix: --condition mix_single has one speaker: nothing to separate (take mix_both or mix_clean)" >&2
+    exit 2
+fi
 egs/librimix/local/data.sh --check
