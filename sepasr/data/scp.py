@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import wave
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,11 +120,11 @@ def write_table(path: str | Path, values: Mapping[str, str], *, empty_values: bo
     write_text(path, "".join(rows))
 
 
-def check_same_ids(tables: Iterable[Table]) -> list[UserError]:
+def check_same_ids(tables: Sequence[Table]) -> list[UserError]:
     """Problems of tables that do not have the ids of the first one."""
-    first, *others = tables
     problems = []
-    for table in others:
+    for table in tables[1:]:
+        first = tables[0]
         for key, line in first.lines.items():
             if key not in table.values:
                 what = f"no entry for id '{key}', which {first.path.name} has in line {line}"

@@ -111,6 +111,14 @@ def test_a_missing_table_is_reported_once(mixtures, name):
     assert messages(path) == [f"{name}: no such file (write it again)"]
 
 
+def test_in_an_empty_directory_everything_is_missing(tmp_path):
+    assert [message.partition(" (")[0] for message in messages(tmp_path)] == [
+        "info.yaml: no such configuration",
+        "wav.scp: no such file",
+        "utt2dur: no such file",
+    ]
+
+
 def test_rooms_need_as_many_channels_in_both_files(corpora, tmp_path):
     read_rirs(corpora.rirs, tmp_path / "d").write()
     write_wav(corpora.rirs / "room1_anechoic.wav", 100, channels=5)
