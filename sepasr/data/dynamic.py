@@ -64,6 +64,12 @@ class MixingConfig:
     grid_s: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.num_speakers < 1:
+            raise UserError(f"mixing.num_speakers is {self.num_speakers}, less than 1")
+        if self.reference not in ("anechoic", "reverb"):
+            raise UserError(f"mixing.reference is '{self.reference}', not anechoic or reverb")
+        if self.same_gender is not None and not 0 <= self.same_gender <= 1:
+            raise UserError(f"mixing.same_gender is {self.same_gender}, not from 0 to 1")
         if self.segment_s <= 0:
             raise UserError(f"mixing.segment_s is {self.segment_s}, not above 0")
         if self.utterances < 1:

@@ -262,13 +262,16 @@ def test_nobody_is_silent_for_all_they_say(data_dirs):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"num_speakers": 0}, "mixing.num_speakers is 0"),
+        ({"reference": "reverberant"}, "mixing.reference is 'reverberant'"),
+        ({"same_gender": 1.5}, "mixing.same_gender is 1.5"),
         ({"lone_share": 1.5}, "mixing.lone_share is 1.5"),
         ({"lone_share": 0.1, "utterances": 2}, "one utterance"),
         ({"silent": (0.2, 1.2)}, "mixing.silent"),
         ({"silent": (-0.1, 0.2)}, "mixing.silent"),
     ],
 )
-def test_impossible_silences_are_refused(settings, message):
+def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         MixingConfig(**settings)
 
