@@ -167,6 +167,21 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+MADE_OF = "made_of.yaml"
+"""The usual name of the file by which a folder is claimed."""
+
+
+def claim(path: Path, content: str, what: str, *, remedy: str) -> None:
+    """Write down what the folder of ``path`` is made of, unless that is there and says otherwise.
+
+    Raises:
+        UserError: it says otherwise; ``what`` and ``remedy`` are what the error says.
+    """
+    if path.is_file() and path.read_text(encoding="utf-8") != content:
+        raise UserError(what, where=path, remedy=remedy)
+    write_text(path, content)
+
+
 def sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal digits."""
     digest = hashlib.sha256()

@@ -114,7 +114,10 @@ def _check_original(item: Heard, number: int, original: Path, frames: int, fs: i
     found = likeness(read_mono(source, fs).astype(np.float64), utterance)
     if found < LEAST_LIKENESS:
         what = f"not the recording of {original} (likeness {found:.2f} of 1)"
-        remedy = "one is of WSJ0's second microphone (.wv2): build WHAMR from .wv1, and give those"
+        remedy = (
+            "one is of WSJ0's second microphone (.wv2): give .wv1, and if WHAMR was built from "
+            f".wv2, remove {path.parents[1]} and build it again"
+        )
         raise UserError(what, where=source, remedy=remedy)
 
 

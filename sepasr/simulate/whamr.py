@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import yaml
 from scipy.signal import fftconvolve, resample_poly
 
 from sepasr.data.audio import read_audio, read_mono, write_audio
@@ -20,8 +21,9 @@ from sepasr.data.header import all_good, read_headers
 from sepasr.data.whamr_tree import CONDITIONS, Whamr
 from sepasr.data.wsj0 import Wsj0
 from sepasr.errors import UserError
+from sepasr.files import MADE_OF, claim, sha256
 from sepasr.parallel import parallel_map
-from sepasr.simulate.whamr_plans import Plan, find_noise, read_plans
+from sepasr.simulate.whamr_plans import Plan, find_noise, find_tables, read_plans
 from sepasr.simulate.whamr_rooms import FS, impulse_responses
 
 PARTS = ("noise", *(f"s{speaker}_{room}" for room in ("anechoic", "reverb") for speaker in (1, 2)))
@@ -124,18 +126,20 @@ def build_whamr(
         cluster: see :func:`sepasr.parallel.parallel_map`.
 
     Raises:
-        UserError: a table or file is missing or malformed; the audio is of another rate.
+        UserError: a table or file is missing or malformed; the audio is of another rate; what is
+            there of a set was made of other tables or of a WSJ0 elsewhere.
     """
     for condition in conditions:
         Whamr(out, fs, cut, condition)  # refuses what WHAMR doesn't have
     plans = {s: read_plans(scripts, noise, s, fs, cut, allow_partial=allow_partial) for s in sets}
     audio = _find_utterances(wsj0, plans)
+    top = out / f"wav{fs // 1000}k" / cut
     tasks = [
         _Task(
             plan,
             tuple(audio[utterance] for utterance in plan.utterances),
             find_noise(noise) / subset / f"{plan.name}.wav",
-            out / f"wav{fs // 1000}k" / cut / subset,
+            top / subset,
         )
         for subset, plans_of_set in plans.items()
         for plan in plans_of_set
@@ -145,8 +149,21 @@ def build_whamr(
     recorded = sorted({path for task in missing for path in task.utterances})
     all_good(read_headers(recorded, FS, channels=1, jobs=jobs, cluster=cluster))
     all_good(read_headers([task.noise for task in missing], FS, jobs=jobs, cluster=cluster))
+    for subset in plans:
+        _claim(top / subset, wsj0, find_tables(scripts, noise, subset))
     work = partial(_write_signals, folders, fs, cut)
     parallel_map(work, missing, jobs=jobs, cluster=cluster, description="WHAMR", unit="mixture")
+
+
+def _claim(folder: Path, wsj0: Path, tables: Iterable[Path]) -> None:
+    """Write beside the signals of a set what they are made of."""
+    made_of = {"wsj0": str(wsj0.absolute()), **{table.name: sha256(table) for table in tables}}
+    claim(
+        folder / MADE_OF,
+        yaml.safe_dump(made_of, width=1000),
+        "the mixtures here were made of other tables, or of a WSJ0 elsewhere",
+        remedy=f"remove {folder}, or correct the path if that WSJ0 was moved",
+    )
 
 
 def _find_utterances(wsj0: Path, plans: dict[str, list[Plan]]) -> dict[str, Path]:

@@ -63,13 +63,11 @@ def read_plans(
     Raises:
         UserError: a table is missing, malformed, of other mixtures than the rest, or incomplete.
     """
-    table = find_table(scripts, f"mix_2_spk_filenames_{subset}.csv")
+    table, rooms_table, starts_table, gains_file = find_tables(scripts, noise, subset)
     files = read_rows(table, ("output_filename", "s1_path", "s2_path"))
-    rooms_table = find_table(scripts, f"reverb_params_{subset}.csv")
     rooms = read_rooms(rooms_table)
-    starts_table = find_noise(noise) / "metadata" / f"mix_param_meta_{subset}.csv"
     starts = read_rows(starts_table, ("utterance_id", "noise_samples_beginning_16k"))
-    gains = _read_gains(starts_table.with_name(f"scaling_{subset}.npz"), f"{fs // 1000}k_{cut}")
+    gains = _read_gains(gains_file, f"{fs // 1000}k_{cut}")
     check_complete(
         len(files),
         COUNTS[subset],
@@ -101,6 +99,21 @@ def read_plans(
             )
         )
     return plans
+
+
+def find_tables(scripts: Path, noise: Path, subset: str) -> tuple[Path, Path, Path, Path]:
+    """The files of a set's utterances, rooms, starts and gains; arguments as :func:`read_plans`.
+
+    Raises:
+        UserError: there is no table of utterances or rooms, or no folder of the other two.
+    """
+    metadata = find_noise(noise) / "metadata"
+    return (
+        find_table(scripts, f"mix_2_spk_filenames_{subset}.csv"),
+        find_table(scripts, f"reverb_params_{subset}.csv"),
+        metadata / f"mix_param_meta_{subset}.csv",
+        metadata / f"scaling_{subset}.npz",
+    )
 
 
 def _utterances(row: Row, name: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from scipy.signal import resample_poly
 from sepasr.data.audio import write_audio
 from sepasr.data.rows import Row, read_rows
 from sepasr.errors import UserError
-from sepasr.files import sha256, write_text
+from sepasr.files import claim, sha256
 from sepasr.parallel import parallel_map
 from sepasr.simulate.rooms import Point, Room, at_unit_energy
 
@@ -216,12 +216,12 @@ def build_rooms(
     Raises:
         UserError: the folder holds responses of other rooms, or a room is none.
     """
-    claim = yaml.safe_dump({"origin": bank.origin, "fs": fs}, width=1000)
-    path = out / "rooms.yaml"
-    if path.exists() and path.read_text(encoding="utf-8") != claim:
-        what = f"the responses here are not of {bank.origin}, at {fs} Hz"
-        raise UserError(what, where=path, remedy=f"remove {out}")
-    write_text(path, claim)
+    claim(
+        out / "rooms.yaml",
+        yaml.safe_dump({"origin": bank.origin, "fs": fs}, width=1000),
+        f"the responses here are not of {bank.origin}, at {fs} Hz",
+        remedy=f"remove {out}",
+    )
     files = [_files(out, number) for number in range(len(bank.rooms))]
     tasks = [
         (room, pair)

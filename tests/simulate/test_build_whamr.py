@@ -202,8 +202,8 @@ def test_responses_are_sums_over_image_sources(rt60_s):
 def test_names_and_layout_are_those_of_the_corpus(tree):
     for subset, names in MIXTURES.items():
         top = tree / "wav16k" / "max" / subset
-        assert sorted(folder.name for folder in top.iterdir()) == FOLDERS
-        for folder in top.iterdir():
+        assert sorted(file.name for file in top.iterdir()) == sorted([*FOLDERS, "made_of.yaml"])
+        for folder in (top / name for name in FOLDERS):
             assert {file.name for file in folder.iterdir()} == {f"{name}.wav" for name in names}
     info = soundfile.info(tree / "wav16k/max/tt/mix_both_reverb" / f"{FIRST}.wav")
     assert (info.subtype, info.channels, info.samplerate) == ("FLOAT", 1, 16000)
@@ -248,8 +248,9 @@ def test_other_versions_are_made_beside(sources, tree, tmp_path):
     more = ["--fs", "8000", "--cut", "min", "--sets", "tt", "--conditions", *conditions]
     assert build(sources, tmp_path, *more) == 0
     top = tmp_path / "wav8k" / "min" / "tt"
-    assert sorted(folder.name for folder in top.iterdir()) == sorted([*FOLDERS[1:], *conditions])
-    read = {folder.name: read_mono(folder / f"{FIRST}.wav", 8000) for folder in top.iterdir()}
+    folders = [folder for folder in top.iterdir() if folder.is_dir()]
+    assert sorted(folder.name for folder in folders) == sorted([*FOLDERS[1:], *conditions])
+    read = {folder.name: read_mono(folder / f"{FIRST}.wav", 8000) for folder in folders}
     shorter = min(len(voice(u, 0.3)) for u in FIRST.split("_")[::2])
     assert {len(samples) for samples in read.values()} == {-(-shorter // 2)}
     np.testing.assert_allclose(
@@ -292,6 +293,17 @@ def test_what_is_there_is_kept_and_what_is_missing_is_made(sources, tree):
     after = {path: path.stat().st_mtime_ns for path in tree.rglob("*.wav")}
     assert [path for path in files if files[path] != after[path]] == [lost]
     assert not [path for path in tree.rglob("*") if path.name.startswith(".")]
+
+
+def test_what_was_made_of_other_sources_is_refused(sources, damaged, tree, capsys):
+    here = Sources(sources.wsj0, damaged.noise, damaged.scripts)
+    assert build(here, tree) == 0  # the same tables
+    message = "tt/made_of.yaml: the mixtures here were made of other tables, or of a WSJ0 else"
+    assert build(Sources(damaged.wsj0, sources.noise, sources.scripts), tree, "--sets", "tt") == 2
+    assert message in capsys.readouterr().err
+    edit(here.scripts / "data" / "reverb_params_tt.csv", ",6.0,", ",6.5,")
+    assert build(here, tree, "--sets", "tt") == 2
+    assert message in capsys.readouterr().err
 
 
 def test_what_is_to_be_done_can_travel_to_workers(sources, tree, tmp_path, monkeypatch):
