@@ -18,7 +18,7 @@ import yaml
 from sepasr.data.audio import read_mono, write_audio
 from sepasr.data.scp import write_table
 from sepasr.errors import UserError
-from sepasr.files import write_text
+from sepasr.files import claim, write_text
 from sepasr.simulate import text, voices
 from sepasr.simulate.listing import Spoken, spoken_in, write_dots, write_metadata
 from sepasr.simulate.mixture import (
@@ -30,7 +30,7 @@ from sepasr.simulate.mixture import (
     utterance_id,
 )
 from sepasr.simulate.noise import KINDS, draw_noise
-from sepasr.simulate.rooms import draw_room, impulse_responses
+from sepasr.simulate.rooms import ROOM_M, can_decay, draw_room, impulse_responses
 from sepasr.simulate.tasks import Task, make_missing, prune
 from sepasr.simulate.voices import FS, Speaker, speak
 
@@ -160,7 +160,8 @@ def build_corpus(
     write_table(out / "similar_speakers", similar_speakers(training_speakers))
     write_table(out / "speaker_genders", speaker_genders())
     write_text(out / "grammar.jsgf", text.jsgf())
-    prune((out / name for name in _FOLDERS), {*dots, *(file for task in (*first, *second) for file in task.files)})
+    kept = {*dots, *(file for task in (*first, *second) for file in task.files)}
+    prune((out / name for name in _FOLDERS), kept)
 
 
 def similar_speakers(speakers: Sequence[Speaker]) -> dict[str, str]:
@@ -183,6 +184,12 @@ def _check(config: CorpusConfig) -> None:
             raise UserError(f"{value} is less than {least}", where=field.name)
         if not isinstance(value, int | float) and value[0] > value[1]:
             raise UserError("the range ends before it begins", where=field.name)
+    low, high = config.rt60_s
+    if low <= 0:
+        raise UserError(f"{low} s is not above 0", where="rt60_s")
+    if not can_decay([shortest for shortest, _ in ROOM_M], high):
+        what = f"in no room does sound decay within {high} s, not even in the smallest"
+        raise UserError(what, where="rt60_s", remedy="allow longer times")
 
 
 def _claim(config: CorpusConfig, out: Path) -> None:
@@ -191,18 +198,17 @@ def _claim(config: CorpusConfig, out: Path) -> None:
     conditions["grammar_crc32"] = zlib.crc32(text.jsgf().encode())
     content = yaml.safe_dump({k: v if np.isscalar(v) else list(v) for k, v in conditions.items()})
     path = out / "conditions.yaml"
-    if path.exists() and path.read_text(encoding="utf-8") != content:
-        raise UserError(
-            "the corpus here was made under other conditions",
-            where=path,
-            remedy=f"remove {out} or name another directory",
-        )
     for folder in (out / name for name in _FOLDERS):
         # The real corpora have these names.
         if not path.exists() and folder.exists() and any(folder.iterdir()):
             what = "not of a corpus that this command made: it would remove files there"
             raise UserError(what, where=folder, remedy="name another directory")
-    write_text(path, content)
+    claim(
+        path,
+        content,
+        "the corpus here was made under other conditions",
+        remedy=f"remove {out} or name another directory",
+    )
 
 
 def _training_sentences(config: CorpusConfig) -> Iterator[Spoken]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,19 +51,13 @@ class Room:
 def draw_room(rng: np.random.Generator, rt60_s: tuple[float, float], num_sources: int) -> Room:
     """A random room within the ranges above; ``rt60_s`` is the range of its reverberation time.
 
-    A large room cannot have the shortest times, not even with walls that reflect nothing: such
-    draws are repeated.
+    A large room cannot have the shortest times: such draws are repeated.
     """
-    import pyroomacoustics
-
     while True:
         size = np.array([rng.uniform(*side) for side in ROOM_M])
         rt60 = rng.uniform(*rt60_s)
-        try:
-            pyroomacoustics.inverse_sabine(rt60, size)
-        except ValueError:
-            continue
-        break
+        if can_decay(size, rt60):
+            break
     microphone = size / 2
     microphone[:2] += rng.uniform(-MIC_OFFSET_M, MIC_OFFSET_M, size=2)
     microphone[2] = rng.uniform(*HEIGHT_M)
@@ -77,6 +72,17 @@ def draw_room(rng: np.random.Generator, rt60_s: tuple[float, float], num_sources
         if inside and all(np.linalg.norm(source - other) > SEPARATION_M for other in sources):
             sources.append(source)
     return Room(_point(size), float(rt60), _point(microphone), tuple(map(_point, sources)))
+
+
+def can_decay(size: Sequence[float] | np.ndarray, rt60_s: float) -> bool:
+    """Whether sound can decay so fast in a room of that size, if walls reflect nothing."""
+    import pyroomacoustics
+
+    try:
+        pyroomacoustics.inverse_sabine(rt60_s, size)
+    except ValueError:
+        return False
+    return True
 
 
 def _point(vector: np.ndarray) -> Point:

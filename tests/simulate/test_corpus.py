@@ -174,6 +174,8 @@ def test_a_corpus_from_elsewhere_is_refused_and_left_alone(tmp_path, name):
     [
         ({"num_test": -1}, "num_test"),
         ({"snr_db": (20.0, 8.0)}, "snr_db"),
+        ({"rt60_s": (0.0, 0.3)}, "rt60_s: 0.0 s is not above 0"),
+        ({"rt60_s": (0.01, 0.05)}, "rt60_s: in no room does sound decay within 0.05 s"),
     ],
 )
 def test_a_senseless_configuration_is_refused(tmp_path, change, cause):
