@@ -37,15 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the data directory."""
     from sepasr.config import load_config
-    from sepasr.data.dynamic import DynamicMixtures, MixingConfig
+    from sepasr.data.dynamic import DynamicMixtures
     from sepasr.data.long import LongMixtures
     from sepasr.errors import UserError
-    from sepasr.simulate.long import write_long_mixtures
+    from sepasr.simulate.long import LongConfig, write_long_mixtures
     from sepasr.train.recipe import Sources, fingerprints
 
     if options.count < 1:
         raise UserError(f"{options.count} mixtures", remedy="set --count to 1 or more")
-    config = load_config(MixingConfig, options.config, ["utterances=3", *options.overrides])
+    config = load_config(LongConfig, options.config, options.overrides)
     directories = Sources(options.utterances, options.noise, options.rooms).load(options.fs)
     mixtures = LongMixtures(DynamicMixtures(*directories, config, options.seed, options.fs))
     write_long_mixtures(

@@ -124,8 +124,11 @@ class MixtureDir:
         )
         return cls(path, info, tuple(mixtures))
 
-    def write(self) -> None:
+    def write(self, more: Mapping[str, Mapping[str, str]] | None = None) -> None:
         """Write the directory, in place of the one that may be at ``path``.
+
+        Args:
+            more: further tables by name, such as those of :mod:`sepasr.data.segments`.
 
         Raises:
             UserError: there is nothing to write, an id or value that a table can't hold, or
@@ -143,7 +146,7 @@ class MixtureDir:
         if any(len(table) != len(self.mixtures) for table in tables.values()):
             raise ValueError("mixtures of a directory must have the same files")
         tables |= speaker_files({m.id: "_".join(m.speakers) for m in self.mixtures})
-        write_files(self.path, self.info, tables | _durations(self.mixtures))
+        write_files(self.path, self.info, tables | _durations(self.mixtures) | dict(more or {}))
 
 
 @dataclass(frozen=True)

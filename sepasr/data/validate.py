@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from sepasr.data.datadir import MixtureDir
 from sepasr.data.header import Header, read_headers
 from sepasr.data.layout import Contents, inspect
 from sepasr.data.scp import Table
+from sepasr.data.segments import SEGMENTS, read_segment_texts
 from sepasr.errors import UserError
 
 _SHOWN = 100
@@ -22,7 +24,8 @@ def validate(path: str | Path, *, samples: bool = False) -> list[UserError]:
 
     Beyond what loading checks: each audio file exists, can be read, is not truncated, has the
     directory's rate and one channel (noises may have more; the two files of a room as many as each
-    other); wav.scp agrees with utt2dur; references and noise are as long as their mixture.
+    other); wav.scp agrees with utt2dur; references and noise are as long as their mixture; where
+    there are segments, they are what the speakers say.
 
     Args:
         path: the directory.
@@ -48,7 +51,17 @@ def validate(path: str | Path, *, samples: bool = False) -> list[UserError]:
             if isinstance(header, UserError):
                 problems.append(table.problem(key, str(header)))
     problems += _check_lengths(contents, headers)
+    problems += _check_segments(contents)
     return problems
+
+
+def _check_segments(contents: Contents) -> Iterator[UserError]:
+    """The first problem of the tables of single utterances, where the others have none."""
+    if not contents.problems and (contents.path / SEGMENTS).exists():
+        try:
+            read_segment_texts(MixtureDir.load(contents.path))
+        except UserError as error:
+            yield error
 
 
 def _check_lengths(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,19 @@ import yaml
 
 from sepasr.data.audio import write_audio
 from sepasr.data.datadir import Info, Mixture, MixtureDir
+from sepasr.data.dynamic import MixingConfig
 from sepasr.data.long import LongMixture, LongMixtures
-from sepasr.data.scp import write_table
 from sepasr.data.segments import SEGMENT_TEXT, SEGMENTS
 from sepasr.errors import UserError
-from sepasr.files import write_text
+from sepasr.files import MADE_OF, claim
 from sepasr.parallel import parallel_map
 
-MADE_OF = "made_of.yaml"
+
+@dataclass(frozen=True)
+class LongConfig(MixingConfig):
+    """What long mixtures are drawn from, where nothing else is asked for."""
+
+    utterances: int = 3
 
 
 def write_long_mixtures(
@@ -72,9 +77,7 @@ def write_long_mixtures(
                 segments[key] = f"{mixture.id} {start:.6f} {end:.6f}"
                 words[key] = text
     directory = MixtureDir(out, _info(mixtures, corpus), tuple(row[0] for row in rows))
-    directory.write()
-    write_table(out / SEGMENTS, segments)
-    write_table(out / SEGMENT_TEXT, words)
+    directory.write({SEGMENTS: segments, SEGMENT_TEXT: words})
     return directory
 
 
@@ -123,11 +126,9 @@ def _info(mixtures: LongMixtures, corpus: str) -> Info:
 def _claim(audio: Path, decides: dict[str, Any]) -> None:
     del decides["segment_s"]  # each is as long as what is said
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in decides.items()}
-    content, path = yaml.safe_dump(plain), audio / MADE_OF
-    if path.is_file() and path.read_text(encoding="utf-8") != content:
-        raise UserError(
-            "holds mixtures that were made of something else",
-            where=audio,
-            remedy="remove it, or name another folder",
-        )
-    write_text(path, content)
+    claim(
+        audio / MADE_OF,
+        yaml.safe_dump(plain),
+        "the mixtures here were made of something else",
+        remedy=f"remove {audio}, or name another folder",
+    )

@@ -139,6 +139,19 @@ def test_a_set_on_disk(lengthen, data_dirs, tmp_path):
             assert words[key] == "SOME WORDS"
 
 
+def test_a_file_says_how_many_utterances_unless_an_option_does(lengthen, tmp_path):
+    (tmp_path / "mixing.yaml").write_text("utterances: 1\n")
+    for given, count in (
+        ((), 3),
+        (("--config", tmp_path / "mixing.yaml"), 1),
+        (("--config", tmp_path / "mixing.yaml", "--set", "utterances=2"), 2),
+    ):
+        status, _ = lengthen(*given, "--audio", tmp_path / f"audio{count}")
+        assert status == 0
+        mixture = MixtureDir.load(tmp_path / "long").mixtures[0]
+        assert mixture.texts == (" ".join(["SOME WORDS"] * count),) * 2
+
+
 def test_a_set_goes_on_and_is_not_mixed_with_another(lengthen, tmp_path):
     assert lengthen()[0] == 0
     kept = sorted((tmp_path / "audio").glob("*.wav"))
@@ -150,7 +163,7 @@ def test_a_set_goes_on_and_is_not_mixed_with_another(lengthen, tmp_path):
     for change in (("--seed", 1), ("--set", "pause_s=[0,9]")):
         status, said = lengthen(*change)
         assert status == 2
-        assert "made of something else" in said
+        assert "audio/made_of.yaml: the mixtures here were made of something else" in said
     status, said = lengthen("--audio", tmp_path / "long" / "audio")
     assert status == 2
     assert "the audio is in its data directory" in said

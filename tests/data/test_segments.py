@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sepasr.data.datadir import MixtureDir
-from sepasr.data.scp import write_table
 from sepasr.data.segments import SEGMENT_TEXT, SEGMENTS, read_segment_texts
+from sepasr.data.validate import validate
 from sepasr.errors import UserError
 
 
@@ -19,15 +19,14 @@ def long(data_dirs) -> MixtureDir:
     texts = ("TEN ELEVEN TWELVE", "ONE TWO THREE")
     mixture = replace(data_dirs.mixtures.mixtures[0], texts=texts)
     data = replace(data_dirs.mixtures, mixtures=(mixture,))
-    data.write()
     spoken = {
         "mix0_spk1_1": ("2.5 4.0", "TEN ELEVEN"),
         "mix0_spk1_2": ("10.0 12.0", "TWELVE"),
         "mix0_spk2_1": ("0.5 3.0", "ONE TWO"),
         "mix0_spk2_2": ("9.5 11.0", "THREE"),
     }
-    write_table(data.path / SEGMENTS, {key: f"mix0 {span}" for key, (span, _) in spoken.items()})
-    write_table(data.path / SEGMENT_TEXT, {key: text for key, (_, text) in spoken.items()})
+    segments = {key: f"mix0 {span}" for key, (span, _) in spoken.items()}
+    data.write({SEGMENTS: segments, SEGMENT_TEXT: {key: text for key, (_, text) in spoken.items()}})
     return data
 
 
@@ -62,9 +61,19 @@ def test_other_directories_have_none(data_dirs) -> None:
     ],
 )
 def test_what_does_not_agree(long: MixtureDir, name: str, old: str, new: str, cause: str) -> None:
+    assert validate(long.path) == []
     change(long.path / name, old, new)
     with pytest.raises(UserError, match=cause):
         read_segment_texts(long)
+    (problem,) = validate(long.path)
+    assert cause in str(problem)
+
+
+def test_they_appear_with_their_directory_or_not_at_all(data_dirs, tmp_path: Path) -> None:
+    data = replace(data_dirs.mixtures, path=tmp_path / "new")
+    with pytest.raises(UserError, match="'mix0 1' is empty or holds white space"):
+        data.write({SEGMENTS: {"mix0 1": "mix0 0 1"}})
+    assert not data.path.exists()
 
 
 def test_a_mixture_that_is_none_of_the_directory(long: MixtureDir) -> None:
