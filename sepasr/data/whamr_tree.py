@@ -117,11 +117,11 @@ def utterances_of(name: str) -> tuple[str, str]:
     """The utterances of a mixture, whose name is `utterance_gain_utterance_gain` (gains in dB).
 
     Raises:
-        UserError: the name is not of four fields.
+        UserError: the name is not of four fields, or an utterance too short to tell its style.
     """
     fields = name.split("_")
-    if len(fields) != 4 or not all(fields):
-        what = "the name is not of the form utterance_gain_utterance_gain"
+    if len(fields) != 4 or not all(fields) or min(map(len, fields[::2])) < 4:
+        what = "the name is not of the form utterance_gain_utterance_gain, with WSJ0's utterances"
         raise UserError(what, where=name, remedy="keep other files out of the corpus")
     return fields[0], fields[2]
 

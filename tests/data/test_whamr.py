@@ -453,6 +453,8 @@ def test_a_delayed_copy_is_like_its_original_and_nothing_else_is(delay):
 
 def test_the_two_utterances_of_a_name():
     assert utterances_of("445c0206_0.60431_22gc0105_-0.60431") == ("445c0206", "22gc0105")
+    with pytest.raises(UserError, match=r"445c0206_1_22g_-1: the name is not of the form"):
+        utterances_of("445c0206_1_22g_-1")
 
 
 def test_the_samples_are_those_of_the_files(corpora, tmp_path):
