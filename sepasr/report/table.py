@@ -131,8 +131,8 @@ def notes(results: Results) -> list[str]:
         "interval holds 0 is undecided.",
         "p is two-sided, from a paired permutation test over mixtures, not corrected for the "
         "number of comparisons. Those marked primary were named before the run.",
-        "A recogniser is seen by a system whose loss used its weights, kin if it is another model "
-        "of that family, unseen otherwise.",
+        "A recogniser is seen by a system if the loss of any of its trainings used its weights, kin "
+        "if it is another model of such a family, unseen otherwise.",
         "A gain is 1 - cpWER / cpWER of the control, both over the same mixtures.",
         "mixture: nothing is separated; its one transcript stands for every speaker in cpWER and "
         "is a single stream in ORC-WER. clean: the references themselves.",

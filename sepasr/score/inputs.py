@@ -14,6 +14,7 @@ from sepasr.decode.recognise import RECOGNISER
 from sepasr.decode.separate import SEPARATOR
 from sepasr.errors import UserError
 from sepasr.score.result import CLEAN, MIXTURE, RecogniserInfo, SystemInfo
+from sepasr.separator.config import SEVERAL
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,20 @@ def system_info(exp: str | Path, folder: str) -> SystemInfo:
     if name in (MIXTURE, CLEAN):
         return SystemInfo(name, folder)
     description = _read_json(Path(exp, "separate", folder, SEPARATOR), "separate")
-    last = description["history"][-1] if description["history"] else {}
-    encoder = last.get("encoder") or {}
+    history = description["history"]
+    last = history[-1] if history else {}
+    # Weights keep what an earlier training taught them.
+    heard = [entry["encoder"] for entry in history if entry.get("encoder")]
+
+    def joined(key: str) -> str | None:
+        return SEVERAL.join(dict.fromkeys(encoder[key] for encoder in heard)) or None
+
     return SystemInfo(
         name,
         folder,
-        encoder=encoder.get("name"),
-        encoder_family=encoder.get("family"),
-        encoder_weights=encoder.get("weights"),
+        encoder=(last.get("encoder") or {}).get("name"),
+        encoder_family=joined("family"),
+        encoder_weights=joined("weights"),
         seed=last.get("seed") if seeded else None,
         steps=last.get("steps"),
     )

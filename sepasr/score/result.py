@@ -26,10 +26,10 @@ class SystemInfo:
     Attributes:
         name: the row of the table; seeds of one system share it.
         folder: its folder below ``exp/separate`` and ``exp/decode``.
-        encoder: the encoder of its loss, or several, joined by ``SEVERAL``; None without one, and
-            so for family and weights.
-        encoder_family: the kind of model, as a recogniser's.
-        encoder_weights: identity of the weights, as a recogniser's.
+        encoder: the encoder of its last loss, or several, joined by ``SEVERAL``; None without one.
+        encoder_family: the kinds of model, as a recogniser's, of the encoders of all its trainings,
+            joined likewise; None where none had an encoder.
+        encoder_weights: identities of their weights, as a recogniser's, likewise.
         seed: of training; None where nothing was trained.
         steps: optimiser steps of its last training; None where nothing was trained.
     """
@@ -53,13 +53,13 @@ class RecogniserInfo:
 
 
 def relation(system: SystemInfo, recogniser: RecogniserInfo) -> str | None:
-    """How a recogniser stands to the loss a system was trained with.
+    """How a recogniser stands to the losses a system was trained with, from its first training on.
 
     Returns:
-        ``seen`` if the loss used the recogniser's weights, ``kin`` if another model of its family,
-        else ``unseen``; None if the loss used no encoder.
+        ``seen`` if one of them used the recogniser's weights, ``kin`` if another model of its
+        family, else ``unseen``; None if none used an encoder.
     """
-    if system.encoder is None:
+    if system.encoder_weights is None:
         return None
     weights, families = (
         (joined or "").split(SEVERAL) for joined in (system.encoder_weights, system.encoder_family)

@@ -25,7 +25,7 @@ class Facts:
         study: its name.
         order: names of the variants, as tables have them.
         against: for each variant the one it is compared with.
-        encoders: for each variant those of its loss.
+        encoders: for each variant those of its loss, and of the variants that it starts from.
         recognisers: all that have read, as tables have them.
     """
 

@@ -298,7 +298,9 @@ class Runner:
         )
 
     def _encoders(self, variant: Variant) -> tuple[EncoderInfo, ...]:
-        found = []
+        """Those of its loss, and of the variants that it starts from."""
+        before = () if variant.init == START else self._encoders(self.study.variant(variant.init))
+        found = list(before)
         for name in variant.encoders:
             deltas = [override(*setting) for setting in variant.encoder_set.items()]
             conf = load_config(EncoderConfig, self.place.layers(f"encoder/{name}"), deltas)

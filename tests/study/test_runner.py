@@ -228,6 +228,17 @@ def test_a_variant_may_start_from_another(place, tmp_path):
     assert study.training(then).init == study.training(before).model(4)
 
 
+def test_a_reader_is_seen_by_what_a_variant_starts_from(place, tmp_path):
+    variants = [
+        {"name": "sisdr", "system": "sisdr"},
+        {"name": "wav2vec2", "encoders": ["wav2vec2_mini"]},
+        {"name": "then", "system": "sisdr", "init": "wav2vec2"},
+    ]
+    study = runner(place, Pretended(), tmp_path, variants=variants, finalists=None)
+    encoders = study.facts.encoders
+    assert encoders["then"] == encoders["wav2vec2"] != encoders["sisdr"] == ()
+
+
 def test_the_mixture_is_added_without_another_training(place, tmp_path):
     variants = [
         {"name": "sisdr", "system": "sisdr"},
