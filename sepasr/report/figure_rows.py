@@ -11,10 +11,11 @@ from typing import Any
 
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
+from sepasr.report.cells import MISSING
 from sepasr.report.figure_text import FORMS, P_VALUES, figure_text
 from sepasr.report.figures import Figure, Record, RowAt, Source, Table
 from sepasr.report.marks import Mark
-from sepasr.report.table import MEASURES, MISSING
+from sepasr.report.table import MEASURES
 from sepasr.score.result import Results, SystemInfo
 from sepasr.score.rows import MeasureRow, Scores, UtteranceRow, read_rows
 from sepasr.score.statistics import Interval

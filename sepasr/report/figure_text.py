@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sepasr.report.table import MEASURES, MISSING
+from sepasr.report.cells import MISSING, bounds_text, number_text
+from sepasr.report.table import MEASURES
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,8 @@ def figure_text(fields: Mapping[str, Any], column: str, *, bare: bool = False) -
     if name not in FORMS:
         return f"{value:g}" if isinstance(value, float) else str(value)
     form = FORMS[name]
-
-    def number(x: float) -> str:
-        return MISSING if math.isnan(x) else f"{form.scale * x:{form.sign}.{form.decimals}f}"
-
-    text = number(value) + ("" if bare else form.unit)
+    written = f"{form.sign}.{form.decimals}f", form.scale
+    text = number_text(value, *written) + ("" if bare else form.unit)
     if how == "interval" or (form.interval and how != "value"):
-        text += f" [{number(fields[f'{name}_low'])}, {number(fields[f'{name}_high'])}]"
+        text += f" {bounds_text(fields[f'{name}_low'], fields[f'{name}_high'], *written)}"
     return text

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sepasr.errors import UserError
+from sepasr.report.cells import MISSING, markdown_table
 from sepasr.report.figure_text import figure_text
 from sepasr.report.marks import Mark, find_marks, line_of
-from sepasr.report.table import MISSING
 
 SHOWN = 8
 """Candidates that an error names."""
@@ -200,10 +200,9 @@ class Table:
 
     def markdown(self) -> str:
         """As it stands between its marks."""
-        rule = "|---" * self.labels + "|---:" * (len(self.header) - self.labels) + "|"
         texts = [[c if isinstance(c, str) else c.text for c in line] for line in self.lines]
-        rows = [f"| {' | '.join(cells)} |" for cells in (self.header, *texts)]
-        return "\n".join([rows[0], rule, *rows[1:], *(["", self.note] if self.note else []), ""])
+        table = markdown_table(self.header, texts, self.labels)
+        return "\n".join([table, *(["", self.note] if self.note else []), ""])
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sepasr.report.cells import interval_text
 from sepasr.report.curves import Curve
 from sepasr.report.svg import (
     BAD,
@@ -25,6 +26,7 @@ from sepasr.report.svg import (
     to_svg,
 )
 from sepasr.score.result import Comparison, Results
+from sepasr.score.statistics import Interval
 
 WIDE_IN, NARROW_IN = 9.0, 3.9
 """Width of a plot on a desk and on a phone; text has the same size on both."""
@@ -121,8 +123,8 @@ def forest(results: Results) -> Plot | None:
 
 
 def _figures(gain: Comparison) -> str:
-    low, high = (f"{100 * v:+.1f}" if math.isfinite(v) else "–" for v in (gain.low, gain.high))
-    return f"{100 * gain.relative_gain:+.1f} [{low}, {high}] %"
+    interval = Interval(gain.relative_gain, gain.low, gain.high)
+    return f"{interval_text(interval, '+.1f', 100)} %"
 
 
 def _forest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sepasr.report.cells import MISSING, interval_text, markdown_table, number_text
 from sepasr.score.result import Comparison, Gain, Results, SystemResult, WordErrors
 from sepasr.score.statistics import Interval
 
-MISSING = "–"
 PLAIN_WIDTH = 180
 """Columns of text that isn't shown on a terminal: wide enough for five recognisers."""
 MEASURES = {  # heading and decimals
@@ -51,9 +50,7 @@ def markdown(results: Results) -> str:
     text = [f"# Results: {results.run.recipe}", provenance(results)]
     for section in sections(results):
         text += [f"## {section.title}", section.note] if section.note else [f"## {section.title}"]
-        rule = "|---" * section.labels + "|---:" * (len(section.header) - section.labels) + "|"
-        rows = [f"| {' | '.join(row)} |" for row in section.rows]
-        text.append("\n".join([f"| {' | '.join(section.header)} |", rule, *rows]))
+        text.append(markdown_table(section.header, section.rows, section.labels))
     text += ["## How to read this", "\n".join(f"- {sentence}" for sentence in notes(results))]
     return "\n\n".join(text) + "\n"
 
@@ -131,8 +128,8 @@ def notes(results: Results) -> list[str]:
         "interval holds 0 is undecided.",
         "p is two-sided, from a paired permutation test over mixtures, not corrected for the "
         "number of comparisons. Those marked primary were named before the run.",
-        "A recogniser is seen by a system if the loss of any of its trainings used its weights, kin "
-        "if it is another model of such a family, unseen otherwise.",
+        "A recogniser is seen by a system if the loss of any of its trainings used its weights, "
+        "kin if it is another model of such a family, unseen otherwise.",
         "A gain is 1 - cpWER / cpWER of the control, both over the same mixtures.",
         "mixture: nothing is separated; its one transcript stands for every speaker in cpWER and "
         "is a single stream in ORC-WER. clean: the references themselves.",
@@ -158,7 +155,10 @@ def _by_recogniser(
 def _measures(results: Results) -> Section:
     header = ("system", *(heading for heading, _ in MEASURES.values()))
     rows = [
-        (line.name, *(_interval(getattr(line, name), d) for name, (_, d) in MEASURES.items()))
+        (
+            line.name,
+            *(interval_text(getattr(line, name), f".{d}f") for name, (_, d) in MEASURES.items()),
+        )
         for line in results.lines
     ]
     return Section("Signal measures", header, rows)
@@ -189,7 +189,7 @@ def _measure_differences(results: Results) -> Section:
     for d in results.measure_differences:
         heading, decimals = MEASURES[d.measure]
         interval = Interval(d.difference, d.low, d.high)
-        rows.append((d.system, heading, _interval(interval, decimals, sign="+"), _p(d.p)))
+        rows.append((d.system, heading, interval_text(interval, f"+.{decimals}f"), _p(d.p)))
     title = f"Signal measures: difference to {results.control}"
     return Section(title, ("system", "measure", "difference", "p"), rows, labels=2)
 
@@ -201,7 +201,7 @@ def _label(line: SystemResult, results: Results) -> str:
 
 def _rate(errors: WordErrors, kind: str) -> str:
     """A rate in percent, marked with what the recogniser is to the system."""
-    text = _interval(getattr(errors, kind), 1, scale=100)
+    text = interval_text(getattr(errors, kind), ".1f", 100)
     return f"{text} {errors.relation}" if errors.relation else text
 
 
@@ -211,7 +211,7 @@ def _hits(errors: WordErrors) -> str:
 
 def _gain(gain: Gain) -> tuple[str, str]:
     interval = Interval(gain.relative_gain, gain.low, gain.high)
-    return _interval(interval, 1, scale=100, sign="+"), _p(gain.p)
+    return interval_text(interval, "+.1f", 100), _p(gain.p)
 
 
 def _verdict(gain: Gain) -> str:
@@ -220,16 +220,8 @@ def _verdict(gain: Gain) -> str:
     return "more errors" if gain.high < 0 else "undecided"
 
 
-def _interval(interval: Interval, decimals: int, *, scale: float = 1, sign: str = "-") -> str:
-    value, low, high = (
-        MISSING if math.isnan(number) else f"{scale * number:{sign}.{decimals}f}"
-        for number in (interval.value, interval.low, interval.high)
-    )
-    return MISSING if value == MISSING else f"{value} [{low}, {high}]"
-
-
 def _p(p: float) -> str:
-    return MISSING if math.isnan(p) else f"{p:.4f}"
+    return number_text(p, ".4f")
 
 
 def _or_missing(value: object) -> str:

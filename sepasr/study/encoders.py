@@ -25,6 +25,7 @@ from sepasr.files import write_text
 from sepasr.loss.embedding import EmbeddingLoss
 from sepasr.loss.signal import SignalLoss
 from sepasr.models import REPOSITORY
+from sepasr.report import cells
 from sepasr.separator.model import Separator
 
 BEGIN = "<!-- table of sepasr encoders: begin -->"
@@ -41,7 +42,6 @@ HEADER = (
 )
 LABELS = 4
 """Columns from the left that are text."""
-MISSING = "–"
 NOTE_WIDTH = 200
 """Characters of a cause that the page gives; the terminal gives all."""
 OWN, RANDOM = "its own", "random"
@@ -186,9 +186,7 @@ def _seconds(step: Callable[[], None]) -> float:
 
 def markdown_table(rows: Sequence[EncoderRow]) -> str:
     """The table, then what is to be said of its rows."""
-    rule = "|---" * LABELS + "|---:" * (len(HEADER) - LABELS) + "|"
-    lines = [f"| {' | '.join(HEADER)} |", rule, *(_line(row) for row in rows)]
-    parts = ["\n".join(lines)]
+    parts = [cells.markdown_table(HEADER, [_cells(row) for row in rows], LABELS)]
     if any(row.weights == RANDOM for row in rows):
         parts.append(
             "Random weights: the model was not at hand, and a network of its shape took its place."
@@ -204,8 +202,8 @@ def markdown_table(rows: Sequence[EncoderRow]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _line(row: EncoderRow) -> str:
-    cells = [
+def _cells(row: EncoderRow) -> list[str]:
+    return [
         row.conf.name,
         row.conf.family,
         layer_text(row.conf.layer),
@@ -213,13 +211,12 @@ def _line(row: EncoderRow) -> str:
         _figure(row.frames_per_second, "g"),
         _figure(None if row.parameters is None else row.parameters / 1e6, ".1f"),
         _figure(row.cost, ".2f"),
-        MISSING if row.cause else "yes",
+        cells.MISSING if row.cause else "yes",
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _figure(value: float | None, form: str) -> str:
-    return MISSING if value is None else f"{value:{form}}"
+    return cells.MISSING if value is None else f"{value:{form}}"
 
 
 def layer_text(layer: int | str | Sequence[int | str] | Mapping[int | str, float]) -> str:
