@@ -14,6 +14,7 @@ x           place on a numeric axis, such as a step or an SNR: the variant is a 
 x_label     name and unit of that axis; one plot shows one axis
 seed        of training; empty for a figure over several seeds
 set         what it was measured on, such as ``dev`` or ``test``; one plot shows one set
+mixtures    how many of the set it is over
 recogniser  who read; empty where nobody did
 family      the recogniser's
 relation    seen, kin or unseen
@@ -29,6 +30,7 @@ import csv
 import hashlib
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -37,6 +39,7 @@ from typing import Any
 from sepasr.errors import UserError
 from sepasr.report.study_tables import read_cells
 
+COUNTS = {"seed", "mixtures"}
 NUMBERS = {"low", "high", "x"}
 
 
@@ -58,6 +61,7 @@ class StudyRow:
     recogniser: str = ""
     family: str = ""
     relation: str = ""
+    mixtures: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Panel:
-    """The rows that one plot shows: one study, measure, unit, set and axis."""
+    """The rows that one plot shows: one study, measure, unit, set and axis.
+
+    Attributes:
+        seeds: of all trainings of that study and set. A figure over several seeds doesn't name
+            them, but those of each seed do, which other panels may show.
+    """
 
     study: str
     measure: str
@@ -122,6 +131,7 @@ class Panel:
     x_label: str
     rows: tuple[StudyRow, ...]
     record: Record = field(default_factory=Record)
+    seeds: tuple[int, ...] = ()
 
     @property
     def over_x(self) -> bool:
@@ -130,13 +140,18 @@ class Panel:
 
     @property
     def source(self) -> str:
-        """Where the rows come from: commit, configuration, seeds, set, command and versions."""
-        seeds = dict.fromkeys(str(row.seed) for row in self.rows if row.seed is not None)
+        """Where the rows come from: commit, configuration, seeds, set, mixtures, command, versions.
+
+        Of figures over unlike numbers of mixtures it is the least and the largest number.
+        """
+        mixtures = sorted({row.mixtures for row in self.rows if row.mixtures is not None})
+        span = dict.fromkeys(map(str, [*mixtures[:1], *mixtures[-1:]]))
         parts = {
             "commit": self.record.commit,
             "configuration": self.record.config,
-            "seeds": ", ".join(seeds),
+            "seeds": ", ".join(map(str, self.seeds)),
             "set": self.set,
+            "mixtures": " to ".join(span),
         }
         lines = [f"{name} {text or 'not named'}" for name, text in parts.items()]
         more = [self.record.date, self.record.command, self.record.versions]
@@ -162,10 +177,16 @@ def read_studies(folder: str | Path) -> list[Panel]:
 def panels(rows: Iterable[StudyRow], record: Record) -> list[Panel]:
     """Rows of a study, gathered into what one plot each shows."""
     groups: dict[tuple[str, str, str, str, str], list[StudyRow]] = {}
+    seeds: dict[tuple[str, str], set[int]] = defaultdict(set)
     for row in rows:
         key = (row.study, row.measure, row.unit, row.set, row.x_label)
         groups.setdefault(key, []).append(row)
-    return [Panel(*key, tuple(group), record) for key, group in groups.items()]
+        if row.seed is not None:
+            seeds[row.study, row.set].add(row.seed)
+    return [
+        Panel(*key, tuple(group), record, tuple(sorted(seeds[key[0], key[3]])))
+        for key, group in groups.items()
+    ]
 
 
 def read_study(file: str | Path) -> list[StudyRow]:
@@ -210,8 +231,8 @@ def _add(rows: dict[tuple[object, ...], StudyRow], row: StudyRow) -> None:
 def _row(cells: Mapping[str, str]) -> StudyRow:
     known = {field.name for field in fields(StudyRow)}
     texts = {name: text for name, text in cells.items() if name in known and text}
-    seed = int(texts.pop("seed")) if "seed" in texts else None
     value = float(texts.pop("value", "nan"))
+    counts = {name: int(texts.pop(name)) for name in COUNTS & texts.keys()}
     numbers = {name: float(texts.pop(name)) for name in NUMBERS & texts.keys()}
     texts.setdefault("variant", "")
-    return StudyRow(value=value, seed=seed, **texts, **numbers)  # type: ignore[arg-type]
+    return StudyRow(value=value, **texts, **counts, **numbers)  # type: ignore[arg-type]

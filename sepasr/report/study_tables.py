@@ -55,13 +55,12 @@ def _percent(cells: Cells, name: str, ends: str = "") -> dict[str, str]:
 
 
 def _results(cells: Cells, over_steps: bool) -> list[dict[str, str]]:
-    """Of variants: the gain where there is one to compare with, else word errors.
+    """Of variants: word errors, and the gain where there is one to compare with.
 
     Over steps it is word errors and SI-SDR, as the course is what was asked.
     """
-    shared = {
-        name: cells[name] for name in ("study", "variant", "set", "family", "seed") if name in cells
-    }
+    names = ("study", "variant", "set", "mixtures", "family", "seed")
+    shared = {name: cells[name] for name in names if name in cells}
     reader = cells["recogniser"]
     is_mean = reader == "family_mean"
     shared["recogniser"] = MEAN_OF_FAMILIES if is_mean else reader
@@ -73,12 +72,11 @@ def _results(cells: Cells, over_steps: bool) -> list[dict[str, str]]:
             signal = {"measure": "SI-SDR", "unit": "dB", "value": cells["si_sdr"]}
             found.append({**shared, **place, **signal, "recogniser": ""})
         return found
-    variant = _trained(cells)
-    if "against" not in cells:
-        return [{**errors, "variant": variant}]
-    gain = _percent(cells, "gain", "gain_")
-    measure = f"gain in cpWER over {cells['against']}"
-    return [{**shared, "variant": variant, "measure": measure, "unit": "%", **gain}]
+    found = [errors]
+    if "against" in cells:
+        gain = {"measure": f"gain in cpWER over {cells['against']}", "unit": "%"}
+        found.append({**shared, **gain, **_percent(cells, "gain", "gain_")})
+    return [{**one, "variant": _trained(cells)} for one in found]
 
 
 def _difficulty(cells: Cells) -> list[dict[str, str]]:
@@ -87,7 +85,7 @@ def _difficulty(cells: Cells) -> list[dict[str, str]]:
         return []
     middle = (float(cells["lower"]) + float(cells["upper"])) / 2
     label = {"x": repr(middle), "x_label": _label(cells["condition"])}
-    shared = {name: cells[name] for name in ("study", "recogniser") if name in cells}
+    shared = {name: cells[name] for name in ("study", "recogniser", "mixtures") if name in cells}
     errors = {"measure": "cpWER", "unit": "%", **_percent(cells, "cpwer", "cpwer_")}
     return [{**shared, **label, **errors, "variant": cells["system"]}]
 
@@ -95,7 +93,7 @@ def _difficulty(cells: Cells) -> list[dict[str, str]]:
 def _permutation(cells: Cells) -> list[dict[str, str]]:
     """How often an encoder's permutation isn't that of SI-SDR; kinds of mixtures as its readers."""
     measure = f"mixtures to which {cells['encoder']} assigns the streams otherwise than SI-SDR"
-    kept = {name: cells[name] for name in ("set", "seed") if name in cells}
+    kept = {name: cells[name] for name in ("set", "mixtures", "seed") if name in cells}
     texts = {"variant": _trained(cells), "measure": measure, "unit": "%"}
     return [{**kept, **texts, "recogniser": cells["kind"], **_percent(cells, "differ")}]
 
@@ -103,7 +101,8 @@ def _permutation(cells: Cells) -> list[dict[str, str]]:
 def _correlation(cells: Cells) -> list[dict[str, str]]:
     kind = KINDS.get(cells["kind"], cells["kind"])
     texts = {"value": cells.get("correlation", "nan"), "variant": cells["measure"]}
-    texts |= {name: cells[name] for name in ("recogniser", "low", "high") if name in cells}
+    names = ("recogniser", "low", "high", "mixtures")
+    texts |= {name: cells[name] for name in names if name in cells}
     return [{**texts, "measure": f"rank correlation with cpWER, {kind}"}]
 
 

@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -83,7 +83,7 @@ def test_a_plot_says_every_figure_in_words(tmp_path, places):
 
 
 def test_provenance_says_what_the_record_does_not_name(tmp_path):
-    path = write(tmp_path, "variant,value,seed\na,1,1\nb,1,2\n")
+    path = write(tmp_path, "variant,value,seed,mixtures\na,1,1,9\nb,1,2,9\n")
     (panel,) = read_studies(tmp_path)
     assert panel.source.startswith("study rate · commit not named · configuration not named")
     record = {
@@ -112,13 +112,35 @@ def result(variant: str, steps: int, seed: int | None, reader: str, gain: float)
 def test_results_of_the_runner_are_gains(tmp_path):
     table = [result("fast", 100, 1, "tiny", 0.1), result("fast", 100, 1, FAMILY_MEAN, 0.2)]
     write_study(tmp_path, "rate", [], table)
-    (panel,) = read_studies(tmp_path)  # the rows per mixture beside it are none
-    assert (panel.measure, panel.unit, panel.set) == ("gain in cpWER over slow", "%", "cv")
-    assert [(r.variant, r.recogniser, r.value) for r in panel.rows] == [
+    errors, gains = read_studies(tmp_path)  # the rows per mixture beside it are none
+    assert (gains.measure, gains.unit, gains.set) == ("gain in cpWER over slow", "%", "cv")
+    assert [(r.variant, r.recogniser, r.value) for r in gains.rows] == [
         ("fast, 100 steps", "tiny", pytest.approx(10)),
         ("fast, 100 steps", "mean over families", pytest.approx(20)),
     ]
-    assert panel.rows[0].low == pytest.approx(40)
+    assert gains.rows[0].low == pytest.approx(40)
+    assert (errors.measure, [r.value for r in errors.rows]) == ("cpWER", [40, 40])
+
+
+def test_averages_keep_their_intervals_and_name_seeds_and_mixtures(tmp_path):
+    """Word errors of an average are with its seeds', its gain in a panel without any seed's."""
+    average = replace(result("fast", 100, None, "tiny", 0.1), seeds=2, cpwer=0.3, cpwer_low=0.2)
+    nothing = {"against": "", "gain": math.nan, "gain_low": math.nan, "gain_high": math.nan}
+    singles = [replace(result("fast", 100, s, "tiny", 0), **nothing) for s in (1, 2)]
+    write_study(tmp_path, "rate", [], [average, *singles])
+    errors, gains = read_studies(tmp_path)
+    first = errors.rows[0]
+    assert (first.seed, first.value, first.low) == (None, pytest.approx(30), pytest.approx(20))
+    assert [row.seed for row in errors.rows] == [None, 1, 2]
+    assert [row.seed for row in gains.rows] == [None]
+    for panel in (errors, gains):
+        assert "seeds 1, 2 · set cv · mixtures 9" in panel.source
+
+
+def test_unlike_numbers_of_mixtures_are_a_span(tmp_path):
+    write(tmp_path, "variant,value,mixtures\na,1,9\nb,1,4\nc,1,\nd,1,7\n")
+    (panel,) = read_studies(tmp_path)
+    assert "mixtures 4 to 9" in panel.source
 
 
 def test_results_over_steps_are_lines_of_errors_and_si_sdr(tmp_path):
