@@ -19,9 +19,8 @@ from sepasr.report.svg import (
     GOOD,
     GRID,
     INK,
-    MARKERS,
     PAPER,
-    SERIES,
+    look,
     style,
     to_svg,
 )
@@ -200,10 +199,7 @@ def label(
 def legend(figure: Figure, names: Sequence[str], narrow: bool, columns: int | None = None) -> None:
     """One entry for each of a plot's series, above it; none where they have no names."""
     if [name for name in names if name]:
-        handles = [
-            Line2D([], [], color=SERIES[s % len(SERIES)], marker=MARKERS[s % len(MARKERS)])
-            for s in range(len(names))
-        ]
+        handles = [Line2D([], [], **look(s)) for s in range(len(names))]
         figure.legend(
             handles,
             [name or "–" for name in names],
@@ -270,14 +266,7 @@ def _training(
                 kernel = np.full(SMOOTHED, 1 / SMOOTHED)
                 values = np.convolve(values, kernel, "valid")
                 steps = steps[SMOOTHED // 2 :][: len(values)]
-            few = len(values) <= 20
-            axes.plot(
-                steps,
-                values,
-                color=SERIES[s % len(SERIES)],
-                marker=MARKERS[s % len(MARKERS)] if few else None,
-                markersize=4,
-                linewidth=1.5,
-            )
+            every = max(1, len(values) // 10)
+            axes.plot(steps, values, **look(s), markevery=every, markersize=4, linewidth=1.5)
     legend(figure, systems, narrow)
     return figure

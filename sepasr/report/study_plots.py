@@ -10,9 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sepasr.report.cells import interval_text, number_text
 from sepasr.report.plots import Plot, label, legend, make_plot
 from sepasr.report.studies import Panel, StudyRow
-from sepasr.report.svg import FAINT, INK, MARKERS, SERIES
+from sepasr.report.svg import FAINT, INK, look
+from sepasr.score.statistics import Interval
 
 BETTER = {"gain": "more is better", "cpWER": "less is better", "SI-SDR": "more is better"}
 
@@ -23,15 +25,15 @@ def study(panel: Panel, number: int) -> Plot:
     axis = f" by {panel.x_label}" if panel.x_label else ""
     title = f"{panel.study.replace('_', ' ')}: {panel.measure or 'value'}{axis}{where}"
     draw = _study_lines if panel.over_x else _study_rows
-    description = " ".join(
-        f"{row.variant}{f', {row.recogniser}' if row.recogniser else ''}"
-        f"{f', seed {row.seed}' if row.seed is not None else ''}: {row.value:.4g}."
-        for row in panel.rows
-    )
+    description = " ".join(_in_words(row, panel) for row in panel.rows)
     bounds = "Shaded" if panel.over_x else "Bars"
     caption = [f"{bounds}: 95 % intervals."] if _has_intervals(panel) else []
     if len({row.seed for row in panel.rows if row.seed is not None}) > 1:
-        caption.append("Small dots are single seeds, a large mark is over all of them.")
+        caption.append(
+            "A line is over all seeds of its variant."
+            if panel.over_x
+            else "Small dots are single seeds, a large mark is over all of them."
+        )
     return make_plot(
         f"study{number}",
         title,
@@ -41,6 +43,18 @@ def study(panel: Panel, number: int) -> Plot:
         panel.source,
         panel.record.question,
     )
+
+
+def _in_words(row: StudyRow, panel: Panel) -> str:
+    """What a row is of, its value with interval and unit."""
+    parts = [row.variant, row.recogniser]
+    parts += [f"seed {row.seed}"] if row.seed is not None else []
+    parts += [f"{panel.x_label or 'x'} {row.x:g}"] if panel.over_x else []
+    if math.isnan(row.low) and math.isnan(row.high):
+        figure = number_text(row.value, ".4g")
+    else:
+        figure = interval_text(Interval(row.value, row.low, row.high), ".4g")
+    return f"{', '.join(filter(None, parts))}: {f'{figure} {panel.unit}'.rstrip()}."
 
 
 def _merged(rows: Sequence[StudyRow]) -> tuple[StudyRow, list[float]]:
@@ -109,12 +123,14 @@ def _study_rows(panel: Panel, width: float, narrow: bool) -> Figure:
 
 
 def _study_mark(axes: Axes, row: StudyRow, singles: Sequence[float], y: float, series: int) -> None:
-    colour, marker = SERIES[series % len(SERIES)], MARKERS[series % len(MARKERS)]
+    looks = look(series)
     if math.isfinite(row.low) and math.isfinite(row.high):
-        axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.8, zorder=2)
+        line = {**looks, "marker": ""}
+        axes.plot([row.low, row.high], [y, y], **line, linewidth=1.8, zorder=2)
     if singles:
+        colour = looks["color"]
         axes.plot(singles, [y] * len(singles), ".", color=colour, markersize=4, zorder=3)
-    axes.plot(row.value, y, marker, color=colour, markersize=6, zorder=4)
+    axes.plot(row.value, y, **looks, markersize=6, zorder=4)
 
 
 def _study_lines(panel: Panel, width: float, narrow: bool) -> Figure:
@@ -139,14 +155,14 @@ def _study_lines(panel: Panel, width: float, narrow: bool) -> Figure:
         axes.set_visible(False)
     for axes, reader in zip(grid.flat, readers, strict=False):
         for s, variant in enumerate(variants):
-            colour, marker = SERIES[s % len(SERIES)], MARKERS[s % len(MARKERS)]
             rows = [x for x in panel.rows if (x.variant, x.recogniser) == (variant, reader)]
             places = sorted({row.x for row in rows})
             merged = [_merged([row for row in rows if row.x == x])[0] for x in places]
             low, high = [row.low for row in merged], [row.high for row in merged]
             values = [row.value for row in merged]
-            axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
-            axes.plot(places, values, color=colour, marker=marker, markersize=4)
+            looks = look(s)
+            axes.fill_between(places, low, high, color=looks["color"], alpha=0.12, linewidth=0)
+            axes.plot(places, values, **looks, markersize=4)
         axes.set_title(reader, loc="left", color=INK)
         axes.grid()
         axes.set_axisbelow(True)

@@ -25,6 +25,8 @@ SERIES = ("#0a0101", "#0a0202", "#0a0303", "#0a0404", "#0a0505", "#0a0606", "#0a
 """Colours to draw with, which stand for those of the page's style, light or dark."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
 """One for each of ``SERIES``: colour is never all that tells two series apart."""
+LINES = ("-", "--", ":")
+"""One for each round of ``SERIES``."""
 VARIABLES = {
     INK: "--ink",
     FAINT: "--faint",
@@ -54,6 +56,16 @@ STYLE: dict[Any, Any] = {
     "xtick.color": FAINT,
     "ytick.color": FAINT,
 }
+
+
+def look(series: int) -> dict[str, Any]:
+    """Colour, marker and line of a plot's series, by its number: 24 of them differ."""
+    turn, place = divmod(series, len(SERIES))
+    return {
+        "color": SERIES[place],
+        "marker": MARKERS[place],
+        "linestyle": LINES[turn % len(LINES)],
+    }
 
 
 @contextmanager

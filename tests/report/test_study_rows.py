@@ -5,8 +5,11 @@ from dataclasses import fields, replace
 import pytest
 
 from sepasr.errors import UserError
+from sepasr.report.curves import Curve
+from sepasr.report.plots import training
 from sepasr.report.studies import StudyRow, read_studies, read_study
 from sepasr.report.study_plots import study
+from sepasr.report.svg import MARKERS
 from sepasr.study.rows import FAMILY_MEAN, StudyResult, write_study
 
 
@@ -73,13 +76,48 @@ def test_measures_and_sets_have_plots_of_their_own(tmp_path):
 
 @pytest.mark.parametrize("places", [("", ""), ("0", "100")])
 def test_a_plot_says_every_figure_in_words(tmp_path, places):
-    rows = "".join(f"fixed,41.{n},{n},{x}\n" for n, x in enumerate(places))
-    (panel,) = read_studies(write(tmp_path, f"variant,value,seed,x\n{rows}").parent)
+    rows = "".join(f"fixed,41.{n},40,{n},{x},steps,%\n" for n, x in enumerate(places))
+    header = "variant,value,low,seed,x,x_label,unit\n"
+    (panel,) = read_studies(write(tmp_path, header + rows).parent)
     plot = study(panel, 1)
+    first, second = (f", steps {x}" if x else "" for x in places)
     for svg in (plot.wide, plot.narrow):
-        assert "fixed, seed 0: 41." in svg
-        assert "fixed, seed 1: 41.1" in svg
+        assert f"fixed, seed 0{first}: 41 [40, –] %." in svg
+        assert f"fixed, seed 1{second}: 41.1 [40, –] %." in svg
         assert ">fixed</text>" in svg
+    assert ("Small dots" in plot.caption) == (not panel.over_x)
+    assert ("A line is over all seeds" in plot.caption) == panel.over_x
+
+
+def drawn_lines(monkeypatch, draw) -> list[list[tuple]]:
+    """For each plot that is drawn colour, marker and style of its lines with marks."""
+    figures = []
+    monkeypatch.setattr("sepasr.report.plots.to_svg", lambda figure, *_: figures.append(figure))
+    draw()
+    return [
+        [
+            (line.get_color(), line.get_marker(), line.get_linestyle())
+            for axes in figure.axes
+            for line in axes.lines
+            if line.get_marker() in MARKERS
+        ]
+        for figure in figures
+    ]
+
+
+@pytest.mark.parametrize("header", ["recogniser,value,variant", "variant,value,x"])
+def test_more_series_than_colours_can_be_told_apart(tmp_path, monkeypatch, header):
+    rows = "".join(f"s{n},{n},5\n" for n in range(24))
+    (panel,) = read_studies(write(tmp_path, f"{header}\n{rows}").parent)
+    for lines in drawn_lines(monkeypatch, lambda: study(panel, 1)):
+        assert len(set(lines)) == 24
+
+
+def test_a_long_curve_has_markers(monkeypatch):
+    course = tuple(range(200))
+    curve = Curve("ae/seed1", "valid/loss", course, course)
+    for lines in drawn_lines(monkeypatch, lambda: training([curve])):
+        assert len(lines) == 1
 
 
 def test_provenance_says_what_the_record_does_not_name(tmp_path):
