@@ -31,6 +31,15 @@ def interval_text(interval: Interval, form: str, scale: float = 1) -> str:
     return text if text == MISSING else f"{text} {bounds}"
 
 
+def p_text(p: float) -> str:
+    """A p-value, or a bound for one as small as tests by 10 000 draws can show.
+
+    >>> p_text(1 / 10_001)
+    '< 0.0001'
+    """
+    return "< 0.0001" if p < 1e-4 else number_text(p, ".4f")
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], labels: int) -> str:
     """A table whose first ``labels`` columns are text and the others figures, without a newline."""
     rule = "|---" * labels + "|---:" * (len(header) - labels) + "|"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sepasr.report.cells import MISSING, bounds_text, number_text
+from sepasr.report.cells import MISSING, bounds_text, number_text, p_text
 from sepasr.report.table import MEASURES
 
 
@@ -53,7 +53,9 @@ def figure_text(fields: Mapping[str, Any], column: str, *, bare: bool = False) -
     if value is None or value != value:
         return MISSING
     if name in P_VALUES:
-        return f"{value:.4f}" if bare else f"p = {value:.4f}{P_VALUES[name]}"
+        text = p_text(value)
+        relation = "p" if text.startswith("<") else "p ="
+        return text if bare else f"{relation} {text}{P_VALUES[name]}"
     if name not in FORMS:
         return f"{value:g}" if isinstance(value, float) else str(value)
     form = FORMS[name]

@@ -23,7 +23,7 @@ from sepasr.report.alignment import kind
 from sepasr.report.curves import read_curves
 from sepasr.report.examples import ALL, Example, Gallery, choose
 from sepasr.report.studies import read_studies
-from sepasr.report.table import notes, provenance, sections
+from sepasr.report.table import FEWER, MORE, UNDECIDED, notes, provenance, sections
 from sepasr.score.result import CLEAN, MIXTURE, Results
 from sepasr.score.rows import UtteranceRow, read_rows
 
@@ -31,8 +31,8 @@ INDEX = "index.html"
 GENERATOR = "sepasr report"
 EXAMPLES = 16
 VERSIONS = ("sepasr", "torch", "meeteval", "jiwer", "matplotlib", "jinja2")
-FIGURE = re.compile(r"([+-]?\d[\d.]*)(?: (\[[^\]]*\]))?(?: (seen|kin|unseen))?")
-VERDICTS = {"fewer errors": "good", "more errors": "bad", "undecided": "open"}
+FIGURE = re.compile(r"((?:< )?[+-]?\d[\d.]*)(?: (\[[^\]]*\]))?(?: (seen|kin|unseen))?")
+VERDICTS = {FEWER: "good", MORE: "bad", UNDECIDED: "open"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,8 @@ def cell(text: str) -> Cell:
     """Take a cell of :func:`sepasr.report.table.sections` apart."""
     match = FIGURE.fullmatch(text)
     if match:
-        return Cell(match[1], match[2] or "", match[3] or "", float(match[1]))
+        order = float(match[1].removeprefix("< "))
+        return Cell(match[1], match[2] or "", match[3] or "", order)
     count = re.match(r"(\d+) of \d+$", text)
     return Cell(text, order=float(count[1]) if count else None, style=VERDICTS.get(text, ""))
 

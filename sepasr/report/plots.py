@@ -24,6 +24,7 @@ from sepasr.report.svg import (
     style,
     to_svg,
 )
+from sepasr.report.table import FEWER, LEVEL, MORE, UNDECIDED, verdict
 from sepasr.score.result import Comparison, Results
 from sepasr.score.statistics import Interval
 
@@ -114,8 +115,8 @@ def forest(results: Results) -> Plot | None:
         "forest",
         f"Gain in cpWER over {results.control}",
         "Each line is a 95 % interval over mixtures: right of 0 are fewer word errors than "
-        f"{results.control} makes. A hollow mark is undecided, its interval holds 0. "
-        "A diamond was named as primary before the run.",
+        f"{results.control} makes. A hollow mark is undecided: its interval holds 0, or p is not "
+        f"below {LEVEL}. A diamond was named as primary before the run.",
         description,
         lambda width, narrow: _forest(groups, str(results.control), width, narrow),
     )
@@ -157,8 +158,7 @@ def _forest(
 
 
 def _forest_row(axes: Axes, c: Comparison, y: float, narrow: bool, margin: float) -> None:
-    colour = GOOD if c.low > 0 else BAD if c.high < 0 else FAINT
-    decided = c.low > 0 or c.high < 0
+    colour = {FEWER: GOOD, MORE: BAD, UNDECIDED: FAINT}[verdict(c)]
     axes.plot([100 * c.low, 100 * c.high], [y, y], color=colour, linewidth=2, zorder=2)
     axes.plot(
         100 * c.relative_gain,
@@ -166,7 +166,7 @@ def _forest_row(axes: Axes, c: Comparison, y: float, narrow: bool, margin: float
         marker="D" if c.primary else "o",
         markersize=8 if c.primary else 7,
         markeredgecolor=colour,
-        markerfacecolor=colour if decided else PAPER,
+        markerfacecolor=PAPER if colour == FAINT else colour,
         markeredgewidth=1.6,
         zorder=3,
     )

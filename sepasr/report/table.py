@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sepasr.report.cells import MISSING, interval_text, markdown_table, number_text
+from sepasr.report.cells import MISSING, interval_text, markdown_table, p_text
+from sepasr.score.multiple import holm
 from sepasr.score.result import Comparison, Gain, Results, SystemResult, WordErrors
-from sepasr.score.statistics import Interval
+from sepasr.score.statistics import DRAWS, Interval
 
+FEWER, MORE, UNDECIDED = "fewer errors", "more errors", "undecided"
+LEVEL = 0.05
+"""Of p, what 95 % is of intervals."""
 PLAIN_WIDTH = 180
 """Columns of text that isn't shown on a terminal: wide enough for five recognisers."""
 MEASURES = {  # heading and decimals
@@ -89,8 +94,9 @@ def provenance(results: Results) -> str:
 def sections(results: Results) -> list[Section]:
     """All tables that have rows: word errors, measures, differences to the control, guard."""
     seeds = [system for system in results.systems if system not in results.lines]
+    corrected = corrected_p(results)
     gains = [
-        _gains(f"Gain over {results.control}: {heading}", comparisons)
+        _gains(f"Gain over {results.control}: {heading}", comparisons, corrected)
         for heading, comparisons in (
             ("recognisers seen by the loss", _related(results, "seen")),
             ("recognisers kin to its encoder", _related(results, "kin")),
@@ -125,9 +131,11 @@ def notes(results: Results) -> list[str]:
         "several seeds is first averaged over them, mixture by mixture. They speak of other "
         "mixtures of this kind, not of other voices, rooms, recognisers or starting points.",
         f"With {mixtures} nothing is claimed that the intervals don't carry: a difference whose "
-        "interval holds 0 is undecided.",
-        "p is two-sided, from a paired permutation test over mixtures, not corrected for the "
-        "number of comparisons. Those marked primary were named before the run.",
+        f"interval holds 0, or whose p is not below {LEVEL}, is undecided.",
+        f"p is two-sided, from a paired permutation test over mixtures of {DRAWS} random sign "
+        f"patterns: the least it can be is 1 / {DRAWS + 1}. It is not corrected for the number of "
+        "comparisons; p (Holm), of the gain in cpWER, is: those marked primary, which were named "
+        "before the run, among themselves, and all others together.",
         "A recogniser is seen by a system if the loss of any of its trainings used its weights, "
         "kin if it is another model of such a family, unseen otherwise.",
         "A gain is 1 - cpWER / cpWER of the control, both over the same mixtures.",
@@ -168,14 +176,34 @@ def _related(results: Results, relation: str) -> list[Comparison]:
     return [c for c in results.comparisons if c.relation == relation]
 
 
-def _gains(title: str, comparisons: Sequence[Comparison]) -> Section:
-    header = ("system", "recogniser", "reads as", "cpWER gain (%)", "p", "ORC-WER gain (%)", "p")
+def corrected_p(results: Results) -> dict[Comparison, float]:
+    """p of every gain in cpWER, corrected by Holm.
+
+    Primary comparisons are corrected among themselves, and so are all others together.
+    """
+    every = [*results.comparisons, *results.other_comparisons]
+    corrected = {}
+    for primary in (True, False):
+        group = [c for c in every if c.primary == primary]
+        for c, p in zip(group, holm(np.array([c.p for c in group])), strict=True):
+            corrected[c] = float(p)
+    return corrected
+
+
+def _gains(
+    title: str, comparisons: Sequence[Comparison], corrected: Mapping[Comparison, float]
+) -> Section:
+    header = (
+        *("system", "recogniser", "reads as", "cpWER gain (%)", "p", "p (Holm)"),
+        *("ORC-WER gain (%)", "p"),
+    )
     rows = [
         (
             c.system,
             f"{c.recogniser} (primary)" if c.primary else c.recogniser,
-            _verdict(c),
+            verdict(c),
             *_gain(c),
+            p_text(corrected[c]),
             *_gain(c.orcwer),
         )
         for c in comparisons
@@ -189,7 +217,7 @@ def _measure_differences(results: Results) -> Section:
     for d in results.measure_differences:
         heading, decimals = MEASURES[d.measure]
         interval = Interval(d.difference, d.low, d.high)
-        rows.append((d.system, heading, interval_text(interval, f"+.{decimals}f"), _p(d.p)))
+        rows.append((d.system, heading, interval_text(interval, f"+.{decimals}f"), p_text(d.p)))
     title = f"Signal measures: difference to {results.control}"
     return Section(title, ("system", "measure", "difference", "p"), rows, labels=2)
 
@@ -211,17 +239,14 @@ def _hits(errors: WordErrors) -> str:
 
 def _gain(gain: Gain) -> tuple[str, str]:
     interval = Interval(gain.relative_gain, gain.low, gain.high)
-    return interval_text(interval, "+.1f", 100), _p(gain.p)
+    return interval_text(interval, "+.1f", 100), p_text(gain.p)
 
 
-def _verdict(gain: Gain) -> str:
-    if gain.low > 0:
-        return "fewer errors"
-    return "more errors" if gain.high < 0 else "undecided"
-
-
-def _p(p: float) -> str:
-    return number_text(p, ".4f")
+def verdict(gain: Gain) -> str:
+    """What a gain reads as: decided only where the interval and p agree that it is."""
+    if gain.p < LEVEL and gain.low > 0:
+        return FEWER
+    return MORE if gain.p < LEVEL and gain.high < 0 else UNDECIDED
 
 
 def _or_missing(value: object) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from sepasr.report.table import markdown, print_tables, sections
+from sepasr.report.table import corrected_p, markdown, print_tables, sections, verdict
 from sepasr.score.result import (
     Comparison,
     Gain,
@@ -123,9 +123,47 @@ def test_gains_are_grouped_by_relation(results, heading, recogniser, interval, v
         verdict,
         f"+17.3 {interval}",
         "0.0123",
+        "0.0123" if "primary" in recogniser else "0.0369",  # of three that are not primary
         "+5.0 [-1.0, +10.0]",
         "0.4000",
     ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "reads"),
+    [
+        (-0.028, -0.001, 0.0534, "undecided"),
+        (-0.028, -0.001, 0.0499, "more errors"),
+        (0.001, 0.02, 0.05, "undecided"),
+        (0.001, 0.02, 0.0001, "fewer errors"),
+        (-0.001, 0.02, 0.01, "undecided"),
+        (math.nan, math.nan, 0.01, "undecided"),
+        (0.001, 0.02, math.nan, "undecided"),
+    ],
+)
+def test_interval_and_p_decide_together(low, high, p, reads):
+    assert verdict(Gain(0.1, low, high, p)) == reads
+
+
+def test_primary_comparisons_are_corrected_among_themselves(results):
+    def named(system: str, p: float, primary: bool) -> Comparison:
+        return replace(comparison("kin", 0.1, 0.3, primary), system=system, p=p)
+
+    asked = [named("a", 0.02, True), named("b", 0.03, True), named("c", 0.01, False)]
+    others = [named("d", 0.04, False), named("e", math.nan, False)]
+    changed = replace(results, comparisons=tuple(asked), other_comparisons=tuple(others))
+    found = {c.system: p for c, p in corrected_p(changed).items()}
+    assert found == pytest.approx(
+        {"a": 0.04, "b": 0.04, "c": 0.02, "d": 0.04, "e": math.nan}, nan_ok=True
+    )
+
+
+def test_the_least_p_is_a_bound(results):
+    least = replace(comparison("kin", 0.1, 0.3), p=1 / 10_001)
+    text = markdown(replace(results, comparisons=(least,), other_comparisons=()))
+    _, row = rows(text, "Gain over sisdr: recognisers kin to its encoder")
+    assert row[4] == "< 0.0001"
+    assert "10000 random sign patterns" in text
 
 
 def test_measure_differences(results):
