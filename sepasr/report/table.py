@@ -21,6 +21,7 @@ LEVEL = 0.05
 """Of p, what 95 % is of intervals."""
 PLAIN_WIDTH = 180
 """Columns of text that isn't shown on a terminal: wide enough for five recognisers."""
+SYSTEMS = ("system", "encoder of the last loss", "steps of the last training", "seeds")
 MEASURES = {  # heading and decimals
     "si_sdr": ("SI-SDR (dB)", 2),
     "si_sdri": ("SI-SDRi (dB)", 2),
@@ -118,7 +119,7 @@ def sections(results: Results) -> list[Section]:
         *gains,
         _measure_differences(results),
         _by_recogniser(results, "Hits of the hallucination guard", results.lines, _hits),
-        Section("Systems", ("system", "encoder of the loss", "steps", "seeds"), systems, labels=2),
+        Section("Systems", SYSTEMS, systems, labels=2),
     ]
     return [section for section in every if section.rows]
 
@@ -126,10 +127,12 @@ def sections(results: Results) -> list[Section]:
 def notes(results: Results) -> list[str]:
     """What a reader must know before drawing a conclusion."""
     mixtures = f"{results.run.mixtures} mixture" + "s" * (results.run.mixtures != 1)
+    lone = any(len(line.seeds) == 1 for line in results.lines)
     return [
         "[Low, high] are 95 % bootstrap intervals (BCa) that draw whole mixtures; a system of "
         "several seeds is first averaged over them, mixture by mixture. They speak of other "
-        "mixtures of this kind, not of other voices, rooms, recognisers or starting points.",
+        "mixtures of this kind, not of other voices, rooms, recognisers or starting points"
+        f"{', and of systems with one seed not of other seeds' if lone else ''}.",
         f"With {mixtures} nothing is claimed that the intervals don't carry: a difference whose "
         f"interval holds 0, or whose p is not below {LEVEL}, is undecided.",
         f"p is two-sided, from a paired permutation test over mixtures of {DRAWS} random sign "

@@ -30,7 +30,7 @@ class SystemInfo:
         encoder_family: the kinds of model, as a recogniser's, of the encoders of all its trainings,
             joined likewise; None where none had an encoder.
         encoder_weights: identities of their weights, as a recogniser's, likewise.
-        seed: of training; None where nothing was trained.
+        seed: of its last training; None where the folder names none, as that of a starting point.
         steps: optimiser steps of its last training; None where nothing was trained.
     """
 
@@ -101,8 +101,9 @@ class SystemResult:
 
     Attributes:
         name: as in :class:`SystemInfo`, and so are encoder, seed and steps.
-        seed: None for the average over several seeds too.
-        seeds: the seeds that the figures are averaged over.
+        seed: None for the average over several seeds too, which differs from a system without one
+            by its ``seeds``.
+        seeds: the seeds that the figures are averaged over; empty for a system without.
         si_sdr: dB; the other measures as in :class:`sepasr.score.measures.Measures`.
         wer: word error rates by recogniser.
     """

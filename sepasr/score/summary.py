@@ -45,7 +45,7 @@ class _Line:
 
     Attributes:
         system: the system; of an average, with its first seed.
-        seeds: that are averaged; empty where nothing was trained.
+        seeds: that are averaged; empty where there are none.
         words: by recogniser, (3, mixtures): reference words, cp errors, orc errors.
         measures: (measures, mixtures); NaN where undefined.
         guard_hits: by recogniser, the number of streams.

@@ -180,6 +180,12 @@ def test_provenance_and_notes(results):
     assert "With 40 mixtures nothing is claimed that the intervals don't carry" in text
 
 
+def test_a_system_of_one_seed_is_told_of(results):
+    averaged = replace(results, systems=(system("sisdr", cp=0.6, seeds=(1, 2)),))
+    assert "systems with one seed not of other seeds" in markdown(results)
+    assert "one seed" not in markdown(averaged)
+
+
 def test_empty_tables_are_left_out(results):
     bare = replace(results, comparisons=(), other_comparisons=(), measure_differences=())
     assert not any("Gain" in section.title for section in sections(bare))
