@@ -43,7 +43,9 @@ TAGS = {
     "train/si_sdr": "SI-SDR in training (dB)",
 }
 SMOOTHED = 25
-"""Points of training that are averaged into one where there are many more: each is of one batch."""
+"""Points of training that are averaged into one where there are many more: each is of one batch.
+
+All curves of a panel are, or none."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def _figures(gain: Comparison) -> str:
 def _forest(
     groups: dict[str, list[Comparison]], control: str, width: float, narrow: bool
 ) -> Figure:
-    per_row = 0.46 if narrow else 0.27  # inches
+    per_row = 0.64 if narrow else 0.27  # inches
     heading_in, first_in = 0.38, 0.18
     count = sum(map(len, groups.values()))
     height = first_in + heading_in * (len(groups) - 1) + per_row * count + 0.9
@@ -144,8 +146,8 @@ def _forest(
         for c in group:
             y -= per_row
             _forest_row(axes, c, y, narrow, left / (right - left))
-    bounds = [100 * v for g in groups.values() for c in g for v in (c.low, c.high)]
-    bounds = [v for v in bounds if math.isfinite(v)] or [-1.0, 1.0]
+    drawn = [v for g in groups.values() for c in g for v in (c.relative_gain, c.low, c.high)]
+    bounds = [100 * v for v in drawn if math.isfinite(v)]
     low, high = min([0.0, *bounds]), max([0.0, *bounds])
     margin = 0.05 * (high - low or 1.0)
     axes.set(xlim=(low - margin, high + margin), ylim=(y - 0.25, 0.0), yticks=[])
@@ -174,10 +176,11 @@ def _forest_row(axes: Axes, c: Comparison, y: float, narrow: bool, margin: float
     name = f"{c.system} · {c.recogniser}"
     if c.primary and not narrow:
         name += "  (primary)"
-    above = 0.20 if narrow else 0.0
-    label(axes, 0.0 if narrow else -margin + 0.04, y + above, name, weight=weight)
+    # A phone has no room for both in one line.
+    start, above = (0.0, (0.38, 0.20)) if narrow else (-margin + 0.04, (0.0, 0.0))
+    label(axes, start, y + above[0], name, weight=weight)
     end = 1.0 if narrow else 1 + 0.20 / 0.38
-    label(axes, end, y + above, _figures(c), weight=weight, align="right")
+    label(axes, end, y + above[1], _figures(c), weight=weight, align="right")
 
 
 def label(
@@ -223,15 +226,20 @@ def training(curves: Sequence[Curve]) -> Plot | None:
         for tag, group in shown.items()
         for c in group
     )
+    smoothed = [TAGS[tag] for tag, group in shown.items() if _is_smoothed(tag, group)]
+    averaged = f"{' and '.join(smoothed)}: averaged over {SMOOTHED} points. " if smoothed else ""
     return make_plot(
         "training",
         "Training curves",
-        "A line is one training; seeds of a system share its colour. What is logged in training is "
-        f"averaged over {SMOOTHED} points. Losses of different systems are different quantities: "
-        "compare their course, not their height.",
+        f"A line is one training; seeds of a system share its colour. {averaged}Losses of "
+        "different systems are different quantities: compare their course, not their height.",
         description,
         lambda width, narrow: _training(shown, systems, width, narrow),
     )
+
+
+def _is_smoothed(tag: str, curves: Sequence[Curve]) -> bool:
+    return tag.startswith("train/") and min(len(c.values) for c in curves) > 3 * SMOOTHED
 
 
 def _training(
@@ -262,7 +270,7 @@ def _training(
         for curve in curves:
             s = systems.index(curve.system)
             steps, values = np.array(curve.steps), np.array(curve.values)
-            if tag.startswith("train/") and len(values) > 3 * SMOOTHED:
+            if _is_smoothed(tag, curves):
                 kernel = np.full(SMOOTHED, 1 / SMOOTHED)
                 values = np.convolve(values, kernel, "valid")
                 steps = steps[SMOOTHED // 2 :][: len(values)]

@@ -3,14 +3,18 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from small_run import SmallRun, make_run
 
 from sepasr.bin.main import main
 from sepasr.data.scp import read_table, write_table
 from sepasr.errors import UserError
+from sepasr.models import REPOSITORY
 from sepasr.report.examples import choose
 from sepasr.report.page import Sources, cell, find_results, write_page
 from sepasr.report.plots import forest
@@ -289,12 +293,33 @@ def test_forest_marks_primaries_and_says_every_gain(small):
             assert f">{c.system} · {c.recogniser}" in svg
 
 
-def test_forest_of_a_single_mixture_has_no_bounds(small):
+def drawn(monkeypatch, results: Results) -> list[Figure]:
+    """The forest in both widths, before it is an SVG."""
+    figures: list[Figure] = []
+    monkeypatch.setattr("sepasr.report.plots.to_svg", lambda figure, *_: figures.append(figure))
+    forest(results)
+    return figures
+
+
+def test_forest_of_a_single_mixture_has_no_bounds(small, monkeypatch):
     results = Results.read(small.results / "results.json")
     bare = [replace(c, low=math.nan, high=math.nan) for c in results.comparisons]
-    plot = forest(replace(results, comparisons=tuple(bare), other_comparisons=()))
-    assert "[–, –]" in plot.wide
+    results = replace(results, comparisons=tuple(bare), other_comparisons=())
+    assert "[–, –]" in forest(results).wide
+    for figure in drawn(monkeypatch, results):
+        low, high = figure.axes[0].get_xlim()
+        assert all(low < 100 * c.relative_gain < high for c in bare)
     assert forest(replace(results, comparisons=(), other_comparisons=())) is None
+
+
+def test_texts_of_the_forest_do_not_overlap(monkeypatch):
+    """With the long names of the committed results."""
+    results = Results.read(REPOSITORY / "egs/mini_whamr/results.json")
+    for figure in drawn(monkeypatch, results):
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+        assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+        assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,16 @@ def test_more_series_than_colours_can_be_told_apart(tmp_path, monkeypatch, heade
         assert len(set(lines)) == 24
 
 
+def test_averaging_of_curves_is_said_where_it_is_done():
+    def curve(points: int, tag: str) -> Curve:
+        return Curve("ae/seed1", tag, tuple(range(points)), tuple(range(points)))
+
+    short, long = curve(75, "train/loss"), curve(76, "train/loss")
+    assert "averaged" not in training([short, curve(90, "valid/loss")]).caption
+    assert "averaged" not in training([short, long]).caption
+    assert "loss in training: averaged over 25 points" in training([long]).caption
+
+
 def test_a_long_curve_has_markers(monkeypatch):
     course = tuple(range(200))
     curve = Curve("ae/seed1", "valid/loss", course, course)
