@@ -95,7 +95,7 @@ def test_recognisers_hear_16_khz(walked: tuple[MixtureDir, Path, Nearest]) -> No
 def test_the_table_of_three_speakers(walked: tuple[MixtureDir, Path, Nearest]) -> None:
     data, exp, _ = walked
     systems = [system_info(exp, name) for name in SYSTEMS]
-    recognisers = [recogniser_info(exp, SYSTEMS[0], "nearest")]
+    recognisers = [recogniser_info(exp, SYSTEMS, "nearest")]
     scores = score(data, systems, recognisers, exp)
     rows = {(row.system, row.mixture): row for row in scores.utterances}
     read = {

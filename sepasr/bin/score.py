@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Score, and write rows, results and tables."""
+    import sys
     from datetime import datetime, timezone
 
     from sepasr.config import load_config
@@ -33,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
         TableConfig,
         commit,
         config_sha,
+        not_scored,
         recogniser_info,
         system_info,
     )
@@ -44,7 +46,8 @@ def run(options: argparse.Namespace) -> None:
     table = load_config(TableConfig, options.config)
     data = MixtureDir.load(options.data)
     systems = [system_info(exp, folder) for folder in options.systems]
-    recognisers = [recogniser_info(exp, options.systems[0], name) for name in options.recognisers]
+    recognisers = [recogniser_info(exp, options.systems, name) for name in options.recognisers]
+    missing = not_scored(table, systems, recognisers)
     scores = score(data, systems, recognisers, exp, jobs=options.jobs, cluster=options.cluster)
     scores.write(out)
     names = {system.name for system in systems}
@@ -63,10 +66,12 @@ def run(options: argparse.Namespace) -> None:
             reference=data.info.reference,
             mixtures=len(data.mixtures),
             speakers=len(data.mixtures[0].references),
-            notes=tuple(table.notes),
+            notes=(*table.notes, *missing),
         ),
         control=table.control if table.control in names else None,
         primary={(p.system, p.recogniser) for p in table.primary},
     )
     results.write(out / "results.json")
     write_text(out / "RESULTS.md", markdown(results))
+    for sentence in missing:
+        print(f"sepasr score: {sentence}", file=sys.stderr)

@@ -81,18 +81,42 @@ def system_info(exp: str | Path, folder: str) -> SystemInfo:
     )
 
 
-def recogniser_info(exp: str | Path, folder: str, name: str) -> RecogniserInfo:
+def recogniser_info(exp: str | Path, folders: Sequence[str], name: str) -> RecogniserInfo:
     """The recogniser whose transcripts are in ``exp/decode/<folder>/<name>``.
 
     Raises:
-        UserError: it has not read that system.
+        UserError: it has not read a system, or what it is differs between two.
     """
-    path = Path(exp, "decode", folder, name, RECOGNISER)
-    found = _read_json(path, "recognise")
-    try:
-        return RecogniserInfo(found["name"], found["family"], found["weights"])
-    except (KeyError, TypeError):
-        raise UserError("does not say who read", where=path, remedy="recognise again") from None
+    paths = [Path(exp, "decode", folder, name, RECOGNISER) for folder in folders]
+    readers = []
+    for path in paths:
+        found = _read_json(path, "recognise")
+        try:
+            info = RecogniserInfo(found["name"], found["family"], found["weights"])
+            readers.append((info, found.get("identity")))
+        except (KeyError, TypeError):
+            raise UserError("does not say who read", where=path, remedy="recognise again") from None
+        if readers[-1] != readers[0]:
+            what = f"another recogniser than that of {paths[0]}"
+            raise UserError(what, where=path, remedy="recognise all systems with one")
+    return readers[0][0]
+
+
+def not_scored(
+    table: TableConfig, systems: Sequence[SystemInfo], recognisers: Sequence[RecogniserInfo]
+) -> list[str]:
+    """Sentences on what the table's settings name and the scoring doesn't hold.
+
+    It need not be a mistake: a part of a recipe's systems may be scored alone.
+    """
+    pairs = {(system.name, recogniser.name) for system in systems for recogniser in recognisers}
+    names = {system.name for system in systems}
+    control = f"Not scored: {table.control}, the control, so nothing is compared."
+    return ([] if table.control in names else [control]) + [
+        f"Not scored: {p.system} by {p.recogniser}, named as primary."
+        for p in table.primary
+        if (p.system, p.recogniser) not in pairs
+    ]
 
 
 def config_sha(exp: str | Path, folders: Sequence[str], recognisers: Sequence[str]) -> str:

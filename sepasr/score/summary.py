@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
@@ -85,7 +85,8 @@ def summarise(
         seed: of both.
 
     Raises:
-        UserError: rows are missing or double, or the control is not among the systems.
+        UserError: rows are missing or double, seeds of a system were not trained alike, or the
+            control is not among the systems.
     """
     lines = _lines(scores, systems, recognisers, run.mixtures)
     averages = {line.system.name: line for line in reversed(lines)}
@@ -152,11 +153,22 @@ def _lines(
     by_name: dict[str, list[SystemInfo]] = {}
     for system in systems:
         by_name.setdefault(system.name, []).append(system)
+        _check_alike(by_name[system.name][0], system)
     return [
         line(group)
         for seeds in by_name.values()
         for group in ([seeds] if len(seeds) > 1 else []) + [[system] for system in seeds]
     ]
+
+
+def _check_alike(first: SystemInfo, other: SystemInfo) -> None:
+    """Refuse to average what was trained otherwise."""
+    names = [field.name for field in fields(SystemInfo) if field.name not in ("folder", "seed")]
+    unlike = [name for name in names if getattr(first, name) != getattr(other, name)]
+    if unlike:
+        pair = " and ".join(str(getattr(system, unlike[0])) for system in (first, other))
+        what = f"{first.folder} and {other.folder} are no seeds of one system: {unlike[0]} {pair}"
+        raise UserError(what, remedy="train them alike, or give one another name")
 
 
 def _arrays(

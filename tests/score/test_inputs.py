@@ -1,7 +1,10 @@
 import json
 
+import pytest
+
+from sepasr.errors import UserError
 from sepasr.files import write_text
-from sepasr.score.inputs import system_info
+from sepasr.score.inputs import Primary, TableConfig, not_scored, recogniser_info, system_info
 from sepasr.score.result import RecogniserInfo, SystemInfo, relation
 
 TINY = {"name": "whisper_tiny_en", "family": "whisper", "weights": "whisper-tiny.en"}
@@ -30,3 +33,29 @@ def test_encoders_of_earlier_trainings_count(tmp_path):
     assert relations(None, TINY, TINY) == ["seen", "kin", "unseen"]
     assert relations(None, None) == [None] * 3
     assert separated(tmp_path, [TINY, MINI]).encoder == "wav2vec2_mini"
+
+
+@pytest.mark.parametrize("change", [{"weights": "other"}, {"identity": "beam 5"}])
+def test_one_recogniser_reads_all_systems(tmp_path, change):
+    def read(folder: str, **changes: str) -> None:
+        found = {**MINI, "identity": "beam 1", **changes}
+        write_text(tmp_path / "decode" / folder / "mini/recogniser.json", json.dumps(found))
+
+    read("sisdr/seed1")
+    read("ae/seed1")
+    both = ["sisdr/seed1", "ae/seed1"]
+    assert recogniser_info(tmp_path, both, "mini") == RecogniserInfo(*MINI.values())
+    read("ae/seed1", **change)
+    with pytest.raises(UserError, match=r"ae/seed1/mini.*another.*sisdr/seed1/mini"):
+        recogniser_info(tmp_path, both, "mini")
+
+
+def test_what_the_table_names_and_nobody_scored_is_told():
+    table = TableConfig("sisdr", [Primary("ae", "tiny"), Primary("ea", "tiny"), Primary("ae", "x")])
+    systems = [SystemInfo("sisdr", "sisdr/seed1"), SystemInfo("ae", "ae/seed1")]
+    readers = [RecogniserInfo("tiny", "whisper", "tiny")]
+    assert not_scored(table, systems, readers) == [
+        "Not scored: ea by tiny, named as primary.",
+        "Not scored: ae by x, named as primary.",
+    ]
+    assert "sisdr, the control" in not_scored(table, systems[1:], readers)[0]

@@ -200,6 +200,13 @@ def test_a_control_that_was_not_scored(scores):
         summary(scores, control="sdr")
 
 
+@pytest.mark.parametrize(("name", "value"), [("steps", 9), ("encoder_weights", "other")])
+def test_seeds_that_were_not_trained_alike(scores, name, value):
+    systems = [*SYSTEMS[:-1], replace(SYSTEMS[-1], **{name: value})]
+    with pytest.raises(UserError, match=f"ae_tiny_1 and ae_tiny_2 are no seeds.*{name}"):
+        summarise(scores, systems, RECOGNISERS, RUN)
+
+
 def test_rows_that_are_missing_or_double(scores):
     for broken in (
         replace(scores, utterances=scores.utterances[1:]),
