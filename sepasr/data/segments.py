@@ -6,6 +6,7 @@ and ``segment_text``, both by ``MIXTURE_spkS_N``.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 
 from sepasr.data.datadir import MixtureDir
@@ -16,15 +17,16 @@ SEGMENTS, SEGMENT_TEXT = "segments", "segment_text"
 _REMEDY = "prepare the directory again"
 
 
-def read_segment_texts(data: MixtureDir) -> dict[str, tuple[str, ...]]:
-    """For each mixture the words of every utterance, in the order in which they begin.
+def read_segment_texts(data: MixtureDir) -> dict[str, tuple[tuple[int, str], ...]]:
+    """For each mixture the speaker, from 1, and the words of every utterance, as they begin.
 
     Returns:
-        Texts by mixture; nothing for a directory without such tables.
+        Utterances by mixture; nothing for a directory without such tables.
 
     Raises:
         UserError: a table is malformed or lacks an utterance; a line has no start and end in a
-            known mixture; or the utterances of a mixture are not what its speakers say.
+            known mixture, or its id no speaker; or the utterances of a mixture are not what its
+            speakers say.
     """
     segments, words = (inspect_table(data.path / name) for name in (SEGMENTS, SEGMENT_TEXT))
     if not segments.path.exists():
@@ -32,21 +34,27 @@ def read_segment_texts(data: MixtureDir) -> dict[str, tuple[str, ...]]:
     problems = [*segments.problems, *words.problems, *check_same_ids([segments, words])]
     if problems:
         raise problems[0]
-    found: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    found: dict[str, list[tuple[float, float, int, str]]] = defaultdict(list)
     for key, value in segments.values.items():
         mixture, *times = value.split()
         try:
             start, end = map(float, times)
         except ValueError:
             raise segments.problem(key, f"'{value}' is no mixture, start and end") from None
-        found[mixture].append((start, end, words.values[key]))
+        match = re.fullmatch(rf"{re.escape(mixture)}_spk(\d+)_\d+", key)
+        if match is None:
+            raise segments.problem(key, f"the id '{key}' is not {mixture}_spkSPEAKER_NUMBER")
+        found[mixture].append((start, end, int(match[1]), words.values[key]))
     for one in data.mixtures:
-        said = " ".join(text for _, _, text in found.get(one.id, [])).split()
-        if sorted(said) != sorted(" ".join(one.texts or ()).split()):
+        said: dict[int, list[str]] = defaultdict(list)
+        for *_, speaker, text in found.get(one.id, []):
+            said[speaker] += text.split()
+        texts = {s: sorted(text.split()) for s, text in enumerate(one.texts or (), 1) if text}
+        if {speaker: sorted(spoken) for speaker, spoken in said.items() if spoken} != texts:
             what = f"the utterances of '{one.id}' are not the words of its speakers"
             raise UserError(what, where=words.path, remedy=_REMEDY)
     unknown = found.keys() - {one.id for one in data.mixtures}
     if unknown:
         what = f"'{min(unknown)}' is no mixture of the directory"
         raise UserError(what, where=segments.path, remedy=_REMEDY)
-    return {key: tuple(text for *_, text in sorted(said)) for key, said in found.items()}
+    return {key: tuple(one[2:] for one in sorted(spans)) for key, spans in found.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ import numpy as np
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Mixture, MixtureDir
 from sepasr.data.scp import read_table
+from sepasr.data.segments import read_segment_texts
 from sepasr.errors import UserError
 from sepasr.report.alignment import Reading, read_streams, total
 from sepasr.report.media import Album, Clip
-from sepasr.score.normalise import normalise
+from sepasr.score.normalise import normalise, normalised_speakers
 from sepasr.score.result import CLEAN, MIXTURE, Results, SystemResult
 from sepasr.score.rows import UtteranceRow
 
@@ -37,7 +39,6 @@ class Choice:
         errors: errors per word by recogniser and system, over seeds; recogniser ``ALL`` is the
             mean over recognisers.
         difference: by recogniser likewise, the largest less the smallest rate of trained systems.
-        si_sdri: by system, in dB, over seeds; NaN where undefined.
     """
 
     rank: int
@@ -46,7 +47,6 @@ class Choice:
     words: int
     errors: Mapping[str, Mapping[str, float]]
     difference: Mapping[str, float]
-    si_sdri: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,11 @@ class Heard:
 
 @dataclass(frozen=True)
 class SystemStreams:
-    """What a system made of a mixture, with one of its seeds."""
+    """What a system made of a mixture, with one of its seeds; SI-SDRi in dB, NaN if undefined."""
 
     name: str
     seed: int | None
+    si_sdri: float
     clips: tuple[Clip, ...]
     heard: tuple[Heard, ...]
 
@@ -116,14 +117,12 @@ def choose(rows: Sequence[UtteranceRow], results: Results, number: int) -> list[
     trained = [name for name in names if name not in (MIXTURE, CLEAN)] or names
     readers = [recogniser.name for recogniser in results.recognisers]
     errors: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    si_sdri: dict[tuple[str, str], list[float]] = defaultdict(list)
     words: dict[str, int] = {}
     for row in rows:
         if row.system in names and row.recogniser in readers:
             words[row.mixture] = row.words
             rate = row.cp_errors / max(1, row.words)
             errors[row.mixture, row.recogniser, row.system].append(rate)
-            si_sdri[row.mixture, row.system].append(row.si_sdri)
     choices = []
     for mixture in sorted(words):
         by_reader: dict[str, dict[str, float]] = {}
@@ -139,8 +138,7 @@ def choose(rows: Sequence[UtteranceRow], results: Results, number: int) -> list[
         for reader, rates_of in by_reader.items():
             values = [rates_of[n] for n in trained if n in rates_of]
             difference[reader] = max(values) - min(values) if values else 0.0
-        gains = {n: float(np.mean(si_sdri[mixture, n] or [np.nan])) for n in names}
-        choices.append(Choice(0, mixture, "", words[mixture], by_reader, difference, gains))
+        choices.append(Choice(0, mixture, "", words[mixture], by_reader, difference))
     choices.sort(key=lambda choice: (-choice.difference[ALL], choice.mixture))
     return _sample(choices, number)
 
@@ -158,7 +156,6 @@ def _sample(ranking: Sequence[Choice], number: int) -> list[Choice]:
             ranking[place].words,
             ranking[place].errors,
             ranking[place].difference,
-            ranking[place].si_sdri,
         )
         for place in [*range(first), *places]
     ]
@@ -190,6 +187,8 @@ class Gallery:
         self.mixtures = {mixture.id: mixture for mixture in data.mixtures}
         self.streams = range(1, len(data.mixtures[0].references) + 1)
         self.errors = {(r.system, r.seed, r.recogniser, r.mixture): r.cp_errors for r in rows}
+        self.si_sdri = {(r.system, r.seed, r.mixture): r.si_sdri for r in rows}
+        self.utterances = read_segment_texts(data)
         self.tables: dict[Path, dict[str, str]] = {}
 
     def example(self, choice: Choice) -> Example:
@@ -227,7 +226,11 @@ class Gallery:
         }
         systems = tuple(
             SystemStreams(
-                line.name, _seed(line), clips.get(line.name, ()), self._heard(line, mixture)
+                line.name,
+                _seed(line),
+                self.si_sdri.get((line.name, _seed(line), mixture.id), math.nan),
+                clips.get(line.name, ()),
+                self._heard(line, mixture),
             )
             for line in self.results.lines
         )
@@ -243,7 +246,8 @@ class Gallery:
 
     def _heard(self, line: SystemResult, mixture: Mixture) -> tuple[Heard, ...]:
         folder = self._folder(self.exp / "decode", line)
-        references = [normalise(text) for text in mixture.texts or ()]
+        utterances = self.utterances.get(mixture.id, ())
+        references = normalised_speakers(mixture.texts or (), utterances)
         heard = []
         for recogniser, errors in line.wer.items():
             streams = [1] * len(references) if line.name == MIXTURE else list(self.streams)

@@ -14,7 +14,7 @@ from sepasr.data.segments import read_segment_texts
 from sepasr.errors import UserError
 from sepasr.score.log import ValueLog
 from sepasr.score.measures import Measures, Task, measure_all
-from sepasr.score.normalise import normalise
+from sepasr.score.normalise import normalise, normalised_speakers
 from sepasr.score.result import CLEAN, MEASURES, MIXTURE, RecogniserInfo, SystemInfo
 from sepasr.score.rows import GuardRow, MeasureRow, Scores, UtteranceRow
 from sepasr.score.wer import cpwer, orcwer
@@ -176,16 +176,18 @@ def _utterance_rows(
     system: SystemInfo,
     recogniser: RecogniserInfo,
     transcripts: Sequence[tuple[str, ...]],
-    utterance_texts: Mapping[str, tuple[str, ...]],
+    utterance_texts: Mapping[str, tuple[tuple[int, str], ...]],
     measures: Sequence[MeasureRow],
 ) -> Iterator[UtteranceRow]:
     for mixture, texts, measured in zip(data.mixtures, transcripts, measures, strict=True):
-        references = [normalise(text) for text in mixture.texts or ()]
+        utterances = utterance_texts.get(mixture.id, ())
+        references = normalised_speakers(mixture.texts or (), utterances)
         hypotheses = [normalise(text) for text in texts]
         # The one decode of an unseparated mixture stands for every speaker.
         per_speaker = hypotheses * len(references) if system.name == MIXTURE else hypotheses
-        said = [normalise(text) for text in utterance_texts.get(mixture.id, ())] or references
+        said = [normalise(text) for _, text in utterances] or references
         cp, orc = cpwer(references, per_speaker), orcwer(said, hypotheses)
+        assert cp.words == orc.words
         yield UtteranceRow(
             system=system.name,
             seed=system.seed,

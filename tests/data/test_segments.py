@@ -38,7 +38,8 @@ def change(path: Path, old: str, new: str) -> None:
 
 def test_texts_are_in_the_order_of_time(long: MixtureDir) -> None:
     # 9.5 before 10.0, though not as text.
-    assert read_segment_texts(long) == {"mix0": ("ONE TWO", "TEN ELEVEN", "THREE", "TWELVE")}
+    utterances = ((2, "ONE TWO"), (1, "TEN ELEVEN"), (2, "THREE"), (1, "TWELVE"))
+    assert read_segment_texts(long) == {"mix0": utterances}
 
 
 def test_other_directories_have_none(data_dirs) -> None:
@@ -74,6 +75,17 @@ def test_they_appear_with_their_directory_or_not_at_all(data_dirs, tmp_path: Pat
     with pytest.raises(UserError, match="'mix0 1' is empty or holds white space"):
         data.write({SEGMENTS: {"mix0 1": "mix0 0 1"}})
     assert not data.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "cause"),
+    [("mix0_2_2", "is not mix0_spkSPEAKER_NUMBER"), ("mix0_spk1_3", "are not the words of its sp")],
+)
+def test_an_utterance_is_of_its_speaker(long: MixtureDir, key: str, cause: str) -> None:
+    for name in (SEGMENTS, SEGMENT_TEXT):
+        change(long.path / name, "mix0_spk2_2", key)
+    with pytest.raises(UserError, match=cause):
+        read_segment_texts(long)
 
 
 def test_a_mixture_that_is_none_of_the_directory(long: MixtureDir) -> None:

@@ -151,7 +151,7 @@ def make_run(
                 cp = cpwer(references, heard * (2 if system.name == "mixture" else 1))
                 orc = orcwer(references, heard).errors
                 key = (system.name, system.seed, recogniser.name, mixture.id)
-                si_sdri = math.nan if system.name == "clean" else 7.0 - share
+                si_sdri = math.nan if system.name == "clean" else 7.0 - share + (system.seed or 0)
                 utterances.append(UtteranceRow(*key, cp.words, cp.errors, orc, 5.0, si_sdri))
             for stream in range(len(read[mixture.id])):
                 write_table(

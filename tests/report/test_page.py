@@ -131,6 +131,17 @@ def test_players_and_pictures_of_every_stream(page, html):
     assert len(list((page.parent / "audio").iterdir())) == len(players)
 
 
+def test_si_sdri_is_that_of_the_seed_that_is_heard(small, html):
+    rows = read_rows(small.results / "utterances.csv", UtteranceRow)
+    values = {(r.system, r.seed, r.mixture): f"{r.si_sdri:+.1f}" for r in rows}
+    for example in re.findall(r'<details class="example".*?</details>', html, re.DOTALL):
+        mixture = Elements(example).named("details")[0]["data-mixture"]
+        found = re.findall(r"<h4>(\w+) <small>seed (\d)</small> <small>SI-SDRi (.*?) dB", example)
+        assert found
+        for system, seed, value in found:
+            assert value == values[system, int(seed), mixture]
+
+
 def test_marks_of_words_add_up_to_the_rows(small, page, html):
     rows = read_rows(small.results / "utterances.csv", UtteranceRow)
     errors = {(r.system, r.recogniser, r.mixture): r.cp_errors for r in rows if r.seed != 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -52,19 +53,21 @@ def brute_force(utterances: list[str], streams: list[str]) -> int:
     return min(found)
 
 
-def rows(folder: Path, streams: list[str], *, mixture: bool = False) -> list[UtteranceRow]:
+def rows(
+    folder: Path, streams: list[str], *, mixture: bool = False, said: Sequence = SAID
+) -> list[UtteranceRow]:
     """Score one long mixture of two speakers, read as ``streams``."""
     rng = np.random.default_rng(0)
     names = ("m", "s1", "s2")
     files = {name: folder / f"{name}.wav" for name in names}
     for file in files.values():
         write_audio(file, 0.1 * rng.standard_normal(FS // 2).astype(np.float32), FS)
-    texts = tuple(" ".join(words for s, _, words in SAID if s == n) for n in (1, 2))
+    texts = tuple(" ".join(words for s, _, words in said if s == n) for n in (1, 2))
     references = (files["s1"], files["s2"])
     one = Mixture("m", files["m"], references, None, texts, ("x", "y"), 0.5)
     data = MixtureDir(folder / "data", Info("toy", FS, "max", "mix", "anechoic"), (one,))
     data.write()
-    keys = {f"m_spk{s}_{n}": (start, words) for n, (s, start, words) in enumerate(SAID)}
+    keys = {f"m_spk{s}_{n}": (start, words) for n, (s, start, words) in enumerate(said)}
     write_table(
         data.path / SEGMENTS, {k: f"m {start} {start + 1}" for k, (start, _) in keys.items()}
     )
@@ -102,6 +105,13 @@ def test_one_decode_of_the_mixture_carries_all(tmp_path: Path) -> None:
     (row,) = rows(tmp_path, ["a b c d e f g h i j k l"], mixture=True)
     assert row.orc_errors == 0
     assert row.cp_errors == 12  # each speaker's words are insertions to the other
+
+
+def test_numbers_on_both_sides_of_a_pause(tmp_path: Path) -> None:
+    """Both rates have the same references: 20 and 5, of which a reading in one go makes 25."""
+    said = [(1, 0.0, "we counted twenty"), (1, 2.0, "five cats came"), (2, 1.0, "a b")]
+    (row,) = rows(tmp_path, ["we counted twenty five cats came", "a b"], said=said)
+    assert (row.words, row.cp_errors, row.orc_errors) == (8, 2, 2)
 
 
 @pytest.mark.parametrize(("utterances", "streams"), [(6, 2), (8, 2), (10, 2), (4, 3), (6, 3)])
