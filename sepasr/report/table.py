@@ -147,7 +147,7 @@ def notes(results: Results) -> list[str]:
         "Whisper's English normaliser is applied to references and transcripts.",
         "Measures are means over mixtures of the mean over speakers, assigned by SI-SDR. Undefined "
         "ones (a silent reference) are left out; a silent estimate counts with the worst value: "
-        "-80 dB, PESQ 1.04, STOI and ESTOI 0.",
+        "-80 dB, PESQ 1.04, STOI and ESTOI 0. SRMR alone leaves silent estimates out.",
         *results.run.notes,
     ]
 

@@ -5,9 +5,11 @@ Rules, the same for every system:
 - Estimates are assigned to references by the permutation of the best mean SI-SDR; the value of a
   mixture is the mean over its speakers.
 - A measure against a silent reference, or of a signal too short for it, is undefined (NaN): it is
-  left out of means. SRMR needs no reference, but is undefined for silence.
+  left out of means.
 - A silent estimate of a speaker who speaks counts with the worst value of each scale: SI-SDR
   -80 dB, PESQ 1.04, STOI and ESTOI 0. Left out, silence would improve a system.
+- SRMR needs no reference and has no worst value: it is the mean over the streams that are not
+  silent, whoever speaks, so silence may improve it.
 - PESQ is wide-band (ITU-T P.862.2) and hears both signals at one level; it is defined at 16 kHz
   only.
 """
@@ -38,7 +40,9 @@ from sepasr.score.log import ValueLog
 from sepasr.score.srmr import srmr
 
 REVISION = 1
-"""To be raised when anything here changes a value: what was measured before is then forgotten."""
+"""To be raised when anything here or in ``srmr.py`` changes a value: all is then measured anew."""
+PACKAGES = ("pesq", "pystoi", "gammatone", "scipy")
+"""Whose versions decide values, too."""
 SILENCE = 1e-5
 """A signal that stays within this of its mean (-100 dB re full scale) is silent."""
 WORST_SI_SDR_DB = -80.0
@@ -255,7 +259,7 @@ def measure_all(
 def _key(mixture: Mixture, estimates: Sequence[Path], fs: int, brief: bool) -> str:
     """What decides the measures: which files, as they are now, and what measures them."""
     files = (mixture.mixture, *mixture.references, *estimates)
-    content = [REVISION, fs, *(version(name) for name in ("pesq", "pystoi"))]
+    content = [REVISION, fs, *(version(name) for name in PACKAGES)]
     content += ["brief"] if brief else []
     for file in files:
         try:

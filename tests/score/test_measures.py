@@ -204,6 +204,9 @@ def test_nothing_is_measured_twice(tmp_path, scene, monkeypatch):
     write_audio(first.estimates[0][1], 2 * scene[0][0], FS)
     found = measure_all([second, first], FS, log(tmp_path))
     assert [estimates.si_sdr for estimates, _ in found] == [2, 3]
+    monkeypatch.setattr(module, "version", lambda name: "9" if name == "gammatone" else "1")
+    found = measure_all([second, first], FS, log(tmp_path))
+    assert [estimates.si_sdr for estimates, _ in found] == [4, 5]
     (tmp_path / "log.jsonl").write_text('["key", NaN]\nnothing\n')
     with pytest.raises(UserError, match=r"log\.jsonl:2: not a JSON list"):
         log(tmp_path)
