@@ -132,7 +132,7 @@ def notes(results: Results) -> list[str]:
         "[Low, high] are 95 % bootstrap intervals (BCa) that draw whole mixtures; a system of "
         "several seeds is first averaged over them, mixture by mixture. They speak of other "
         "mixtures of this kind, not of other voices, rooms, recognisers or starting points"
-        f"{', and of systems with one seed not of other seeds' if lone else ''}.",
+        f"{'; where there is one seed, not of other seeds either' if lone else ''}.",
         f"With {mixtures} nothing is claimed that the intervals don't carry: a difference whose "
         f"interval holds 0, or whose p is not below {LEVEL}, is undecided.",
         f"p is two-sided, from a paired permutation test over mixtures of {DRAWS} random sign "
@@ -144,7 +144,8 @@ def notes(results: Results) -> list[str]:
         "A gain is 1 - cpWER / cpWER of the control, both over the same mixtures.",
         "mixture: nothing is separated; its one transcript stands for every speaker in cpWER and "
         "is a single stream in ORC-WER. clean: the references themselves.",
-        "Whisper's English normaliser is applied to references and transcripts.",
+        "Whisper's English normaliser is applied to references, utterance by utterance, and to "
+        "transcripts.",
         "Measures are means over mixtures of the mean over speakers, assigned by SI-SDR. Undefined "
         "ones (a silent reference) are left out; a silent estimate counts with the worst value: "
         "-80 dB, PESQ 1.04, STOI and ESTOI 0. SRMR alone leaves silent estimates out.",

@@ -41,7 +41,8 @@ def score(
     transcript stand for every speaker. ``clean`` are the references: measured against themselves
     they would be perfect, so only their SRMR is given. Where speakers say several things (see
     :mod:`sepasr.data.segments`), the references of ORC-WER are single utterances, in the order in
-    which they begin; else, and for cpWER, all that a speaker says. Signal measures are kept in
+    which they begin; else, and for cpWER, all that a speaker says, in the same words
+    (:func:`sepasr.score.normalise.normalised_speakers`). Signal measures are kept in
     ``exp/measures.jsonl``, and taken again only of files that have changed.
 
     Args:

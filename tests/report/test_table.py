@@ -182,7 +182,7 @@ def test_provenance_and_notes(results):
 
 def test_a_system_of_one_seed_is_told_of(results):
     averaged = replace(results, systems=(system("sisdr", cp=0.6, seeds=(1, 2)),))
-    assert "systems with one seed not of other seeds" in markdown(results)
+    assert "where there is one seed, not of other seeds either" in markdown(results)
     assert "one seed" not in markdown(averaged)
 
 
