@@ -78,12 +78,16 @@ def test_they_appear_with_their_directory_or_not_at_all(data_dirs, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("key", "cause"),
-    [("mix0_2_2", "is not mix0_spkSPEAKER_NUMBER"), ("mix0_spk1_3", "are not the words of its sp")],
+    ("old", "new", "cause"),
+    [
+        ("mix0_spk2_2", "mix0_x_2", "segments:4: the id 'mix0_x_2' is not mix0_spkSPEAKER_NUMBER"),
+        ("mix0_spk2_1", "mix0_spk1_3", "are not the words of its speakers"),
+        ("mix0_spk2_2", "mix0_spk3_1", "are not the words of its speakers"),
+    ],
 )
-def test_an_utterance_is_of_its_speaker(long: MixtureDir, key: str, cause: str) -> None:
+def test_an_utterance_is_of_its_speaker(long: MixtureDir, old: str, new: str, cause: str) -> None:
     for name in (SEGMENTS, SEGMENT_TEXT):
-        change(long.path / name, "mix0_spk2_2", key)
+        change(long.path / name, old, new)
     with pytest.raises(UserError, match=cause):
         read_segment_texts(long)
 
