@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sepasr.config import load_config
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
 from sepasr.score.result import MEASURES
 
+T = TypeVar("T")
 FOLDER = REPOSITORY / "conf" / "study"
 SISDR, AE, PIT = "sisdr", "ae", "pit"
 START, MIXTURE, CLEAN = "start", "mixture", "clean"
@@ -203,7 +204,7 @@ class StudyConfig:
         return self.variant(name).against or self.control
 
 
-def set_of(values: Iterable[int]) -> frozenset[int]:
+def set_of(values: Iterable[T]) -> frozenset[T]:
     """Those that differ. (In a class with a field ``set`` the builtin's name is taken.)"""
     return frozenset(values)
 

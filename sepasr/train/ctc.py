@@ -19,14 +19,12 @@ from torch.utils.data import DataLoader
 from sepasr.config import load_config
 from sepasr.data.datadir import UtteranceDir
 from sepasr.decode.recognisers.ctc import SentencePieceUnits
-from sepasr.errors import UserError
 from sepasr.files import atomic_path, sha256
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc_model import (
     PIECES,
     WEIGHTS,
     ModelConfig,
-    ModelKind,
     load_weights,
     save_recogniser,
     train_pieces,
@@ -43,15 +41,10 @@ from sepasr.train.utterances import (
     UtteranceBatch,
     WholeUtterances,
 )
-from sepasr.train.wav2vec2 import Wav2Vec2Kind
-from sepasr.train.wav2vec2_bert import Wav2Vec2BertKind
+from sepasr.train.wav2vec2 import new_extractor, new_model
 from sepasr.train.workdir import claimed
 
 VALID_BATCH = 10
-KINDS: dict[str, type[ModelKind]] = {
-    "wav2vec2": Wav2Vec2Kind,
-    "wav2vec2_bert": Wav2Vec2BertKind,
-}
 
 
 @dataclass(frozen=True)
@@ -69,23 +62,11 @@ class CtcConfig:
     fit: FitConfig = field(default_factory=FitConfig)
 
 
-def kind_of(config: ModelConfig) -> type[ModelKind]:
-    """The kind of model that is asked for.
-
-    Raises:
-        UserError: there is none of that name.
-    """
-    if config.kind not in KINDS:
-        what, remedy = f"unknown model.kind '{config.kind}'", f"there are {', '.join(KINDS)}"
-        raise UserError(what, remedy=remedy)
-    return KINDS[config.kind]
-
-
 class CtcModule(TrainingModule):
     """Trains a CTC model.
 
     Args:
-        model: of ``config.model.kind``; starts from the weights it has.
+        model: starts from the weights it has.
         pieces: file of the sentencepiece model of its units.
         config: how to train.
     """
@@ -93,7 +74,6 @@ class CtcModule(TrainingModule):
     def __init__(self, model: Any, pieces: Path, config: CtcConfig) -> None:
         super().__init__(config.fit)
         self.model = model
-        self.kind = kind_of(config.model)()
         self.pieces = pieces
         self.units = SentencePieceUnits(pieces, self.model.config.vocab_size)
         self.intermediate_weight = config.intermediate_weight
@@ -108,14 +88,16 @@ class CtcModule(TrainingModule):
         Returns:
             Two tensors of (batch, frames, units), float32; frames of each utterance, (batch,).
         """
-        heard, mask = self.kind.heard(self.model, batch)
-        told = self.model.base_model(heard, attention_mask=mask, output_hidden_states=True)
-        middle = self.kind.readable(self.model, told.hidden_states[self.middle])
+        told = self.model.wav2vec2(
+            batch.waveforms, attention_mask=batch.mask, output_hidden_states=True
+        )
+        # Behind the norm that follows the last layer.
+        middle = self.model.wav2vec2.encoder.layer_norm(told.hidden_states[self.middle])
         last, middle = (
             self.model.lm_head(self.model.dropout(hidden)).float().log_softmax(-1)
             for hidden in (told.last_hidden_state, middle)
         )
-        frames = self.model._get_feat_extract_output_lengths(mask.sum(1))
+        frames = self.model._get_feat_extract_output_lengths(batch.mask.sum(1))
         return last, middle, frames
 
     def training_step(self, batch: UtteranceBatch, _: int) -> Tensor:
@@ -151,7 +133,7 @@ class CtcModule(TrainingModule):
 
     def export(self, directory: Path) -> None:
         """Write a Hugging Face directory: weights in float16, feature extractor, units."""
-        save_recogniser(self.model, self.kind.extractor(), self.pieces, directory)
+        save_recogniser(self.model, new_extractor(), self.pieces, directory)
 
 
 def ctc_loss(log_probabilities: Tensor, frames: Tensor, batch: UtteranceBatch) -> Tensor:
@@ -203,7 +185,7 @@ def train_ctc(
     dev = UtteranceDir.load(valid)
     check_rate(dev, "speech", FS)
     torch.manual_seed(config.fit.seed)
-    model = kind_of(config.model).new_model(config.model)
+    model = new_model(config.model)
     inputs: dict[str, Any] = {**asdict(config), "data": fingerprints(*directories)}
     if init is not None:
         load_weights(model, init)

@@ -1,21 +1,19 @@
-"""A small CTC model with sentencepiece units, of any kind: its settings, units and files."""
+"""A small CTC model with sentencepiece units: its shape, units and files."""
 
 from __future__ import annotations
 
 import copy
 import io
 import shutil
-from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
-from sepasr.train.utterances import BLANK, UtteranceBatch
 from sepasr.weights import load_strictly
 
 PIECES = "spm.model"
@@ -29,102 +27,31 @@ class ModelConfig:
     """Shape of the model.
 
     Attributes:
-        kind: ``wav2vec2``, convolutions on the waveform and a transformer, or ``wav2vec2_bert``,
-            a conformer on log-mel features.
         pieces: sentencepiece units; the CTC head has one output more, the blank.
-        width: of the layers.
-        layers: of the transformer or conformer.
-        heads: of its attention.
-        hidden: width of its feed-forward parts.
-        dropout: before the residual sums of the feed-forward parts, of a transformer's attention
-            and a conformer's convolutions, and before the CTC head.
-        conv_dim: of ``wav2vec2``, as all below but the last: channels of each convolution on the
-            waveform.
+        conv_dim: channels of each convolution on the waveform.
         conv_kernel: their kernels, the first in samples.
         conv_stride: their strides; the product is 320.
         position_kernel: kernel of the convolutional positional embedding, in frames.
         position_groups: its groups.
-        depthwise_kernel: of ``wav2vec2_bert``: kernel of each layer's convolution over this frame
-            and those before it, in frames.
+        width: of the transformer's layers.
+        layers: of the transformer.
+        heads: of its attention.
+        hidden: width of its feed-forward parts.
+        dropout: before the residual sums of attention and feed-forward parts, and before the CTC
+            head.
     """
 
-    kind: str = "wav2vec2"
     pieces: int = 120
     conv_dim: list[int] = field(default_factory=lambda: [128, 192])
     conv_kernel: list[int] = field(default_factory=lambda: [400, 4])
     conv_stride: list[int] = field(default_factory=lambda: [160, 2])
+    position_kernel: int = 31
+    position_groups: int = 8
     width: int = 144
     layers: int = 5
     heads: int = 4
     hidden: int = 576
-    position_kernel: int = 31
-    position_groups: int = 8
-    depthwise_kernel: int = 31
     dropout: float = 0.0
-
-    def shared(self) -> dict[str, Any]:
-        """What every kind hands to its configuration in ``transformers``, by the names there."""
-        return {
-            "vocab_size": self.pieces + 1,
-            "pad_token_id": BLANK,
-            "hidden_size": self.width,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "intermediate_size": self.hidden,
-            "hidden_dropout": self.dropout,
-            "final_dropout": self.dropout,
-            "attention_dropout": 0.0,
-            "activation_dropout": 0.0,
-            "feat_proj_dropout": 0.0,
-            "layerdrop": 0.0,
-            "apply_spec_augment": False,
-        }
-
-
-COMMON = {"kind", "pieces", "width", "layers", "heads", "hidden", "dropout"}
-"""Settings that every kind heeds."""
-
-
-class ModelKind(nn.Module):
-    """What one kind of model brings to its training. It has no weights."""
-
-    settings: ClassVar[set[str]]
-    """Names in :class:`ModelConfig` that this kind heeds beyond the common ones."""
-
-    @classmethod
-    def new_model(cls, config: ModelConfig) -> Any:
-        """A model of random weights.
-
-        Raises:
-            UserError: there is no such model, or a setting that it doesn't heed was changed.
-        """
-        default = ModelConfig()
-        for name in (f.name for f in fields(config)):
-            heeded = name in COMMON or name in cls.settings
-            if not heeded and getattr(config, name) != getattr(default, name):
-                raise UserError(
-                    f"model.{name} is no setting of kind {config.kind}",
-                    remedy=f"it has {', '.join(sorted(COMMON | cls.settings))}",
-                )
-        return cls.build(config)
-
-    @classmethod
-    @abstractmethod
-    def build(cls, config: ModelConfig) -> Any:
-        """See :meth:`new_model`."""
-
-    @staticmethod
-    @abstractmethod
-    def extractor() -> Any:
-        """The feature extractor of ``transformers`` that is saved beside the model."""
-
-    @abstractmethod
-    def heard(self, model: Any, batch: UtteranceBatch) -> tuple[Tensor, Tensor]:
-        """What the model takes of a batch, and the attention mask over it."""
-
-    @abstractmethod
-    def readable(self, model: Any, states: Tensor) -> Tensor:
-        """The output of a middle layer as the head would have that of the last one."""
 
 
 def load_weights(model: nn.Module, directory: Path) -> None:

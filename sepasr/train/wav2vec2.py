@@ -11,89 +11,77 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sepasr.errors import UserError
-from sepasr.train.ctc_model import ModelConfig, ModelKind
-from sepasr.train.utterances import FS, UtteranceBatch, mel_of
+from sepasr.train.ctc_model import ModelConfig
+from sepasr.train.utterances import BLANK, FS, mel_of
 
 PHASES = 3
 FRAME_SAMPLES = 320
 """Samples per frame: the 20 ms that S3PRL takes every Wav2Vec2 to have."""
 
 
-class Wav2Vec2Kind(ModelKind):
-    """Two or more convolutions on the waveform, and a transformer."""
+def new_model(config: ModelConfig) -> Any:
+    """A ``Wav2Vec2ForCTC`` of random weights, but that it begins with a :func:`filterbank`.
 
-    settings = {  # noqa: RUF012 - typed in the base
-        "conv_dim",
-        "conv_kernel",
-        "conv_stride",
-        "position_kernel",
-        "position_groups",
-    }
+    The spare filters of the bank have a bias instead: through the layer norm they tell the level.
 
-    @classmethod
-    def build(cls, config: ModelConfig) -> Any:
-        """A ``Wav2Vec2ForCTC`` whose first convolution begins as a :func:`filterbank`.
+    Raises:
+        UserError: S3PRL could not carry a model of this shape.
+    """
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-        The spare filters of the bank have a bias instead: through the layer norm they tell the
-        level.
-
-        Raises:
-            UserError: S3PRL could not carry a model of this shape.
-        """
-        from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
-
-        if (samples := math.prod(config.conv_stride)) != FRAME_SAMPLES:
-            raise UserError(
-                f"strides {config.conv_stride} make frames of {samples} samples",
-                remedy=f"S3PRL takes Wav2Vec2 to have {FRAME_SAMPLES}: change model.conv_stride",
-            )
-        if config.conv_dim[-1] == config.width:
-            raise UserError(
-                f"the last convolution is as wide as the transformer ({config.width}), where "
-                "fairseq has no projection between them",
-                remedy="change model.conv_dim or model.width",
-            )
-        model = Wav2Vec2ForCTC(
-            Wav2Vec2Config(
-                **config.shared(),
-                conv_dim=config.conv_dim,
-                conv_kernel=config.conv_kernel,
-                conv_stride=config.conv_stride,
-                conv_bias=True,
-                feat_extract_norm="layer",
-                do_stable_layer_norm=True,
-                num_conv_pos_embeddings=config.position_kernel,
-                num_conv_pos_embedding_groups=config.position_groups,
-            )
+    if (samples := math.prod(config.conv_stride)) != FRAME_SAMPLES:
+        raise UserError(
+            f"strides {config.conv_stride} make frames of {samples} samples",
+            remedy=f"S3PRL takes Wav2Vec2 to have {FRAME_SAMPLES}: change model.conv_stride",
         )
-        filters = filterbank(config.conv_dim[0], config.conv_kernel[0])
-        first = cast(Any, model).wav2vec2.feature_extractor.conv_layers[0].conv
-        with torch.no_grad():
-            first.weight.copy_(torch.from_numpy(filters)[:, None])
-            first.bias.zero_()
-            spare = config.conv_dim[0] % PHASES
-            first.bias[len(filters) - spare :] = torch.tensor([1.0, -1.0])[:spare]
-        return model
-
-    @staticmethod
-    def extractor() -> Any:
-        """See :class:`ModelKind`."""
-        from transformers import Wav2Vec2FeatureExtractor
-
-        return Wav2Vec2FeatureExtractor(
-            sampling_rate=FS, do_normalize=True, return_attention_mask=True
+    if config.conv_dim[-1] == config.width:
+        raise UserError(
+            f"the last convolution is as wide as the transformer ({config.width}), where "
+            "fairseq has no projection between them",
+            remedy="change model.conv_dim or model.width",
         )
+    model = Wav2Vec2ForCTC(
+        Wav2Vec2Config(
+            vocab_size=config.pieces + 1,
+            pad_token_id=BLANK,
+            hidden_size=config.width,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            intermediate_size=config.hidden,
+            conv_dim=config.conv_dim,
+            conv_kernel=config.conv_kernel,
+            conv_stride=config.conv_stride,
+            conv_bias=True,
+            feat_extract_norm="layer",
+            do_stable_layer_norm=True,
+            num_conv_pos_embeddings=config.position_kernel,
+            num_conv_pos_embedding_groups=config.position_groups,
+            hidden_dropout=config.dropout,
+            final_dropout=config.dropout,
+            attention_dropout=0.0,
+            activation_dropout=0.0,
+            feat_proj_dropout=0.0,
+            layerdrop=0.0,
+            apply_spec_augment=False,
+        )
+    )
+    filters = filterbank(config.conv_dim[0], config.conv_kernel[0])
+    first = cast(Any, model).wav2vec2.feature_extractor.conv_layers[0].conv
+    with torch.no_grad():
+        first.weight.copy_(torch.from_numpy(filters)[:, None])
+        first.bias.zero_()
+        spare = config.conv_dim[0] % PHASES
+        first.bias[len(filters) - spare :] = torch.tensor([1.0, -1.0])[:spare]
+    return model
 
-    def heard(self, model: Any, batch: UtteranceBatch) -> tuple[Tensor, Tensor]:
-        """The waveforms as they are."""
-        return batch.waveforms, batch.mask
 
-    def readable(self, model: Any, states: Tensor) -> Tensor:
-        """Behind the norm that follows the last layer."""
-        return model.wav2vec2.encoder.layer_norm(states)
+def new_extractor() -> Any:
+    """The feature extractor of ``transformers`` that is saved beside the model."""
+    from transformers import Wav2Vec2FeatureExtractor
+
+    return Wav2Vec2FeatureExtractor(sampling_rate=FS, do_normalize=True, return_attention_mask=True)
 
 
 def filterbank(channels: int, kernel: int) -> np.ndarray:

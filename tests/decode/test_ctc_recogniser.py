@@ -34,8 +34,6 @@ from sepasr.decode.recogniser import load_recogniser
 from sepasr.decode.recognisers import ctc
 from sepasr.decode.recognisers.ctc import CtcDecoder, collapse
 from sepasr.errors import UserError
-from sepasr.train.ctc_model import ModelConfig, save_recogniser
-from sepasr.train.wav2vec2_bert import Wav2Vec2BertKind
 
 FS = 16000
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", *"ET|AON"]
@@ -282,20 +280,6 @@ def test_sentencepiece_units(tmp_path: Path, pieces: Path) -> None:
     expected = processor.decode([int(unit) - 1 for unit in units if unit != 0])
     assert read.text == " ".join(expected.split())
     assert read.text
-
-
-def test_a_conformer_of_train_ctc_is_read_in_any_batch(tmp_path: Path, pieces: Path) -> None:
-    shape = ModelConfig("wav2vec2_bert", pieces=14, width=32, layers=2, heads=2, hidden=32)
-    torch.manual_seed(0)
-    model = Wav2Vec2BertKind.new_model(shape)
-    with torch.no_grad():
-        model.lm_head.weight.mul_(60)
-    save_recogniser(model, Wav2Vec2BertKind.extractor(), pieces, tmp_path / "model")
-    decoder = CtcDecoder(tmp_path / "model", device="cpu")
-    waveforms = _waveforms()
-    together = decoder.decode(waveforms, [CAP] * len(waveforms))
-    assert together == [decoder.decode([waveform], [CAP])[0] for waveform in waveforms]
-    assert len({hypothesis.text for hypothesis in together}) == len(waveforms)
 
 
 def test_sentencepiece_of_another_training_is_refused(tmp_path: Path, pieces: Path) -> None:

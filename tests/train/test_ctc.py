@@ -42,7 +42,7 @@ from sepasr.train.utterances import (
     mask,
     normalise_waveform,
 )
-from sepasr.train.wav2vec2 import Wav2Vec2Kind, filterbank
+from sepasr.train.wav2vec2 import filterbank, new_extractor, new_model
 
 TINY = ModelConfig(
     pieces=14,
@@ -67,7 +67,7 @@ config = partial(short_training, TINY)
 
 def train(out: Path, pieces: Path, dataset: Dataset, **changes) -> CtcModule:
     torch.manual_seed(0)
-    module = CtcModule(Wav2Vec2Kind.new_model(TINY), pieces, config(**changes))
+    module = CtcModule(new_model(TINY), pieces, config(**changes))
     return fit_tones(module, pieces, dataset, out)
 
 
@@ -84,9 +84,9 @@ def test_killed_and_resumed_gives_equal_weights(tmp_path: Path, pieces: Path) ->
 def test_saved_directory_is_what_transformers_loads(tmp_path: Path, pieces: Path) -> None:
     from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
-    model = Wav2Vec2Kind.new_model(TINY).eval()
+    model = new_model(TINY).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    save_recogniser(model, Wav2Vec2Kind.extractor(), pieces, tmp_path / "saved")
+    save_recogniser(model, new_extractor(), pieces, tmp_path / "saved")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
     loaded = Wav2Vec2ForCTC.from_pretrained(tmp_path / "saved", dtype=torch.float32)
@@ -125,7 +125,7 @@ def test_too_many_pieces_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_a_batch_says_what_an_utterance_says_alone(pieces: Path) -> None:
-    module = CtcModule(Wav2Vec2Kind.new_model(TINY), pieces, config()).eval()
+    module = CtcModule(new_model(TINY), pieces, config()).eval()
     collate = Collate(pieces)
     items = [Tones()[i] for i in range(6)]
     assert len({len(item.waveform) for item in items}) > 1
@@ -142,9 +142,7 @@ def test_a_batch_says_what_an_utterance_says_alone(pieces: Path) -> None:
 
 
 def test_loss_is_that_of_transformers(pieces: Path) -> None:
-    module = CtcModule(
-        Wav2Vec2Kind.new_model(TINY), pieces, replace(config(), intermediate_weight=0.0)
-    ).eval()
+    module = CtcModule(new_model(TINY), pieces, replace(config(), intermediate_weight=0.0)).eval()
     module.log = lambda *_, **__: None
     batch = Collate(pieces)([Tones()[0], Tones()[1]])
     labels = torch.full((2, int(batch.unit_lengths.max())), -100)
@@ -176,13 +174,13 @@ def test_filters_give_the_envelope_of_their_band(hz: float) -> None:
 )
 def test_shapes_that_s3prl_cannot_carry(change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Wav2Vec2Kind.new_model(replace(TINY, **change))
+        new_model(replace(TINY, **change))
 
 
 def test_fairseq_model_of_s3prl_says_the_same() -> None:
     from s3prl.upstream.wav2vec2.wav2vec2_model import Wav2Vec2Config, Wav2Vec2Model
 
-    model = Wav2Vec2Kind.new_model(TINY).eval()
+    model = new_model(TINY).eval()
     layers = zip(TINY.conv_dim, TINY.conv_kernel, TINY.conv_stride, strict=True)
     twin = Wav2Vec2Model(
         Wav2Vec2Config(
@@ -351,4 +349,4 @@ def test_speech_of_another_rate_is_a_user_error(tmp_path: Path) -> None:
 
 def test_the_recipes_model_fits_in_its_file() -> None:
     config = load_config(CtcConfig, [REPOSITORY / "conf" / "train" / "wav2vec2_ctc.yaml"])
-    assert 2 * sum(p.numel() for p in Wav2Vec2Kind.new_model(config.model).parameters()) < 3.9e6
+    assert 2 * sum(p.numel() for p in new_model(config.model).parameters()) < 3.9e6
