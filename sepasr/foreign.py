@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 import warnings
@@ -242,13 +243,13 @@ def espnet_import(name: str) -> ModuleType:
 
 
 def espnet_built(build: Callable[[], T], config: Path) -> T:
-    """Run what builds a model of ESPnet from a configuration.
+    """Run what builds a model of ESPnet from a configuration, without executing a pickle.
 
     Raises:
         UserError: it fails, in whichever way.
     """
     try:
-        with _transducer_loss():
+        with _transducer_loss(), weights_only():
             return build()
     except UserError:
         raise
@@ -256,6 +257,20 @@ def espnet_built(build: Callable[[], T], config: Path) -> T:
         cause = next(iter(str(error).splitlines()), "")
         what = f"ESPnet can't build this model: {type(error).__name__}: {cause}"
         raise UserError(what, where=config, remedy="check it with espnet2") from error
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Have torch execute no pickle, not even for code that asks for it (s3prl's DistilHuBERT)."""
+    before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
+        else:
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
 
 
 @contextmanager

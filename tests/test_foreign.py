@@ -13,6 +13,7 @@ from sepasr.errors import UserError
 from sepasr.foreign import (
     EspnetModel,
     check_pickle,
+    espnet_built,
     espnet_import,
     load_state,
     read_pickle,
@@ -254,6 +255,16 @@ def test_every_pickle_that_the_settings_name_is_checked(zoo, tmp_path):
     torch.save(Code(tmp_path / "trace"), zoo / "upstream.pt")
     with pytest.raises(UserError, match=r"upstream\.pt: .*no pickle is executed"):
         model.check_pickles()
+
+
+def test_building_executes_no_pickle_whatever_it_is_called(tmp_path):
+    """s3prl's upstreams ask for it, of files that the settings name or that they find themselves."""
+    file, trace = tmp_path / "upstream.model", tmp_path / "trace"
+    torch.save(Code(trace), file)
+    with pytest.raises(UserError, match=r"config\.yaml: ESPnet can't build .*: UnpicklingError"):
+        espnet_built(lambda: torch.load(file, weights_only=False), tmp_path / "config.yaml")
+    assert not trace.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 def test_weights_are_loaded_strictly():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import tempfile
 import warnings
@@ -21,6 +20,7 @@ from sepasr.encoder.base import EncoderConfig, FrameModel
 from sepasr.encoder.layers import LAST, Layers
 from sepasr.encoder.s3prl_convert import DOWNSAMPLING, convert_wav2vec2
 from sepasr.errors import UserError
+from sepasr.foreign import weights_only
 from sepasr.models import resolve_model
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _frontend(conf: EncoderConfig, upstream: str, path: Path | None) -> S3prlFro
     if path is not None:
         source["path_or_url"] = str(path)
     try:
-        with _weights_only(), warnings.catch_warnings():
+        with weights_only(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # its weight_norm is torch's old one
             frontend = S3prlFrontend(fs=conf.fs, frontend_conf=source)
     except UnpicklingError as error:
@@ -143,20 +143,6 @@ def _frontend(conf: EncoderConfig, upstream: str, path: Path | None) -> S3prlFro
         cause = f"can't be loaded by s3prl: {next(iter(str(error).splitlines()), error)}"
         raise UserError(cause, where=conf.model, remedy=f"upstream {upstream}") from error
     return frontend
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """Have torch execute no pickle, not even for upstreams that ask for it (DistilHuBERT, TERA)."""
-    before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
-        else:
-            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
 
 
 @contextmanager
