@@ -258,7 +258,7 @@ def test_every_pickle_that_the_settings_name_is_checked(zoo, tmp_path):
 
 
 def test_building_executes_no_pickle_whatever_it_is_called(tmp_path):
-    """s3prl's upstreams ask for it, of files that the settings name or that they find themselves."""
+    """s3prl's upstreams ask for it, of files of any suffix that the settings name."""
     file, trace = tmp_path / "upstream.model", tmp_path / "trace"
     torch.save(Code(trace), file)
     with pytest.raises(UserError, match=r"config\.yaml: ESPnet can't build .*: UnpicklingError"):

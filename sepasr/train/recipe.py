@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,7 +36,9 @@ from sepasr.train.objective import (
 from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.separation import SeparationModule, WholeMixtures, collate
 from sepasr.train.workdir import claimed
+from sepasr.weights import digest_weights
 
+ENCODER_WEIGHTS = "encoder_weights"
 _ADAM = OptimizerConfig()
 
 
@@ -161,6 +164,14 @@ def describe(
     if rate:
         description["optimizer"] = rate
     return description | {n: v for n in ("average", "stay") if (v := getattr(fit, n))}
+
+
+def weights_of(encoders: Sequence[AsrEncoder]) -> list[str]:
+    """SHA-256 of each encoder's weights: where a model lies doesn't say that it is the same."""
+    digests = [hashlib.sha256() for _ in encoders]
+    for digest, encoder in zip(digests, encoders, strict=True):
+        digest_weights(digest, encoder.model)
+    return [digest.hexdigest() for digest in digests]
 
 
 def starting_point(
@@ -305,6 +316,7 @@ def train_separator(
     inputs = {
         **asdict(config),
         "encoder": described[0] if len(described) == 1 else described or None,
+        ENCODER_WEIGHTS: weights_of(encoders),
         "init": init and sha256(init / WEIGHTS),
         "separator": separator.config.settings(),
         "data": data,
@@ -312,7 +324,9 @@ def train_separator(
     del inputs["checkpoint_activations"]  # it decides nothing
     if config.fit.optimizer.layer_decay != 1:
         layer_depths(separator)
-    with claimed(out, inputs, overwrite=overwrite, defaults=asdict(TrainConfig())):
+    # A training begun before weights were part of it had those that there are, for all one knows.
+    defaults = {**asdict(TrainConfig()), ENCODER_WEIGHTS: inputs[ENCODER_WEIGHTS]}
+    with claimed(out, inputs, overwrite=overwrite, defaults=defaults):
         description = describe(config, encoders, material)
         if scales := weigh_alike(loss, separator, dataset, collate, config.fit.batch):
             description["encoder_scales"] = dict(scales)

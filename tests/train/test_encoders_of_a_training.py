@@ -110,6 +110,24 @@ def test_an_encoder_with_a_delta_and_another_one(train, tmp_path):
     assert "encoder was" in said[0]
 
 
+def test_an_encoder_with_other_weights_is_another_training(train, tmp_path, monkeypatch):
+    encoder, kept = ("--encoder", tmp_path / "one.yaml"), tmp_path / "out" / "config.yaml"
+    assert train(*encoder)[0] == 0
+    assert train(*encoder)[0] == 0
+    import spelt_encoder
+
+    monkeypatch.setattr(spelt_encoder, "build_model", lambda conf: spelt_encoder.Spelt(9))
+    status, said = train(*encoder)
+    assert status == 2
+    assert "encoder_weights was" in said[0]
+    # A training of before weights were part of it goes on.
+    before = yaml.safe_load(kept.read_text())
+    del before["encoder_weights"]
+    kept.write_text(yaml.safe_dump(before))
+    assert train(*encoder)[0] == 0
+    assert yaml.safe_load(kept.read_text())["encoder_weights"]
+
+
 SETTINGS = {
     "loss.signal_weight": 0.1,
     "loss.perturb_db": 10.0,
