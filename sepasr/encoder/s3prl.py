@@ -49,6 +49,7 @@ class S3prlFrames(FrameModel):
         super().__init__()
         # A second copy of the weights, kept by the frontend for reloading them in training.
         frontend.pretrained_params = None
+        _hear_as_given(frontend.upstream.upstream)
         self.frontend = frontend
         self._layers = layers
         self._convolutions = _convolutions(frontend)
@@ -69,6 +70,19 @@ class S3prlFrames(FrameModel):
         found, _ = self.frontend.upstream(waveform, lengths)
         states = {name: found[-1 if name == LAST else name] for name in self._layers.names}
         return self._layers.combine(states)[:, : int(self.frame_lengths(lengths).max())]
+
+
+def _hear_as_given(expert: Any) -> None:
+    """Switch off the norm that some checkpoints ask for on what is heard.
+
+    It comes behind the level rule, and would undo ``level: rms`` and the gains of a perturbation.
+    """
+    if hasattr(expert, "wav_normalize"):
+        expert.wav_normalize = False
+    for name in ("cfg", "task_cfg"):
+        settings: Any = getattr(expert, name, None)
+        if hasattr(settings, "normalize"):
+            settings.normalize = False
 
 
 def _drop_above(frontend: S3prlFrontend, highest: int) -> None:

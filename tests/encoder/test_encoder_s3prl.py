@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from encoder_helpers import (
+    at_rms,
     embedding_of,
     encoded,
     encoder_config,
@@ -253,6 +254,24 @@ def test_checkpoints_of_every_family(tmp_path, family, first):
     found = with_gradient(lambda heard: model(heard, lengths), waveform.double())
     for value, reference in zip(found, expected, strict=True):
         assert relative_error(value, reference) < 1e-6
+
+
+@pytest.mark.parametrize("family", sorted(CHECKPOINTS))
+def test_the_level_is_ours_whatever_the_checkpoint_asks_for(tmp_path, family):
+    path, waveform = tmp_path / "checkpoint.pt", noise(1, 9000)
+    CHECKPOINTS[family](path)
+
+    def frames():
+        return encoded(s3prl(path, family=family, level="rms"), [9000])(waveform)
+
+    expected = frames()
+    content = torch.load(path)
+    content["cfg" if family == "wavlm" else "task_cfg"]["normalize"] = True
+    torch.save(content, path)
+    assert torch.equal(frames(), expected)
+    if family == "wav2vec2":
+        library = Wav2Vec2ForCTC.from_pretrained(tmp_path / "huggingface").wav2vec2.eval()
+        assert relative_error(expected, library(at_rms(waveform)).last_hidden_state) < 1e-5
 
 
 @pytest.mark.parametrize(
