@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sepasr.data.audio import resample
+from sepasr.errors import UserError
 from sepasr.separator.config import (
     CONFIG,
     WEIGHTS,
@@ -85,14 +86,25 @@ class Separator(nn.Module, Pretrained):
         """Separate mixtures of any length.
 
         Args:
-            mixture: (samples,) or (batch, samples).
+            mixture: (samples,) or (batch, samples), of any floating-point type.
             sample_rate: rate of ``mixture`` in Hz where it may differ from :attr:`fs`; it is
                 resampled on the way in and the estimates on the way out.
 
         Returns:
             (speakers, samples) or (batch, speakers, samples): as long as the mixture, at the
-            mixture's level (see :func:`match_level`), float32.
+            mixture's level (see :func:`match_level`), float32 whatever the mixture's type; float64
+            where the weights are.
+
+        Raises:
+            UserError: the mixture has several channels, or is of integers.
         """
+        if mixture.ndim not in (1, 2):
+            what = f"a mixture of {tuple(mixture.shape)}, and the separator hears one channel"
+            raise UserError(what, remedy="give (samples,) or (batch, samples)")
+        if not mixture.is_floating_point():
+            remedy = "give floating-point samples, full scale 1.0"
+            raise UserError(f"a mixture of {mixture.dtype}", remedy=remedy)
+        mixture = mixture.to(next(self.parameters()).dtype)
         if mixture.ndim == 1:
             return self.forward(mixture[None], sample_rate)[0]
         if sample_rate is not None and sample_rate != self.fs:

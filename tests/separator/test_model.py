@@ -79,6 +79,21 @@ def test_other_rates_are_resampled_both_ways() -> None:
     assert torch.equal(separator(mixture, 16000), separator(mixture))
 
 
+@pytest.mark.parametrize("sample_rate", [None, 8000])
+def test_any_floating_point_type_is_heard_in_that_of_the_weights(sample_rate: int | None) -> None:
+    separator, mixture = tiny(), torch.randn(2, 801).half()
+    expected = separator(mixture.float(), sample_rate)
+    assert expected.dtype == torch.float32
+    for given in (mixture, mixture.double(), mixture[0].double()):
+        estimates = separator(given, sample_rate)
+        assert estimates.dtype == torch.float32
+        torch.testing.assert_close(estimates, expected if given.ndim == 2 else expected[0])
+    with pytest.raises(UserError, match=r"a mixture of torch\.int16 .*full scale 1\.0"):
+        separator((1000 * mixture).short(), sample_rate)
+    with pytest.raises(UserError, match=r"a mixture of \(2, 1, 801\), .* one channel"):
+        separator(mixture[:, None], sample_rate)
+
+
 def test_round_trip_through_files(tmp_path: Path) -> None:
     separator = tiny()
     separator.provenance = Provenance("anechoic", ({"seed": 3, "steps": 10},))
