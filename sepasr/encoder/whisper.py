@@ -13,7 +13,7 @@ from sepasr.encoder.base import EncoderConfig, FrameModel, hub_options
 from sepasr.encoder.ct2 import read_variables
 from sepasr.encoder.layers import LAST, Layers
 from sepasr.errors import UserError
-from sepasr.models import resolve_model
+from sepasr.models import hub_model, resolve_model
 from sepasr.weights import pretrained_config, pretrained_model
 
 if TYPE_CHECKING:
@@ -96,31 +96,33 @@ class WhisperFrames(FrameModel):
 
 
 def build_model(conf: EncoderConfig) -> WhisperFrames:
-    """Load the encoder from a CTranslate2 folder, a Hugging Face directory, or the hub.
+    """Load the encoder from a CTranslate2 or Hugging Face directory, or one on the hub.
 
     Raises:
         UserError: it can't be loaded, isn't a Whisper, or lacks the layer.
     """
     place = resolve_model(conf.model)
     options = hub_options(conf, place)
-    if isinstance(place, Path) and (place / "model.bin").is_file():
+    if isinstance(place, str):
+        place = hub_model(place, options.get("revision"))
+    if (place / "model.bin").is_file():
         encoder = from_ctranslate2(place)
     else:
-        encoder = _from_huggingface(place, options)
+        encoder = _from_huggingface(place)
     return WhisperFrames(encoder, Layers.of(conf, encoder.config.encoder_layers))
 
 
-def _from_huggingface(place: Path | str, options: dict[str, str]) -> WhisperEncoder:
+def _from_huggingface(place: Path) -> WhisperEncoder:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    config = pretrained_config(place, **options)
+    config = pretrained_config(place)
     if config.model_type != "whisper":
         remedy = "see conf/encoder for models of other families"
         raise UserError(f"a {config.model_type} model, not a Whisper", where=place, remedy=remedy)
     # The names in files of WhisperForConditionalGeneration and of WhisperModel. The decoder's
     # weights aren't asked for and stay in the file.
     names = {r"^(model\.)?encoder\.": ""}
-    return pretrained_model(WhisperEncoder, place, config, key_mapping=names, **options)
+    return pretrained_model(WhisperEncoder, place, config, key_mapping=names)
 
 
 def from_ctranslate2(folder: Path) -> WhisperEncoder:

@@ -278,8 +278,12 @@ def test_a_revision_of_the_hub(tmp_path, monkeypatch):
     (place / "refs" / "v1").write_text(commit)
     WhisperModel(tiny_config()).save_pretrained(place / "snapshots" / commit)
     assert whisper("lab/tiny", revision="v1").model.longest == SAMPLES
-    with pytest.raises(UserError, match="lab/tiny: can't be loaded"):
+    with pytest.raises(UserError, match="lab/tiny: cannot be had from the hub"):
         whisper("lab/tiny")
+    # A CTranslate2 model, such as recognisers name.
+    (place / "refs" / "v2").write_text("2" * 40)
+    (place / "snapshots" / ("2" * 40)).symlink_to(packaged_model("whisper-tiny.en"))
+    assert whisper("lab/tiny", revision="v2").model.longest == 480_000
     with pytest.raises(UserError, match="revision 'v1' of what isn't on the hub"):
         whisper("package:whisper-tiny.en", revision="v1")
 
