@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sepasr.errors import UserError
 from sepasr.files import atomic_path, sha256
@@ -161,6 +161,13 @@ def _joined(name: str, parts: list[Path], whole_files: dict[str, str]) -> Path:
     return folder
 
 
+def hub_refusals() -> tuple[type[Exception], ...]:
+    """What the hub's client raises: OSError, its HTTP library's base class, and of wrong names."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, ValueError))
+
+
 def hub_snapshot(name: str, revision: str | None, patterns: Iterable[str], **options: Any) -> Path:
     """Fetch a model's files from the Hugging Face hub into its cache, or find them there.
 
@@ -177,13 +184,12 @@ def hub_snapshot(name: str, revision: str | None, patterns: Iterable[str], **opt
         UserError: the name or revision isn't there, or the hub can't be reached.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=list(patterns), **options)
         )
-    except (OSError, HFValidationError) as error:
+    except hub_refusals() as error:
         cause = " ".join(str(error).split())[:160]
         raise UserError(
             f"cannot be had from the hub: {cause}",

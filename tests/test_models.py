@@ -3,6 +3,7 @@ import os
 
 import pytest
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from transformers import HubertConfig, HubertModel
 
 from sepasr import models
@@ -134,6 +135,18 @@ def test_a_hub_that_does_not_answer(monkeypatch):
         hub_snapshot("nobody/nothing", None, ["*.json"])
     with pytest.raises(UserError, match="cannot be had from the hub"):
         hub_snapshot("no such name", None, ["*.json"])
+
+
+@pytest.mark.parametrize("error", HfHubHTTPError.__bases__)
+def test_a_network_that_fails(monkeypatch, error):
+    """Not every error of the HTTP library is one of the operating system."""
+
+    def snapshot_download(*arguments, **options):
+        raise error("no\nroute")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with pytest.raises(UserError, match="owner/model: cannot be had from the hub: no route"):
+        hub_snapshot("owner/model", None, ["*.json"])
 
 
 def test_a_pickled_model_from_the_hub(hub, tmp_path):

@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import ModelHubMixin
-from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from sepasr.errors import UserError
 from sepasr.files import atomic_path, write_text
-from sepasr.models import hub_snapshot
+from sepasr.models import hub_refusals, hub_snapshot
 from sepasr.separator.config import (
     CONFIG,
     WEIGHTS,
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 CARD = "README.md"
-# OSError, and the base class of whichever HTTP library the hub's client stands on.
-REFUSALS = cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, ValueError))
 
 
 class Pretrained(ModelHubMixin):
@@ -148,7 +145,7 @@ class Pretrained(ModelHubMixin):
         card = {"repo_id": repo_id, "results": results}
         try:
             return super().push_to_hub(repo_id, model_card_kwargs=card, **options)
-        except REFUSALS as error:
+        except hub_refusals() as error:
             cause = " ".join(str(error).split())[:160]
             raise UserError(
                 f"cannot be uploaded to the hub: {cause}",
