@@ -136,7 +136,10 @@ def _frontend(conf: EncoderConfig, upstream: str, path: Path | None) -> S3prlFro
         from espnet2.asr.frontend.s3prl import S3prlFrontend
         from s3prl import hub
 
-    known = hub.options()
+    known = hub.options(only_registered_ckpt=path is None)
+    if upstream not in known and upstream in hub.options():
+        remedy = "name the checkpoint file as model, and the family"
+        raise UserError(f"s3prl's '{upstream}' needs a checkpoint", where=conf.name, remedy=remedy)
     if upstream not in known:
         near = ", ".join(get_close_matches(upstream, known)) or "see s3prl.hub"
         raise UserError(f"s3prl has no upstream '{upstream}'", where=conf.name, remedy=near)

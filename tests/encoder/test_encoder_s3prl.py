@@ -354,6 +354,9 @@ def test_bad_models_are_one_line(tmp_path):
         s3prl(tmp_path / "hubert.pt", family="hubert", layer=4)
     with pytest.raises(UserError, match=r"no upstream 'wav2vec2_base_96' .wav2vec2_base_960"):
         s3prl("wav2vec2_base_96")
+    for name in ("wavlm_local", "hf_wav2vec2_custom"):
+        with pytest.raises(UserError, match=f"'{name}' needs a checkpoint .name the checkpoint fi"):
+            s3prl(name)
     with pytest.raises(UserError, match="mini: no such model directory"):
         s3prl("./nowhere/mini")
     (tmp_path / "text.pt").write_text("not a checkpoint")
