@@ -83,6 +83,12 @@ class SeparatorConfig:
             if getattr(self, name) < 1:
                 what = f"{name} is {getattr(self, name)}, less than 1"
                 raise UserError(what, remedy="set it to 1 or more")
+        if self.subsamplings < 0:
+            raise UserError(f"subsamplings is {self.subsamplings}", remedy="set it to 0 or more")
+        for name in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                what = f"{name} is {getattr(self, name)}, not from 0 to less than 1"
+                raise UserError(what, remedy="set it to 0 or more, and less than 1")
         check_filterbank(self)
         if self.width % self.heads:
             raise UserError(f"width {self.width} can't be divided among {self.heads} heads")
