@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from sepasr.config import read_yaml
 from sepasr.errors import UserError
 from sepasr.foreign import check_pickle, espnet_import
 from sepasr.separator.espnet import (
@@ -38,19 +39,26 @@ _task = espnet_import("espnet2.tasks.enh")
 def load(directory: str | Path, **options: Any) -> SeparateSpeech:
     """ESPnet's ``SeparateSpeech`` of a directory that ``sepasr export --to espnet`` wrote.
 
-    ESPnet itself runs code that a pickle holds; here the weights are looked through first.
+    ESPnet itself runs code that a pickle holds; here the weights are looked through first, and no
+    other network is built, which might load pickles of its own.
 
     Args:
         directory: with ``config.yaml`` and ``model.pth``.
         options: of ``SeparateSpeech``, such as ``segment_size`` and ``hop_size`` in seconds.
 
     Raises:
-        UserError: a file is missing, holds more than weights, or the weights of another network.
+        UserError: a file is missing, describes another network, holds more than weights, or the
+            weights of another network.
     """
     config, weights = Path(directory) / TRAIN_CONFIG, Path(directory) / MODEL_FILE
     if not config.is_file():
         remedy = "a directory written by sepasr export --to espnet"
         raise UserError(f"no {TRAIN_CONFIG}", where=directory, remedy=remedy)
+    settings = read_yaml(config)
+    for name, value in {"encoder": "same", "separator": NAME, "decoder": "same"}.items():
+        if settings.get(name) != value:
+            what = f"its {name} is {settings.get(name)}, not {value}"
+            raise UserError(what, where=config, remedy="load it with ESPnet's SeparateSpeech")
     check_pickle(weights)
     inference = espnet_import("espnet2.bin.enh_inference")
     return inference.SeparateSpeech(str(config), str(weights), **options)

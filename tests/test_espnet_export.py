@@ -272,5 +272,10 @@ def test_a_pickle_that_runs_is_not_handed_to_espnet(sepasr_espnet, tmp_path: Pat
     with pytest.raises(UserError, match="no pickle is executed"):
         sepasr_espnet.load(out)
     assert not (tmp_path / "ran").exists()
+    settings = yaml.safe_load((out / "config.yaml").read_text())
+    for name, other in (("encoder", "conv"), ("separator", "asteroid"), ("decoder", "conv")):
+        (out / "config.yaml").write_text(yaml.safe_dump(settings | {name: other}))
+        with pytest.raises(UserError, match=rf"config\.yaml: its {name} is {other}, not s"):
+            sepasr_espnet.load(out)
     with pytest.raises(UserError, match=r"no config\.yaml"):
         sepasr_espnet.load(tmp_path)
