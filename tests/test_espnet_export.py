@@ -162,6 +162,14 @@ def test_command_line_of_the_hub(tmp_path: Path, capsys, monkeypatch) -> None:
     ]
 
 
+@pytest.mark.parametrize("option", [("--private",), ("--results", "results.json")])
+@pytest.mark.parametrize("form", ["espnet", "onnx"])
+def test_options_of_the_hub_are_refused_elsewhere(form, option, tmp_path: Path, capsys) -> None:
+    command = ["export", "--to", form, str(tmp_path), "--out", str(tmp_path / "out"), *option]
+    assert main(command) == 2
+    assert "--private and --results are for the hub" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [*SHAPES, "pretrained"])
 def test_separate_speech_gives_the_same_whole(shape: str, sepasr_espnet, tmp_path: Path) -> None:

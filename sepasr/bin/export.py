@@ -30,6 +30,9 @@ def run(options: argparse.Namespace) -> None:
     wanted, other = ("repo", "out") if options.to == "hub" else ("out", "repo")
     if getattr(options, wanted) is None or getattr(options, other) is not None:
         raise UserError(f"--to {options.to} takes --{wanted}, and not --{other}")
+    if options.to != "hub" and (options.private or options.results):
+        what = "--private and --results are for the hub"
+        raise UserError(what, remedy="leave them out, or export --to hub")
     if options.to == "espnet":
         from sepasr.separator.espnet import export_espnet
 
