@@ -192,6 +192,10 @@ def _keep_what_encodes(model: ESPnetASRModel) -> None:
     for name in ("decoder", "joint_network", "criterion_att", "criterion_transducer"):
         if hasattr(model, name):
             setattr(model, name, None)
+    # These two encoders go on from what the head reads between their layers.
+    conditions = ("interctc_use_conditioning", "ctc_trim")
+    if not any(getattr(model.encoder, name, False) for name in conditions):
+        model.ctc = None
     model.autocast_frontend = False
     for module in model.modules():
         for setting, value in FREEZING.items():

@@ -116,6 +116,9 @@ def test_frames_and_gradient_are_those_of_espnets_encode(kind, tmp_path):
         assert wanted.any()
         assert relative_error(value, wanted) < 1e-4
     assert model.frame_lengths(lengths).tolist() == [expected[0].shape[1]] * 2
+    # Of what doesn't make frames nothing is held.
+    head = any("ctc" in name for name in model.state_dict())
+    assert head == (kind == "interctc")
     # The whole encoder, its proofs included.
     espnet(folder)
 
