@@ -57,19 +57,6 @@ def prove_frozen(encoder: AsrEncoder) -> None:
             raise _refused(encoder, what, "let eval() reach every module")
 
 
-def prove_gradient(encoder: AsrEncoder) -> None:
-    """Check that the gradient of a random projection of the frames reaches the waveform.
-
-    Raises:
-        UserError: no gradient reaches an utterance, or one that is zero or not finite.
-    """
-    waveform, lengths = _trial(encoder)
-    waveform.requires_grad_()
-    with torch.enable_grad():
-        frames, _ = encoder(waveform, lengths)
-    _check_gradient(encoder, frames, waveform)
-
-
 def _trial(encoder: AsrEncoder) -> tuple[Tensor, Tensor]:
     """Two utterances of noise, a longer and a shorter one, and their lengths."""
     shortest, longest = encoder.model.shortest, encoder.model.longest

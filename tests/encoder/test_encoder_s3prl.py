@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from sepasr.encoder.base import AsrEncoder, FrameModel, build_encoder
-from sepasr.encoder.proof import prove, prove_gradient
+from sepasr.encoder.proof import prove
 from sepasr.encoder.s3prl_convert import convert_wav2vec2
 from sepasr.errors import UserError
 
@@ -302,7 +302,7 @@ def test_local_upstreams_of_s3prl_without_the_frontend_are_refused(tmp_path, fam
     encoder = AsrEncoder(encoder_config(name=family), Upstream(f"{family}_local", path))
     assert encoder(noise(1, 9000), torch.tensor([9000]))[0].isfinite().all()
     with pytest.raises(UserError, match=f"{family}: no gradient reaches the waveform"):
-        prove_gradient(encoder)
+        prove(encoder)
     through_frontend = s3prl(path, family=family)
     through_frontend.model.frontend.upstream.upstream.model.feature_grad_mult = 0.0
     with pytest.raises(UserError, match="no gradient reaches the waveform"):
@@ -324,7 +324,7 @@ def test_hugging_face_upstreams_of_s3prl_are_refused(tmp_path, family):
     encoder = AsrEncoder(encoder_config(name=name), Upstream(name, tmp_path))
     assert encoder(noise(1, 9000), torch.tensor([9000]))[0].isfinite().all()
     with pytest.raises(UserError, match=f"{name}: no gradient reaches the waveform"):
-        prove_gradient(encoder)
+        prove(encoder)
 
 
 @pytest.mark.parametrize(
