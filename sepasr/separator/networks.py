@@ -75,16 +75,19 @@ class Framing:
     def padding(self, samples: int) -> tuple[int, int]:
         """How many zeros go before and after so many samples.
 
-        They make the frames whole, and let as many windows cover the first and last samples as all
-        others.
+        They make the frames whole, and let every window that can cover a sample cover it, the first
+        and last samples as all others.
         """
-        frames = -(-max(samples, 1) // self.stride)
         if self.centred:
+            frames = -(-max(samples, 1) // self.stride)
             # One hop more than is needed, so that there is always a zero; and at least a window,
             # for the reflection.
             frames = max(frames + 1, self.least - 1)
             return 0, max(frames * self.stride, self.kernel) - samples
-        return self.kernel - self.stride, (frames - 1) * self.stride + self.kernel - samples
+        left = self.kernel - self.stride
+        # Where the last window begins.
+        last = (left + max(samples, 1) - 1) // self.stride * self.stride
+        return left, last + self.kernel - left - samples
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,8 @@ class TraceableSeparator(nn.Module):
         batch, samples = mixture.shape
         rms = mixture.square().mean(-1, keepdim=True).sqrt()
         level = torch.where(rms > 1e-8, rms, 1.0)
-        frames = (samples + stride - 1) // stride
         left = kernel - stride
-        right = (frames - 1) * stride + kernel - samples
+        right = (left + samples - 1) // stride * stride + kernel - left - samples
         padded = F.pad(mixture / level, (left, right))
         encoded = F.relu(separator.encoder.conv1d(padded[:, None])).transpose(1, 2)
         lengths = torch.ones(batch, dtype=torch.long) * encoded.shape[1]

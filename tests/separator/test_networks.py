@@ -228,6 +228,18 @@ def test_padded_spectra_give_every_sample_back(kernel: int, stride: int, samples
     torch.testing.assert_close(back, padded, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [(16, 8), (256, 64), (10, 4), (7, 3), (9, 8)])
+def test_frames_are_whole_and_every_window_that_can_cover_a_sample_does(
+    kernel: int, stride: int
+) -> None:
+    for samples in (1, 2, 15, 16, 17, 1003):
+        left, right = Framing(kernel, stride).padding(samples)
+        last = left + samples + right - kernel  # where the last window begins
+        assert last % stride == 0
+        assert kernel - stride <= left  # a window before these would miss the first sample
+        assert last < left + samples <= last + stride  # as one after these would the last one
+
+
 def test_all_published_yaml_files_load_and_keep_their_settings() -> None:
     for path in sorted(CONF.glob("*.yaml")):
         shape = load_config(SeparatorConfig, [path])
