@@ -34,6 +34,7 @@ def test_later_layers_win_and_the_rest_stays(tmp_path: Path) -> None:
         (TrainConfig, "mixing.segment_s=0", "not above 0"),
         (TrainConfig, "fit.stepz=3", "stepz"),
         (TrainConfig, "fit.steps=many", "many"),
+        (TrainConfig, "fit.precision=bf16-true", "take 32-true, or bf16-mixed"),
         (SeparatorConfig, "dropout=1", "dropout is 1.0, not from 0 to less than 1"),
         (SeparatorConfig, "attention_dropout=-0.1", "attention_dropout is -0.1"),
         (SeparatorConfig, "subsamplings=-1", "subsamplings is -1"),

@@ -32,7 +32,7 @@ class FitConfig:
         steps: optimiser steps in all.
         batch: items of one forward pass on one device.
         accumulation: forward passes per optimiser step.
-        precision: as Lightning names it (``32-true``, ``bf16-mixed``, ...); losses are float32.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``, as in Lightning; losses are float32.
         seed: of the weights, the dropout and the data.
         workers: processes that prepare data.
         valid_every: steps between validations.
@@ -76,6 +76,11 @@ class FitConfig:
             raise UserError(f"fit.average is {self.average}, not from 0 to less than 1")
         if self.stay < 0:
             raise UserError(f"fit.stay is {self.stay}, less than 0")
+        if self.precision in ("16-true", "bf16-true", "64-true", "64"):
+            raise UserError(
+                f"fit.precision {self.precision}: the losses and what they compare are float32",
+                remedy="take 32-true, or bf16-mixed or 16-mixed",
+            )
         if any(kind in self.strategy for kind in ("spawn", "fork", "notebook")):
             raise UserError(
                 f"fit.strategy {self.strategy} trains in processes that leave nothing behind",
