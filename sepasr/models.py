@@ -97,6 +97,17 @@ def resolve_model(model: str) -> Path | str:
     return model
 
 
+def refuse_revision(revision: str | None, where: str | Path) -> None:
+    """Refuse a revision of a model that isn't on the hub.
+
+    Raises:
+        UserError: there is one.
+    """
+    if revision is not None:
+        what = f"revision '{revision}' of what isn't on the hub"
+        raise UserError(what, where=where, remedy="leave out revision")
+
+
 def packaged_model(name: str) -> Path:
     """Folder of a model that comes in installed packages, its weights verified.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sepasr.separator.config import DTYPES
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -16,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="directory to make")
     parser.add_argument(
         "--dtype",
-        choices=["float32", "float16", "bfloat16"],
-        default="float32",
+        choices=DTYPES,
+        default=DTYPES[0],
         help="how the weights are stored (default: %(default)s)",
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sepasr.errors import UserError
 from sepasr.files import sha256
-from sepasr.models import hub_model, packaged_model, resolve_model
+from sepasr.models import hub_model, packaged_model, refuse_revision, resolve_model
 
 SOURCES = ("package", "hub")
 
@@ -56,9 +56,7 @@ def weights_place(
         raise UserError(f"unknown source '{source}'", remedy=f"known: {', '.join(SOURCES)}")
     place = resolve_model(model) if model else None
     if isinstance(place, Path):
-        if revision is not None:
-            what = f"revision '{revision}' of what isn't on the hub"
-            raise UserError(what, where=place, remedy="leave out revision")
+        refuse_revision(revision, place)
         return place
     if source == "package":
         if package is None:

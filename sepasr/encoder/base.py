@@ -16,11 +16,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sepasr.config import load_config
 from sepasr.encoder.config import EncoderConfig
-from sepasr.encoder.level import LEVELS, RMS, within
+from sepasr.encoder.level import LEVELS, RMS
 from sepasr.encoder.proof import prove
 from sepasr.encoder.shuffle import shuffle_weights
 from sepasr.errors import UserError
-from sepasr.models import conf_file
+from sepasr.lengths import within
+from sepasr.loss.distance import named_distance
+from sepasr.models import conf_file, refuse_revision
 
 # Modules that have `build_model(conf: EncoderConfig) -> FrameModel`; imported when asked for,
 # because some take seconds.
@@ -96,10 +98,13 @@ class AsrEncoder(nn.Module):
 
     def __init__(self, conf: EncoderConfig, model: FrameModel) -> None:
         super().__init__()
-        _check_choice(conf, "level", conf.level, LEVELS)
+        where = f"encoder {conf.name}"
+        if conf.level not in LEVELS:
+            remedy = f"known: {', '.join(LEVELS)}"
+            raise UserError(f"unknown level '{conf.level}'", where=where, remedy=remedy)
         if conf.fs != model.fs:
             cause = f"fs is {conf.fs} Hz, but the model hears {model.fs} Hz"
-            raise UserError(cause, where=f"encoder {conf.name}", remedy=f"set fs: {model.fs}")
+            raise UserError(cause, where=where, remedy=f"set fs: {model.fs}")
         self.conf = conf
         self.name, self.family, self.weights = conf.identity
         self.fs, self.distance = conf.fs, conf.distance
@@ -176,22 +181,13 @@ class AsrEncoder(nn.Module):
             raise UserError(cause, where=f"encoder {self.name}", remedy="use shorter segments")
 
 
-def _check_choice(conf: EncoderConfig, field: str, value: str, known: Iterable[str]) -> None:
-    if value not in known:
-        cause = f"unknown {field} '{value}'"
-        raise UserError(cause, where=f"encoder {conf.name}", remedy=f"known: {', '.join(known)}")
-
-
 def build_encoder(conf: EncoderConfig) -> AsrEncoder:
     """Load an encoder and prove that it can serve as a loss (``sepasr.encoder.proof``).
 
     Raises:
         UserError: the configuration or the model is wrong, or a proof fails.
     """
-    # Here and not above: the losses import this module.
-    from sepasr.loss.distance import DISTANCES
-
-    _check_choice(conf, "distance", conf.distance, DISTANCES)
+    named_distance(conf.distance, where=f"encoder {conf.name}")
     build_model = _builder(conf)
     with _global_seeds_kept():
         model = build_model(conf)
@@ -239,8 +235,7 @@ def hub_options(conf: EncoderConfig, place: Path | str) -> dict[str, str]:
     if conf.revision is None:
         return {}
     if isinstance(place, Path):
-        cause = f"revision '{conf.revision}' of what isn't on the hub: {conf.model}"
-        raise UserError(cause, where=f"encoder {conf.name}", remedy="leave out revision")
+        refuse_revision(conf.revision, f"encoder {conf.name}")
     return {"revision": conf.revision}
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sepasr.encoder.base import EncoderConfig, FrameModel, hub_options
-from sepasr.encoder.layers import Layers
+from sepasr.encoder.layers import LAST, Layers
 from sepasr.errors import UserError
 from sepasr.foreign import (
     EspnetModel,
@@ -92,9 +92,9 @@ class EspnetFrames(FrameModel):
             for hook in hooks:
                 hook.remove()
         # Models with intermediate CTC losses give their states beside the output.
-        states["last"] = output[0] if isinstance(output, tuple) else output
+        states[LAST] = output[0] if isinstance(output, tuple) else output
         for name in self._layers.names:
-            if states[name].dim() != 3 or states[name].shape[:2] != states["last"].shape[:2]:
+            if states[name].dim() != 3 or states[name].shape[:2] != states[LAST].shape[:2]:
                 what = f"the state of layer {name} is no sequence of as many frames as the output"
                 remedy = "layer: last is what such an encoder has"
                 raise UserError(what, where=type(self.model.encoder).__name__, remedy=remedy)
@@ -180,9 +180,11 @@ def build_model(conf: EncoderConfig) -> EspnetFrames:
         raise UserError("it hears features, not waveforms", where=found.config, remedy=remedy)
     where = f"encoder {conf.name}"
     layers = Layers.of(conf, len(blocks(model)))
-    if not len(blocks(model)) and layers.names != ("last",):
+    if not len(blocks(model)) and layers.names != (LAST,):
         kind = type(model.encoder).__name__
-        raise UserError(f"the layers of a {kind} can't be told apart", where=where, remedy="last")
+        raise UserError(
+            f"the layers of a {kind} can't be told apart", where=where, remedy=f"layer: {LAST}"
+        )
     _keep_what_encodes(model)
     return espnet_built(lambda: EspnetFrames(model, layers, found.fs), found.config)
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from sepasr.encoder.base import EncoderConfig, FrameModel, hub_options
 from sepasr.encoder.layers import LAST, Layers
-from sepasr.encoder.level import within
 from sepasr.encoder.seamless import HOP, WINDOW, SeamlessMel, forget_rotations
 from sepasr.errors import UserError
+from sepasr.lengths import within
 from sepasr.models import resolve_model
 from sepasr.weights import pretrained_config, pretrained_model
 

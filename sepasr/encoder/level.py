@@ -7,15 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 RMS_DB = -25.0
-
-
-def within(lengths: Tensor, size: int) -> Tensor:
-    """Mask of what is valid: (batch,) lengths to (batch, size) bool."""
-    return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
 def rms_level(waveform: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:

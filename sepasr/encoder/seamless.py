@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sepasr.encoder.level import within
+from sepasr.lengths import within
 
 WINDOW, HOP, FFT = 400, 160, 512  # samples at 16 kHz: windows of 25 ms every 10 ms
 STRIDE = 2  # windows side by side in one frame

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sepasr.errors import UserError
+from sepasr.lengths import within
 from sepasr.loss.soft_dtw import soft_alignment_cost
 
 GAMMA = 0.1
@@ -129,9 +130,8 @@ def named_distance(name: str, where: str) -> Distance:
 
 def _valid(frames: Tensor, frame_lengths: Tensor) -> Tensor:
     """Frames as float32, zero beyond an utterance's own."""
-    places = torch.arange(frames.shape[-2], device=frames.device)
-    beyond = places >= frame_lengths[..., None]
-    return frames.float().masked_fill(beyond[..., None], 0.0)
+    valid = within(frame_lengths, frames.shape[-2])
+    return frames.float().masked_fill(~valid[..., None], 0.0)
 
 
 def _mean(per_frame: Tensor, frame_lengths: Tensor) -> Tensor:

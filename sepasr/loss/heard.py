@@ -9,11 +9,11 @@ from torch import Tensor
 
 from sepasr.data.audio import resample, resampled_length
 from sepasr.encoder.base import AsrEncoder
+from sepasr.lengths import within
 from sepasr.loss.distance import Distance, named_distance
 from sepasr.loss.kept import KeptEmbeddings
 from sepasr.loss.perturb import Perturbation
 from sepasr.loss.pit import reorder
-from sepasr.loss.si_sdr import valid_samples
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Listener:
         """Frames (batch, speakers, frames, width) and their number (batch, speakers)."""
         batch, speakers, samples = signals.shape
         with torch.autocast(signals.device.type, enabled=False):
-            valid = signals.float() * valid_samples(lengths, samples)[:, None]
+            valid = signals.float() * within(lengths, samples)[:, None]
             heard = resample(valid.flatten(0, 1), self.fs, self.encoder.fs)
             lengths = resampled_length(lengths, self.fs, self.encoder.fs)
             frames, counts = self.encoder(heard, lengths.repeat_interleave(speakers), **options)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sepasr.encoder.level import within
+from sepasr.lengths import within
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sepasr.lengths import within
+
 FLOOR = 1e-8
 """Keeps the ratio within +-80 dB."""
 
 SILENCE = 1e-8
 """Energy (sum of squares, full scale 1.0) far under which a signal counts as silent."""
-
-
-def valid_samples(lengths: Tensor, samples: int) -> Tensor:
-    """Which samples belong to an item.
-
-    Args:
-        lengths: samples of each item, (batch,).
-        samples: samples of the padded batch.
-
-    Returns:
-        Boolean mask (batch, samples).
-    """
-    return torch.arange(samples, device=lengths.device) < lengths[:, None]
 
 
 def zero_mean(signal: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -80,5 +69,5 @@ def pairwise_si_sdr(estimates: Tensor, references: Tensor, lengths: Tensor | Non
     Returns:
         (batch, references, estimates) in dB.
     """
-    mask = None if lengths is None else valid_samples(lengths, estimates.shape[-1])[:, None, None]
+    mask = None if lengths is None else within(lengths, estimates.shape[-1])[:, None, None]
     return si_sdr(estimates[:, None], references[:, :, None], mask)

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, device
 
 from sepasr.encoder.level import rms_level
+from sepasr.lengths import within
 from sepasr.loss.loss import Loss, Moment
 from sepasr.loss.pit import assigned, best_permutation, reorder
-from sepasr.loss.si_sdr import pairwise_si_sdr, valid_samples
+from sepasr.loss.si_sdr import pairwise_si_sdr
 
 WINDOWS_S = (0.016, 0.032, 0.064)
 """Lengths of the windows in seconds; each moves on by a quarter of itself."""
@@ -63,7 +64,7 @@ def _distance(estimates: Tensor, references: Tensor, lengths: Tensor, size: int)
     """Relative L1 distance at one resolution, (batch, speakers)."""
     estimate, reference = (_magnitudes(x, size) for x in (estimates, references))
     # Windows are centred on samples 0, hop, 2 hop, ...; those on an item's samples are its own.
-    own = valid_samples(lengths // (size // 4) + 1, estimate.shape[-1])[:, None, None]
+    own = within(lengths // (size // 4) + 1, estimate.shape[-1])[:, None, None]
     difference = ((estimate - reference).abs() * own).sum((-2, -1))
     whole = (reference * own).sum((-2, -1))
     return difference / whole.clamp_min(1e-5 * own.sum((-2, -1)))
@@ -73,7 +74,7 @@ def _at_one_level(signals: Tensor, lengths: Tensor) -> Tensor:
     """Each of (batch, speakers, samples) at one RMS over its valid samples, zero beyond them."""
     batch, speakers, samples = signals.shape
     rows = lengths.repeat_interleave(speakers)
-    valid = valid_samples(rows, samples)
+    valid = within(rows, samples)
     level = rms_level(signals.flatten(0, 1).masked_fill(~valid, 0.0), valid, rows)
     return level.unflatten(0, (batch, speakers))
 

@@ -20,6 +20,8 @@ from sepasr.separator.networks import (
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 NAME_ON_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+DTYPES = ("float32", "float16", "bfloat16")
+"""How weights may be stored, by torch's names."""
 IN_CHECKPOINT = "separator"
 """Under which name a training's checkpoint holds the description of its separator."""
 

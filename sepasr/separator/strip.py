@@ -16,7 +16,6 @@ from sepasr.weights import load_exactly
 
 PREFIX = "separator."
 """What the names of a separator's weights begin with in a training's checkpoint."""
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def strip(source: str | Path, out: str | Path, dtype: str = "float32") -> Separator:
@@ -28,7 +27,7 @@ def strip(source: str | Path, out: str | Path, dtype: str = "float32") -> Separa
     Args:
         source: ``last.ckpt`` of a training, the folder it is in, or a separator's directory.
         out: directory to write to; it must be new or empty.
-        dtype: how the weights are stored, a key of :data:`DTYPES`.
+        dtype: how the weights are stored, one of :data:`sepasr.separator.config.DTYPES`.
 
     Returns:
         The separator that was loaded again.
@@ -39,9 +38,10 @@ def strip(source: str | Path, out: str | Path, dtype: str = "float32") -> Separa
     """
     separator = load(source)
     with new_directory(out) as folder:
-        separator.save_pretrained(folder, DTYPES[dtype])
+        stored = getattr(torch, dtype)
+        separator.save_pretrained(folder, stored)
         written = Separator.from_pretrained(folder)
-        verify(rounded(separator, DTYPES[dtype]), written, source)
+        verify(rounded(separator, stored), written, source)
     return written
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import NoiseDir, RoomDir, UtteranceDir
 from sepasr.data.dynamic_utterances import DynamicUtterances, UtteranceItem
+from sepasr.lengths import within
 
 FS = 16000
 BLANK = 0
@@ -229,7 +230,7 @@ class Collate:
         units = [self.units(item.text) for item in items]
         return UtteranceBatch(
             torch.from_numpy(waveforms),
-            (torch.arange(samples) < torch.tensor(lengths)[:, None]).long(),
+            within(torch.tensor(lengths), samples).long(),
             torch.tensor([unit for sentence in units for unit in sentence]),
             torch.tensor([len(sentence) for sentence in units]),
             tuple(item.text for item in items),

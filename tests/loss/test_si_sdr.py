@@ -6,7 +6,8 @@ import pytest
 import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
-from sepasr.loss.si_sdr import pairwise_si_sdr, si_sdr, valid_samples, zero_mean
+from sepasr.lengths import within
+from sepasr.loss.si_sdr import pairwise_si_sdr, si_sdr, zero_mean
 
 
 def signals(snr_db: float, shape=(3, 2, 4000)) -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,5 +93,5 @@ def test_gradient_is_that_of_autograd_in_double() -> None:
 
 
 def test_zero_mean_ignores_what_is_padded() -> None:
-    mask = valid_samples(torch.tensor([2]), 4)
+    mask = within(torch.tensor([2]), 4)
     assert zero_mean(torch.tensor([[1.0, 3.0, 9.0, 9.0]]), mask).tolist() == [[-1, 1, 0, 0]]
