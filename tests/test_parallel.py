@@ -151,11 +151,11 @@ def test_what_is_costly_is_made_once_in_each_process(cluster, tmp_path):
 
 
 def test_with_jobs_alone_processes_are_started_only_where_they_pay(monkeypatch):
-    pids = {pid for pid, _ in parallel_map(process, range(10), jobs=2, description="test")}
+    pids = {pid for pid, *_ in parallel_map(process, range(10), jobs=2, description="test")}
     assert pids == {os.getpid()}
     monkeypatch.setattr("sepasr.parallel.HERE_S", 0.05)
     monkeypatch.setattr("sepasr.parallel.WORTH_S", 0.5)
-    found = [pid for pid, _ in parallel_map(process, range(64), jobs=2, description="test")]
+    found = [pid for pid, *_ in parallel_map(process, range(64), jobs=2, description="test")]
     here = found.count(os.getpid())
     assert found[:here] == [os.getpid()] * here
     assert 2 <= here <= 10

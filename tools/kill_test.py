@@ -64,7 +64,8 @@ STAGES = (
         "prepare",
         ("simulate",),
         ("data", "recogniser"),
-        "corpus=$RUN/corpus data=$RUN/data exp=$RUN/recogniser bash egs/mini_whamr/local/data.sh",
+        "corpus=$RUN/corpus data=$RUN/data exp=$RUN/recogniser fs=16000 cut=max "
+        "condition=mix_both_reverb reference=anechoic bash egs/mini_whamr/local/data.sh",
     ),
     Stage(
         "pretrain",
