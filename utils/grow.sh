@@ -20,9 +20,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tools/activate.sh
 . tools/activate.sh
 
-egs=egs/$recipe
-: "${exp:=$egs/exp}"
-data=$exp/data done=$exp/.done
+find_folders
 stage=0 stop_stage=2 stage_needs 2 "$done/start"
 
 read -ra settings <<<"$train_set"

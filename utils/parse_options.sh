@@ -34,6 +34,8 @@ option_more=       # the file of further options
 option_names_own=()  # the names without those that only that file has
 option_names_more=() # and these
 
+shopt -u patsub_replacement 2>/dev/null || true # bash 5.2: a & in a value isn't the text it replaces
+
 option_fail() {
     printf '%s: %s\n' "${option_script##*/}" "$1" >&2
     exit 2

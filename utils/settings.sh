@@ -18,8 +18,16 @@ layers() {
     fi
 }
 
-# Set what the stages use, and refuse names that nothing is known by.
-#   egs, data, done  folders: the recipe's, of data directories, of the stages' markers
+# Set the folders, in all scripts of a recipe: egs, the recipe's; exp, of experiments; data, of data
+# directories; done, of the stages' markers.
+find_folders() {
+    egs=egs/$recipe
+    : "${exp:=$egs/exp}"
+    [[ $exp == /* || $exp != *=* ]] || exp=./$exp # or a file in it would be a key name=value
+    data=$exp/data done=$exp/.done
+}
+
+# Set what the stages use, and refuse names that nothing is known by. The folders of find_folders, and
 #   task             name=value, what the corpus is asked for
 #   parallel         options of commands that do things in parallel
 #   models           of those whose workers hold a model each, which is for other machines only
@@ -30,12 +38,12 @@ layers() {
 #   folders          SYSTEM/seedN of all that is trained, below exp/finetune, exp/separate, exp/decode
 settle() {
     local name system seed
-    egs=egs/$recipe
+    find_folders
     : "${stop_stage:=$((stage > 5 ? stage : 5))}"
     [[ $stop_stage =~ ^[0-9]+$ ]] || fail "--stop_stage wants an integer, not '$stop_stage'"
-    : "${exp:=$egs/exp}" "${results:=$exp/results}"
+    : "${results:=$exp/results}"
     [[ $jobs -gt 0 ]] || jobs=$(getconf _NPROCESSORS_ONLN)
-    data=$exp/data done=$exp/.done plan=()
+    plan=()
     [[ $dry_run == false ]] || plan=(plan)
     export data "${option_names[@]}"
     task=()

@@ -59,7 +59,7 @@ stage_keys() {
         if [[ $key =~ ^[A-Za-z_][A-Za-z0-9_]*= ]]; then
             printf '%s\n' "${key//$'\n'/ }"
         elif [[ ! -f $key && ${dry_run-} == true ]]; then
-            printf '%s (not there yet)\n' "$key"
+            printf '%s (missing)\n' "$key"
         else
             [[ -f $key ]] || fail "there is no file $key, on which the stage depends"
             sum=$(sha256 "$key")
@@ -68,11 +68,18 @@ stage_keys() {
     done
 }
 
+# Print the name in the line $1 of a key: `name=value`, or a path, which may hold = and spaces.
+stage_key_name() {
+    local name=${1%%[= ]*}
+    [[ $name != */* ]] || name=${1% *}
+    echo "$name"
+}
+
 # Say in which key the lines $2 differ from the lines $1, which were there before.
 stage_change() {
     local line name was
     if line=$(grep -Fxv -m 1 -f <(printf '%s\n' "$1") <<<"$2"); then
-        name=${line%%[= ]*}
+        name=$(stage_key_name "$line")
         if ! was=$(grep -m 1 "^${name}[= ]" <<<"$1"); then
             echo "it depends on $name now"
         elif [[ $line == "$name="* ]]; then
@@ -81,7 +88,7 @@ stage_change() {
             echo "$name has changed"
         fi
     elif line=$(grep -Fxv -m 1 -f <(printf '%s\n' "$2") <<<"$1"); then
-        echo "it no longer depends on ${line%%[= ]*}"
+        echo "it no longer depends on $(stage_key_name "$line")"
     else
         echo "its keys stand in another order"
     fi

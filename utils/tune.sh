@@ -25,10 +25,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tools/activate.sh
 . tools/activate.sh
 
-egs=egs/$recipe
-: "${exp:=$egs/exp}" "${choices:=$egs/conf/train}"
-data=$exp/data
-stage=0 stop_stage=2 stage_needs 2 "$exp/.done/start"
+find_folders
+: "${choices:=$egs/conf/train}"
+stage=0 stop_stage=2 stage_needs 2 "$done/start"
 
 read -ra training <<<"fit.seed=$seed $train_set"
 read -ra rates <<<"$lr"

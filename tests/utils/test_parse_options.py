@@ -158,6 +158,12 @@ def test_script_may_change_folder_first(script):
     assert done.stdout.startswith("stage=4\n")
 
 
+def test_an_ampersand_in_a_value_is_itself(script, tmp_path):
+    path = tmp_path / "recipe.sh"
+    path.write_text(script.read_text() + 'list=(a b)\necho "${list[*]/#/$name/}"\n')
+    assert call(path, "--name", "R&D").stdout.splitlines()[-1] == "R&D/a R&D/b"
+
+
 @pytest.fixture
 def with_recipes(script, tmp_path):
     """The script with an option that names a file of further ones; and two such files."""
