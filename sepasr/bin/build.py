@@ -7,6 +7,9 @@ from pathlib import Path
 
 from sepasr.bin.workers import add_worker_arguments
 
+SETS = ["tr", "cv", "tt"]
+CONDITION = "mix_both_reverb"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of each kind."""
@@ -15,10 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whamr.add_argument("--scripts", type=Path, required=True, help="WHAMR's whamr_scripts")
     whamr.add_argument("--wsj0", type=Path, required=True, help="above all discs of WSJ0")
     whamr.add_argument("--noise", type=Path, required=True, help="WHAM's wham_noise")
-    whamr.add_argument("--sets", nargs="+", default=["tr", "cv", "tt"], choices=["tr", "cv", "tt"])
+    whamr.add_argument("--sets", nargs="+", action="extend", choices=SETS, help="(default: all)")
     whamr.add_argument("--cut", default="max", help="or min (default: %(default)s)")
     whamr.add_argument(
-        "--conditions", nargs="+", default=["mix_both_reverb"], help="folders of mixtures"
+        "--conditions",
+        nargs="+",
+        action="extend",
+        help=f"folders of mixtures (default: {CONDITION})",
     )
     whamr.add_argument("--allow-partial", action="store_true", help="fewer mixtures than WHAMR has")
     rooms = kinds.add_parser("rooms", help="impulse responses for dynamic mixing")
@@ -43,10 +49,10 @@ def run(options: argparse.Namespace) -> None:
             options.wsj0,
             options.noise,
             options.out,
-            options.sets,
+            options.sets or SETS,
             fs=options.fs,
             cut=options.cut,
-            conditions=options.conditions,
+            conditions=options.conditions or [CONDITION],
             allow_partial=options.allow_partial,
             **workers,
         )

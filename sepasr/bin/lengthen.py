@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--noise", type=Path, help="data directory of noise to add")
     parser.add_argument("--rooms", type=Path, help="data directory of rooms to speak in")
-    parser.add_argument("--config", type=Path, nargs="+", default=[], help="YAML of the mixing")
+    parser.add_argument(
+        "--config", type=Path, nargs="+", action="extend", default=[], help="YAML of the mixing"
+    )
     parser.add_argument(
         "--set",
         nargs="*",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sepasr.bin.build import SETS
 from sepasr.bin.workers import add_worker_arguments
 
 
@@ -14,13 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whamr = kinds.add_parser("whamr", help="mixtures of a WHAMR tree: one directory per set")
     whamr.add_argument("--whamr", type=Path, required=True, help="holds wav16k or wav8k")
     whamr.add_argument("--wsj0", type=Path, help="WSJ0, for transcripts, utterances and comparison")
-    whamr.add_argument("--sets", nargs="+", default=["tr", "cv", "tt"], choices=["tr", "cv", "tt"])
+    whamr.add_argument("--sets", nargs="+", action="extend", choices=SETS, help="(default: all)")
     whamr.add_argument("--cut", default="max", help="or min (default: %(default)s)")
     whamr.add_argument("--condition", default="mix_both_reverb", help="folder of the mixtures")
     whamr.add_argument("--reference", default="anechoic", help="or reverb (default: %(default)s)")
     whamr.add_argument("--allow-partial", action="store_true", help="fewer mixtures than WHAMR has")
     whamr.add_argument("--no-text", action="store_true", help="without transcripts")
-    whamr.add_argument("--styles", nargs="*", default=[], help="subsets of tt by style: nvp, vp")
+    whamr.add_argument(
+        "--styles", nargs="*", action="extend", default=[], help="subsets of tt by style: nvp, vp"
+    )
     whamr.add_argument("--training", action="store_true", help="also what dynamic mixing needs")
     whamr.add_argument("--noise", type=Path, help="for --training without a set tr: WHAM's noise")
     whamr.add_argument("--rirs", type=Path, help="for --training: impulse responses of rooms")
@@ -92,7 +95,7 @@ def _prepare_whamr(options: argparse.Namespace) -> None:
 
     whamr = Whamr(options.whamr, options.fs, options.cut, options.condition, options.reference)
     if options.check:
-        check_tree(whamr, options.sets, allow_partial=options.allow_partial)
+        check_tree(whamr, options.sets or SETS, allow_partial=options.allow_partial)
         return
     wsj0 = None if options.wsj0 is None else Wsj0(options.wsj0)
     if options.training and wsj0 is None:
@@ -102,7 +105,7 @@ def _prepare_whamr(options: argparse.Namespace) -> None:
         whamr,
         wsj0,
         options.out,
-        options.sets,
+        options.sets or SETS,
         allow_partial=options.allow_partial,
         text=not options.no_text,
         styles=options.styles,

@@ -14,17 +14,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recogniser",
         type=Path,
         nargs="+",
+        action="extend",
         required=True,
         help="YAML of the recogniser; a later file is laid over the earlier ones",
     )
     parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="overrides")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", dest="overrides"
+    )
     parser.add_argument(
         "--device", choices=["cpu", "cuda"], help="where it reads, if it can choose (its YAML's)"
     )
     parser.add_argument("--data", type=Path, required=True, help="data directory of the mixtures")
     parser.add_argument("--exp", type=Path, required=True, help="folder of experiments")
-    parser.add_argument("--systems", nargs="+", required=True, help="folders below EXP/separate")
+    parser.add_argument(
+        "--systems",
+        nargs="+",
+        action="extend",
+        required=True,
+        help="folders below EXP/separate",
+    )
     add_worker_arguments(parser, 0, "processes of this machine (default: by the recogniser's YAML)")
 
 

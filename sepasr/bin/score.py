@@ -11,11 +11,17 @@ from sepasr.bin.workers import add_worker_arguments
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--recipe", required=True, help="its name, for the table")
-    parser.add_argument("--config", type=Path, nargs="+", default=[], help="YAML of the table")
+    parser.add_argument(
+        "--config", type=Path, nargs="+", action="extend", default=[], help="YAML of the table"
+    )
     parser.add_argument("--data", type=Path, required=True, help="data directory of the test set")
     parser.add_argument("--exp", type=Path, required=True, help="folder of experiments")
-    parser.add_argument("--systems", nargs="+", required=True, help="folders below EXP/separate")
-    parser.add_argument("--recognisers", nargs="+", required=True, help="that have read them")
+    parser.add_argument(
+        "--systems", nargs="+", action="extend", required=True, help="folders below EXP/separate"
+    )
+    parser.add_argument(
+        "--recognisers", nargs="+", action="extend", required=True, help="that have read them"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     add_worker_arguments(parser)
 

@@ -10,12 +10,15 @@ from sepasr.bin.workers import add_worker_arguments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--config", type=Path, nargs="+", default=[], help="YAML")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="overrides")
+    parser.add_argument("--config", type=Path, nargs="+", action="extend", default=[], help="YAML")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", dest="overrides"
+    )
     parser.add_argument("--out", type=Path, required=True, help="where the corpus goes")
     parser.add_argument(
         "--extra",
         nargs="*",
+        action="extend",
         default=[],
         metavar="SET",
         help="further sets: 3speakers, 4speakers, espeak (other voices), long",

@@ -18,6 +18,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         nargs="+",
+        action="extend",
         required=True,
         help="how to train; a later file is laid over the earlier ones",
     )
@@ -86,7 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser)
     add_speech_arguments(parser)
     start = parser.add_mutually_exclusive_group(required=True)
-    start.add_argument("--separator", type=Path, nargs="+", help="YAML of a new separator")
+    start.add_argument(
+        "--separator", type=Path, nargs="+", action="extend", help="YAML of a new separator"
+    )
     start.add_argument("--init", type=Path, help="directory of a trained separator to start from")
     parser.add_argument(
         "--grow-speakers",

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         nargs="+",
+        action="extend",
         choices=list(FORMATS),
         help="several with --out, one without (default: text; with --out, text and seglst)",
     )

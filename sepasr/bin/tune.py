@@ -20,8 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_speech_arguments(parser)
     parser.add_argument("--init", type=Path, required=True, help="separator to start from")
     add_encoder_argument(parser)
-    parser.add_argument("--lr", type=float, nargs="+", required=True, help="learning rates to try")
-    parser.add_argument("--steps", type=int, nargs="+", required=True, help="steps to try")
+    parser.add_argument(
+        "--lr", type=float, nargs="+", action="extend", required=True, help="learning rates to try"
+    )
+    parser.add_argument(
+        "--steps", type=int, nargs="+", action="extend", required=True, help="steps to try"
+    )
     parser.add_argument(
         "--recogniser",
         type=Path,
