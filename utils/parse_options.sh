@@ -13,7 +13,8 @@
 #
 # Then `--stage 3`, `--stage=3`, `--from-scratch true` and `--help` work; a name that begins with a
 # capital is not an option. Where the default is true or false only these are taken, where it is an
-# unquoted integer only integers. What follows the options, or `--`, stays in "$@".
+# unquoted integer only integers. The lines of a value are joined by spaces. What follows the options,
+# or `--`, stays in "$@".
 #
 # One option may name a file with further options, and with other defaults for those of the script:
 #
@@ -172,7 +173,7 @@ option_set() {
         boolean) [[ $2 == true || $2 == false ]] || option_fail "--$option_name is true or false, not '$2'" ;;
         integer) [[ $2 =~ ^-?[0-9]+$ ]] || option_fail "--$option_name is an integer, not '$2'" ;;
     esac
-    printf -v "$option_name" '%s' "$2"
+    printf -v "$option_name" '%s' "${2//$'\n'/ }"
 }
 
 [[ -z ${Options_of-} ]] || option_take_more "$@"

@@ -76,6 +76,7 @@ def call(script, *arguments, folder="/"):
         (["--encoders", ""], {"encoders": ""}),
         (["--encoders=--x"], {"encoders": "--x"}),
         (["--seeds", "1 2 3"], {"seeds": "1 2 3"}),
+        (["--seeds=1\n2\n3"], {"seeds": "1 2 3"}),
         (["--lr", "2.5e-5"], {"lr": "2.5e-5"}),
         (["--name", "$(echo `id`)'\""], {"name": "$(echo `id`)'\""}),
         (["--jobs", "max"], {"jobs": "max"}),
