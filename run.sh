@@ -132,8 +132,8 @@ if stage_wanted 5; then
             -- sepasr score --recipe "$recipe" --config "${config[@]}" --data "$data/$test" --exp "$work" \
             --systems mixture clean pretrained "${folders[@]}" --recognisers "${names[@]}" \
             "${parallel[@]}" --out "$out"
+        [[ $dry_run == true ]] || sepasr show "$out/results.json"
     done
-    [[ $dry_run == true ]] || sepasr show "$results/results.json"
 fi
 
 if stage_wanted 6; then

@@ -1,0 +1,50 @@
+"""run.sh, with a sepasr that only says what it is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """Runs stages of run.sh in a folder of its own; returns the commands it gives sepasr."""
+    for name in ("run.sh", "utils", "conf", "egs"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    (tmp_path / "tools").mkdir()
+    for name, text in {"install.sh": "", "activate.sh": "", "sepasr": 'echo "sepasr $*"\n'}.items():
+        (tmp_path / "tools" / name).write_text(f"#!/usr/bin/env bash\n{text}")
+        (tmp_path / "tools" / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}/tools{os.pathsep}{os.environ['PATH']}"}
+
+    def stages(first: int, last: int, *options: str, done: tuple[str, ...] = ()) -> list[str]:
+        for name in done:
+            marker = tmp_path / "exp/.done" / name
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+        given = ["--exp", "exp", "--encoders", "", "--recognisers", "pocketsphinx", *options]
+        ran = subprocess.run(
+            ["bash", "run.sh", "--stage", str(first), "--stop_stage", str(last), *given],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return [line for line in ran.stdout.splitlines() if line.startswith("sepasr ")]
+
+    return stages
+
+
+@pytest.mark.parametrize("sets", ["tt", "tt_espeak", "tt tt_espeak"])
+def test_each_test_set_is_shown(run, sets: str) -> None:
+    markers = ("decode/pocketsphinx", "espeak/decode/pocketsphinx")
+    commands = run(5, 5, "--test_sets", sets, done=markers)
+    folders = [f"exp/results{name.removeprefix('tt').replace('_', '/')}" for name in sets.split()]
+    shown = [f"sepasr show {folder}/results.json" for folder in folders]
+    assert [command for command in commands if " show " in command] == shown
