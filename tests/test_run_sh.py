@@ -242,6 +242,15 @@ def test_later_stages_say_what_comes_first(tmp_path: Path) -> None:
         (["--stages", "3"], "unknown option --stages"),
         (["--from_scratch", "maybe"], "true or false"),
         (["3"], "unexpected '3'"),
+        (["--stage", "6", "--study", "permutation nothing"], "unknown study 'nothing'"),
+        (["--stage", "6"], "--study names none"),
+        (["--stage", "8"], "there is no stage 8"),
+        (["--stage", "3", "--stop_stage", "2"], "--stop_stage 2 is before --stage 3"),
+        (["--ngpu", "two"], "--ngpu is a number of GPUs, not 'two'"),
+        (["--seeds", "1 x"], "--seeds are integers, not 'x'"),
+        (["--recognisers", ""], "--recognisers is empty"),
+        (["--dynamic_mixing", "false"], "trains on the set tr"),
+        (["--recipe", "whamr", "--from_scratch", "false"], "pretrained/separator to start from"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_starts(

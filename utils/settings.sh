@@ -41,6 +41,8 @@ settle() {
     find_folders
     : "${stop_stage:=$((stage > 5 ? stage : 5))}"
     [[ $stop_stage =~ ^[0-9]+$ ]] || fail "--stop_stage wants an integer, not '$stop_stage'"
+    ((stage <= 7)) || fail "there is no stage $stage (the last is 7)"
+    ((stage <= stop_stage)) || fail "--stop_stage $stop_stage is before --stage $stage"
     : "${results:=$exp/results}"
     [[ $jobs -gt 0 ]] || jobs=$(getconf _NPROCESSORS_ONLN)
     plan=()
@@ -62,6 +64,7 @@ settle() {
     read -ra training <<<"fit.num_nodes=$num_nodes $train_set"
     case $ngpu in
         '') ;;
+        *[!0-9]*) fail "--ngpu is a number of GPUs, not '$ngpu'" ;;
         0) training+=(fit.accelerator=cpu) ;;
         *) training+=(fit.accelerator=gpu "fit.devices=$ngpu") ;;
     esac
@@ -69,21 +72,37 @@ settle() {
     layers new_separator "separator/$separator"
     [[ $from_scratch == true || $stage -gt 2 || $separator == "$(option_default separator)" ]] ||
         fail "--separator is for training from scratch (add --from_scratch true)"
+    [[ $dynamic_mixing == true || " ${Sets-${sets-tr}} " == *" tr "* ]] ||
+        fail "--dynamic_mixing false trains on the set tr, which is not made here (leave it out)"
     layers pretrain train/pretrain
     [[ $dynamic_mixing == true ]] || layers pretrain train/pretrain train/pretrain_fixed
     layers ctc train/wav2vec2_ctc
     start=(separator)
     [[ " $encoders $pit_encoders $recognisers " != *" wav2vec2_mini "* ]] || start+=(wav2vec2_mini)
+    for name in "${start[@]}"; do
+        [[ $from_scratch == true || $stage -gt 2 || $stop_stage -lt 2 || -d $egs/pretrained/$name ]] ||
+            fail "there is no $egs/pretrained/$name to start from (add --from_scratch true)"
+    done
     systems=(sisdr)
     for name in $encoders; do systems+=("ae_$name"); done
     for name in $pit_encoders; do systems+=("pit_$name"); done
     for name in $encoders $pit_encoders; do layers config "encoder/$name"; done
     [[ -z $train_cluster ]] || layers config "cluster/$train_cluster"
     for name in $recognisers; do layers config "asr/$name"; done
+    [[ -n ${recognisers// /} || $stage -gt 5 || $stop_stage -lt 4 ]] ||
+        fail "--recognisers is empty (name one of conf/asr, or take --stop_stage 3)"
+    for name in $study; do
+        [[ $name == *.yaml && -f $name ]] || layers config "study/$name"
+    done
+    [[ -n ${study// /} || $stage -gt 6 || $stop_stage -lt 6 ]] ||
+        fail "stage 6 runs a study, and --study names none (see conf/study)"
     [[ -z $device || $device == cpu || $device == cuda ]] || fail "--device is cpu or cuda, not '$device'"
     folders=()
     for system in "${systems[@]}"; do
-        for seed in $seeds; do folders+=("$system/seed$seed"); done
+        for seed in $seeds; do
+            [[ $seed =~ ^[0-9]+$ ]] || fail "--seeds are integers, not '$seed'"
+            folders+=("$system/seed$seed")
+        done
     done
 }
 

@@ -1,4 +1,5 @@
 # shellcheck shell=bash disable=SC2034
+Sets="cv tt" # of mixtures that local/data.sh makes; training has dynamic mixing alone
 # Corpus
 corpus=egs/mini_whamr/corpus # its folder
 sizes="num_train_hibari=900 num_train_joe=400 num_train_espeak=400"  # of its parts, less than sepasr/simulate/corpus.py has; "" for those
