@@ -84,8 +84,8 @@ if stage_wanted 2; then
             --separator "${new_separator[@]}" --separator-set num_speakers="$num_speakers" fs="$fs" \
             --valid "$data/cv" --out "$exp/scratch/separator" --overwrite
         [[ ${#start[@]} -eq 1 ]] || once "$done/scratch/wav2vec2_mini" "train the recogniser wav2vec2_mini" \
-            "$done/data" options="${training[*]}" "${ctc[@]}" \
-            -- sepasr train_ctc --config "${ctc[@]}" --set "${training[@]}" "${material[@]}" \
+            "$done/data" options="${fitting[*]}" "${ctc[@]}" \
+            -- sepasr train_ctc --config "${ctc[@]}" --set "${fitting[@]}" "${material[@]}" \
             --valid "$data/cv_utterances" --out "$exp/scratch/wav2vec2_mini" --overwrite
     fi
     files=()

@@ -32,7 +32,7 @@ find_folders() {
 #   parallel         options of commands that do things in parallel
 #   models           of those whose workers hold a model each, which is for other machines only
 #   plan             what makes a command of sepasr say what it would do: "plan" in a dry run
-#   training         name=value for every training; mixing: for those of separators as well
+#   training         name=value for trainings of separators, after mixing; fitting: for recognisers
 #   start            the starting points: separator, and wav2vec2_mini where it is used
 #   systems          sisdr, the control, and ae_ENCODER and pit_ENCODER for the encoders of each kind
 #   folders          SYSTEM/seedN of all that is trained, below exp/finetune, exp/separate, exp/decode
@@ -56,7 +56,7 @@ settle() {
     parallel=(--jobs "$jobs") models=()
     if [[ -n $cluster ]]; then
         layers config "cluster/$cluster"
-        cluster=${config[0]} # for the recipe's scripts, too
+        cluster=${config[-1]} # for the recipe's scripts, too
         parallel+=(--cluster "$cluster") models=(--cluster "$cluster")
     fi
     [[ $cut != min || $stop_stage -lt 4 ]] ||
@@ -68,6 +68,8 @@ settle() {
         0) training+=(fit.accelerator=cpu) ;;
         *) training+=(fit.accelerator=gpu "fit.devices=$ngpu") ;;
     esac
+    fitting=()
+    for name in "${training[@]}"; do [[ $name != fit.* ]] || fitting+=("$name"); done
     mixing=("mixing.num_speakers=$num_speakers" "mixing.reference=$reference")
     layers new_separator "separator/$separator"
     [[ $from_scratch == true || $stage -gt 2 || $separator == "$(option_default separator)" ]] ||
@@ -87,7 +89,10 @@ settle() {
     for name in $encoders; do systems+=("ae_$name"); done
     for name in $pit_encoders; do systems+=("pit_$name"); done
     for name in $encoders $pit_encoders; do layers config "encoder/$name"; done
-    [[ -z $train_cluster ]] || layers config "cluster/$train_cluster"
+    if [[ -n $train_cluster ]]; then
+        layers config "cluster/$train_cluster"
+        train_cluster=${config[-1]}
+    fi
     for name in $recognisers; do layers config "asr/$name"; done
     [[ -n ${recognisers// /} || $stage -gt 5 || $stop_stage -lt 4 ]] ||
         fail "--recognisers is empty (name one of conf/asr, or take --stop_stage 3)"
@@ -120,7 +125,7 @@ find_material() {
 train_by() {
     train=(sepasr train)
     if [[ -n $train_cluster ]]; then
-        train=(sepasr submit --cluster "conf/cluster/$train_cluster.yaml" --set "nodes=$num_nodes"
+        train=(sepasr submit --cluster "$train_cluster" --set "nodes=$num_nodes"
             ${ngpu:+"gpus=$ngpu"} --script "$exp/slurm/${1//\//_}.sh" -- train)
     fi
 }

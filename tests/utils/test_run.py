@@ -48,3 +48,23 @@ def test_each_test_set_is_shown(run, sets: str) -> None:
     folders = [f"exp/results{name.removeprefix('tt').replace('_', '/')}" for name in sets.split()]
     shown = [f"sepasr show {folder}/results.json" for folder in folders]
     assert [command for command in commands if " show " in command] == shown
+
+
+def test_the_recogniser_is_trained_by_what_it_knows(run, tmp_path: Path) -> None:
+    given = ("--from_scratch", "true", "--recognisers", "wav2vec2_mini", "--ngpu", "0")
+    train_set = "fit.steps=2 mixing.lone_share=0.15"
+    for name in ("separator", "wav2vec2_mini"):
+        (tmp_path / f"exp/scratch/{name}/final").mkdir(parents=True)
+        (tmp_path / f"exp/scratch/{name}/final/model").touch()
+    separator, recogniser = run(2, 2, *given, "--train_set", train_set, done=("data",))
+    assert "fit.steps=2 mixing.lone_share=0.15" in separator
+    assert "--set fit.num_nodes=1 fit.steps=2 fit.accelerator=cpu --utterances" in recogniser
+
+
+def test_a_cluster_of_the_recipe_or_experiment_is_found(run, tmp_path: Path) -> None:
+    (tmp_path / "exp/conf/cluster").mkdir(parents=True)
+    (tmp_path / "exp/conf/cluster/mine.yaml").touch()
+    given = ("--train_cluster", "mine", "--cluster", "mine")
+    trained, separated, *_ = run(3, 4, *given, done=("data", "start"))
+    assert trained.startswith("sepasr submit --cluster exp/conf/cluster/mine.yaml")
+    assert separated.endswith("--cluster exp/conf/cluster/mine.yaml")
