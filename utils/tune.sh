@@ -3,8 +3,11 @@
 # them, by the mean cpWER over families of recognisers. Stages 0-2 of the recipe come first. The
 # choice goes to CHOICES/finetune_SYSTEM.yaml, the whole grid to EXP/tune/SYSTEM/grid.csv.
 
-recipe=mini_whamr
-systems="sisdr ae_whisper_tiny_en ae_wav2vec2_mini" # sisdr, ae_ENCODER, pit_ENCODER
+recipe=mini_whamr   # its options.sh has other defaults; of its own options none is heeded here
+systems=            # sisdr, ae_ENCODER, pit_ENCODER (default: sisdr, and ae_ of all encoders)
+encoders="whisper_tiny_en wav2vec2_mini"  # as for run.sh
+num_speakers=2      # as for run.sh
+reference=anechoic  # as for run.sh
 lr="3e-5 1e-4"      # learning rates to try
 steps="100 300"     # numbers of steps to try
 seed=0              # of the trainings; the table's are other ones
@@ -16,6 +19,7 @@ choices=            # folder of the choices (default: egs/RECIPE/conf/train)
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+Options_of=(recipe egs/ /options.sh)
 # shellcheck source=utils/parse_options.sh
 . utils/parse_options.sh
 # shellcheck source=utils/stage.sh
@@ -27,9 +31,21 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 find_folders
 : "${choices:=$egs/conf/train}"
+# shellcheck disable=SC2128,SC2178 # in run.sh it is an array
+if [[ -z $systems ]]; then
+    systems=sisdr
+    for name in $encoders; do systems+=" ae_$name"; done
+fi
+# shellcheck disable=SC2128
+for system in $systems; do # before the hours that the first takes
+    [[ $system =~ ^(sisdr|(ae|pit)_.+)$ ]] ||
+        fail "unknown system '$system' (there are: sisdr, ae_ENCODER, pit_ENCODER)"
+    [[ $system == sisdr ]] || layers encoder "encoder/${system#*_}"
+done
 stage=0 stop_stage=2 stage_needs 2 "$done/start"
 
 read -ra training <<<"fit.seed=$seed $train_set"
+training=("mixing.num_speakers=$num_speakers" "mixing.reference=$reference" "${training[@]}")
 read -ra rates <<<"$lr"
 read -ra lengths <<<"$steps"
 find_material
