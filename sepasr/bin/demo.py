@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from sepasr.bin.separate import PRETRAINED
+from sepasr.bin.separate import PRETRAINED, separator_place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--model",
-        type=Path,
+        type=separator_place,
         default=PRETRAINED,
-        help="directory of a separator (default: %(default)s)",
+        help="directory of a separator, or owner/name on the Hugging Face hub "
+        "(default: %(default)s)",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
     parser.add_argument(

@@ -44,13 +44,14 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.decode.cache import TranscriptCache
     from sepasr.decode.recognise import recognise, streams_of
     from sepasr.decode.recogniser import RecogniserConfig, heeded, load_recogniser
+    from sepasr.models import conf_file
     from sepasr.parallel import OncePerProcess
 
     data = MixtureDir.load(options.data)
     first, *deltas = options.recogniser
     overrides = tuple(options.overrides)
     if options.device:
-        config = load_config(RecogniserConfig, options.recogniser, overrides)
+        config = load_config(RecogniserConfig, [conf_file("asr", first), *deltas], overrides)
         if "device" in heeded(config):
             overrides += (f"device={options.device}",)
     load = OncePerProcess(load_recogniser, (first, options.asr_source, overrides, tuple(deltas)))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sepasr.separator.model import Separator
 
 PRETRAINED = Path(__file__).parents[2] / "egs/mini_whamr/pretrained/separator"
+BATCH = 8
 
 
 def separator_place(text: str) -> Path | str:
@@ -103,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the streams")
     parser.add_argument(
-        "--batch", type=int, default=8, help="mixtures at a time (data directories)"
+        "--batch", type=int, default=BATCH, help="mixtures at a time (data directories)"
     )
     parser.add_argument(
         "--add-mixture",
@@ -138,11 +139,17 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.errors import UserError
     from sepasr.parallel import OncePerProcess
 
-    load = OncePerProcess(load_separator, (options.model, options.device))
-    separator = check_speakers(load(), options)
     directories = [source for source in options.input if (source / "info.yaml").is_file()]
     if directories and len(options.input) > 1:
         raise UserError("a data directory is separated on its own", where=directories[0])
+    if directories and options.channel is not None:
+        what, remedy = "--channel is for recordings", "leave it out"
+        raise UserError(what, where=directories[0], remedy=remedy)
+    if not directories and (options.jobs, options.cluster, options.batch) != (1, None, BATCH):
+        what = "--jobs, --cluster and --batch are for data directories"
+        raise UserError(what, where=options.input[0], remedy="leave them out")
+    load = OncePerProcess(load_separator, (options.model, options.device))
+    separator = check_speakers(load(), options)
     if directories:
         separate_directory(
             separator,

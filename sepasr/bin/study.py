@@ -11,7 +11,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", nargs="*", help="name in conf/study, or a YAML file")
     parser.add_argument("--list", action="store_true", help="say which studies there are")
     parser.add_argument(
-        "--dry_run", action="store_true", help="only say what is to do, and what is complete"
+        "--dry-run",
+        "--dry_run",
+        action="store_true",
+        help="only say what is to do, and what is complete",
     )
     parser.add_argument("--recipe", default="mini_whamr", help="folder of egs/ (%(default)s)")
     parser.add_argument("--exp", type=Path, help="folder of experiments (default: egs/RECIPE/exp)")

@@ -134,6 +134,21 @@ def test_separate_without_such_a_channel_or_device(refused, model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_separate_refuses_options_of_the_other_kind_of_input(refused, model, data_dirs, tmp_path):
+    rest = ("-o", tmp_path / "out", "--model", model)
+    for option in (("--jobs", 2), ("--batch", 2), ("--cluster", "local.yaml")):
+        assert "are for data directories" in refused("separate", tmp_path, *rest, *option)
+    mixtures = data_dirs.mixtures.path
+    assert "--channel is for recordings" in refused("separate", mixtures, *rest, "--channel", 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_recognise_takes_a_name_with_a_device(refused, data_dirs, tmp_path):
+    given = ("--data", data_dirs.mixtures.path, "--exp", tmp_path, "--systems", "nobody")
+    line = refused("recognise", "--recogniser", "pocketsphinx", "--device", "cpu", *given)
+    assert str(tmp_path / "separate/nobody") in line
+
+
 def test_separate_with_a_checkpoint_of_another_network(refused, model, tmp_path):
     Separator(SeparatorConfig(**{**TINY, "width": 4})).save_pretrained(tmp_path / "other")
     write_audio(tmp_path / "a.wav", np.zeros(100), FS)
@@ -371,7 +386,8 @@ def test_score_and_show_without_results(refused, data_dirs, tmp_path):
     assert not (tmp_path / "out").exists()
     assert "no such results" in refused("show", tmp_path / "results.json")
     (tmp_path / "results.json").write_text("{}")
-    assert "not a results file" in refused("show", tmp_path / "results.json")
+    for place in (tmp_path / "results.json", tmp_path):
+        assert f"{tmp_path}/results.json: not a results file" in refused("show", place)
 
 
 def test_simulate_with_a_bad_setting(refused, tmp_path):
