@@ -10,7 +10,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 python=auto  # the Python to make it with: a name or a path; auto looks for 3.11, 3.12, 3.10
-venv="${SEPASR_VENV:-$ROOT/.venv}"  # where to make it
+venv="${SEPASR_VENV:-$ROOT/.venv}"  # where to make it (default: SEPASR_VENV where that is set, for activate.sh too)
 extras="mini"  # of setup.py, with commas between: mini (embedded recipe), demo, dnsmos, espnet, onnx, test
 torch=auto  # build of torch: cpu, cuda, or auto (cuda where nvidia-smi finds a GPU)
 # shellcheck source=utils/parse_options.sh
@@ -212,6 +212,7 @@ gpu_works() {
     "$venv/bin/python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())'
 }
 
+extras=${extras// /,}
 for extra in ${extras//,/ }; do
     [[ " $EXTRAS " == *" $extra "* ]] || fail "there is no extra '$extra' ($EXTRAS)"
 done

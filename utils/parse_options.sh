@@ -35,12 +35,15 @@ option_more=       # the file of further options
 option_names_own=()  # the names without those that only that file has
 option_names_more=() # and these
 
-shopt -u patsub_replacement 2>/dev/null || true # bash 5.2: a & in a value isn't the text it replaces
-
 option_fail() {
     printf '%s: %s\n' "${option_script##*/}" "$1" >&2
     exit 2
 }
+
+# Before, an empty array is an unbound variable.
+((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) ||
+    option_fail "bash $BASH_VERSION is too old (install 4.4 or later, and have it first on PATH)"
+shopt -u patsub_replacement 2>/dev/null || true # bash 5.2: a & in a value isn't the text it replaces
 
 # Print the lines of the script above the one that sources this file.
 option_block() {

@@ -4,6 +4,6 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-python=$root/.venv/bin/python
+python=${SEPASR_VENV:-$root/.venv}/bin/python
 [ -x "$python" ] || python=python3
 PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$python" -m sepasr.data.validate "$@"

@@ -156,9 +156,10 @@ def test_another_build_replaces_the_one_that_is_there(machine):
 def test_extras_add_up(machine):
     machine.install("--extras", "mini")
     assert "the extras test,mini" in machine.install("--extras", "test").stdout
-    for extras in ("mini", "test", "test,mini"):
+    for extras in ("mini", "test", "test,mini", "mini test"):
         machine.install("--extras", extras)
         assert machine.calls == []
+    assert "the extras demo,onnx,test,mini" in machine.install("--extras", "demo onnx").stdout
 
 
 def test_changed_constraints_install_again(machine):
