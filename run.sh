@@ -136,14 +136,14 @@ if stage_wanted 5; then
     done
 fi
 
-if stage_wanted 6; then
+if stage_wanted 6 && stage_can_tell "the study $study"; then
     stage_needs 2 "$done/start"
     read -ra names <<<"$study ${plan:+--dry_run}"
     sepasr study "${names[@]}" --recipe "$recipe" --exp "$exp" --data "$data" --out "$results" \
         --start "$exp/start/separator" --set "${training[@]}" --asr-source "$asr_source" --jobs "$jobs"
 fi
 
-if stage_wanted 7; then
+if stage_wanted 7 && stage_can_tell "a page of the results"; then
     stage_needs 5 "$results/.done"
     sepasr "${plan[@]}" report --results "$results" --exp "$exp" --data "$data/tt" \
         --studies "$results" --out "$exp/page"

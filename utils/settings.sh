@@ -14,7 +14,10 @@ layers() {
         done
     done
     if ((${#list[@]} == 0)); then
-        fail "unknown ${2%%/*} '${2#*/}' (there are: $(cd "conf/${2%%/*}" && echo *.yaml))"
+        for file in {conf,"$egs/conf","$exp/conf"}/"${2%%/*}"/*.yaml; do
+            [[ ! -f $file ]] || list+=("$(basename "$file" .yaml)")
+        done
+        fail "unknown ${2%%/*} '${2#*/}' (there are: $(printf '%s\n' "${list[@]}" | sort -u | paste -sd ' ' -))"
     fi
 }
 

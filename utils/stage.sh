@@ -141,6 +141,11 @@ once() {
     fi
 }
 
+# Whether there is a sepasr, which a dry run does without: it says only that there is $1 to do then.
+stage_can_tell() {
+    [[ ${dry_run-} != true ]] || command -v sepasr >/dev/null || { log "to do: $1" && return 1; }
+}
+
 # Say what `once` would do: whether the marker $1 holds with the keys $3, and what the command $4...
 # would read, write and need. A `sepasr` command tells that itself, a script in its first comment.
 stage_plan() {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("results", type=Path, help="a results.json")
+    parser.add_argument("results", type=Path, help="a results.json, or the folder it is in")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -16,4 +16,5 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.report.table import print_tables
     from sepasr.score.result import Results
 
-    print_tables(Results.read(options.results))
+    results = options.results
+    print_tables(Results.read(results / "results.json" if results.is_dir() else results))

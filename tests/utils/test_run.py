@@ -12,8 +12,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def run(tmp_path: Path):
-    """Runs stages of run.sh in a folder of its own; returns the commands it gives sepasr."""
+def bash(tmp_path: Path):
+    """Runs a script of the repository in a folder of its own."""
     for name in ("run.sh", "utils", "conf", "egs"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     (tmp_path / "tools").mkdir()
@@ -22,19 +22,26 @@ def run(tmp_path: Path):
         (tmp_path / "tools" / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}/tools{os.pathsep}{os.environ['PATH']}"}
 
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    return call
+
+
+@pytest.fixture
+def run(bash, tmp_path: Path):
+    """Runs stages of run.sh; returns the commands it gives sepasr."""
+
     def stages(first: int, last: int, *options: str, done: tuple[str, ...] = ()) -> list[str]:
         for name in done:
             marker = tmp_path / "exp/.done" / name
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.touch()
         given = ["--exp", "exp", "--encoders", "", "--recognisers", "pocketsphinx", *options]
-        ran = subprocess.run(
-            ["bash", "run.sh", "--stage", str(first), "--stop_stage", str(last), *given],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        ran = bash("run.sh", "--stage", str(first), "--stop_stage", str(last), *given)
         assert ran.returncode == 0, ran.stderr
         return [line for line in ran.stdout.splitlines() if line.startswith("sepasr ")]
 
@@ -68,3 +75,39 @@ def test_a_cluster_of_the_recipe_or_experiment_is_found(run, tmp_path: Path) -> 
     trained, separated, *_ = run(3, 4, *given, done=("data", "start"))
     assert trained.startswith("sepasr submit --cluster exp/conf/cluster/mine.yaml")
     assert separated.endswith("--cluster exp/conf/cluster/mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("systems", "message"),
+    [
+        ("sisdr ae_nothing", "unknown encoder 'nothing'"),
+        ("sisdr whisper_tiny_en", "unknown system 'whisper_tiny_en'"),
+    ],
+)
+def test_all_systems_are_looked_up_before_one_is_tuned(bash, systems: str, message: str) -> None:
+    refused = bash("utils/tune.sh", "--exp", "exp", "--systems", systems)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert message in refused.stderr
+
+
+def test_tuning_has_the_defaults_of_the_recipe(bash, tmp_path: Path) -> None:
+    (tmp_path / "exp/.done").mkdir(parents=True)
+    (tmp_path / "exp/.done/start").touch()
+    given = ("--exp", "exp", "--choices", "choices", "--num_speakers", "3")
+    tuned = bash("utils/tune.sh", "--recipe", "whamr", *given).stdout
+    commands = [line for line in tuned.splitlines() if line.startswith("sepasr tune")]
+    named = [line.rsplit("finetune_", 1)[1].split(".")[0] for line in commands]
+    assert named == ["sisdr", "ae_wav2vec2_base", "ae_whisper_small_en"]
+    for line in commands:
+        assert "mixing.num_speakers=3 mixing.reference=anechoic fit.seed=0" in line
+        assert "--asr-source hub" in line
+
+
+def test_a_dry_run_does_without_an_environment(bash, tmp_path: Path) -> None:
+    (tmp_path / "tools/sepasr").unlink()
+    (tmp_path / "tools/activate.sh").write_text("PATH=/usr/bin:/bin\n")
+    stages = ("--stage", "6", "--stop_stage", "7", "--study", "layer")
+    told = bash("run.sh", *stages, "--dry_run", "true")
+    assert (told.returncode, told.stderr) == (0, "")
+    to_do = [line.split("] ")[1] for line in told.stdout.splitlines()]
+    assert to_do == ["stage 6: to do: the study layer", "stage 7: to do: a page of the results"]

@@ -22,3 +22,13 @@ def test_files_are_hashed_wherever_experiments_lie(tmp_path: Path) -> None:
     """
     for exp in ("", "lr=3", "runs/lr=3", f"{tmp_path}/lr=4", "x=1/lr=3"):
         assert bash(f"exp={exp}; {changes}", tmp_path).endswith("/.done/data has changed\n")
+
+
+def test_an_unknown_name_is_told_those_of_all_folders(tmp_path: Path) -> None:
+    (tmp_path / "conf/separator").mkdir(parents=True)
+    (tmp_path / "conf/separator/tiny.yaml").touch()
+    told = bash(f"exp={tmp_path}; find_folders; (layers list separator/none) 2>&1 || true")
+    names = [path.stem for path in (REPOSITORY / "conf/separator").glob("*.yaml")]
+    assert told.endswith(
+        f"unknown separator 'none' (there are: {' '.join(sorted([*names, 'tiny']))})\n"
+    )
