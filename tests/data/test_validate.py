@@ -164,3 +164,12 @@ def test_the_script_from_another_folder(mixtures):
     assert result.returncode == 1
     assert result.stdout == "tt: valid\n"
     assert result.stderr.endswith("nowhere: no such data directory (stage 1 makes it)\n")
+
+
+def test_script_takes_the_environment_that_is_named(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "bin/python").chmod(0o755)
+    environment = {"SEPASR_VENV": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([str(SCRIPT), "a"], capture_output=True, text=True, env=environment)
+    assert done.stdout == "-m sepasr.data.validate a\n"
