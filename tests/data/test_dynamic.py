@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from sepasr.data.audio import read_mono, resample, write_audio
-from sepasr.data.datadir import Utterance
+from sepasr.data.audio import read_audio, read_mono, resample, write_audio
+from sepasr.data.datadir import Room, Utterance
 from sepasr.data.dynamic import DynamicMixtures, MixingConfig, draw_noise
 from sepasr.data.dynamic_utterances import DynamicUtterances
 from sepasr.errors import UserError
@@ -46,6 +46,22 @@ def as_it_is(item):
 
 def power_db(signal) -> float:
     return 10 * np.log10(np.mean(np.square(signal, dtype=np.float64)))
+
+
+def with_another_room(data_dirs):
+    """The echoes of the second room are as late, but 0.1 stronger."""
+    (room,) = data_dirs.rooms.rooms
+    reverb, other = read_audio(room.reverb)[0], room.reverb.with_name("other_reverb.wav")
+    reverb[20] += np.float32(0.1)
+    write_audio(other, reverb, FS)
+    rooms = (room, Room("other", other, room.anechoic))
+    return replace(data_dirs, rooms=replace(data_dirs.rooms, rooms=rooms))
+
+
+def echo_of(image, direct) -> float:
+    """How strong the echo is that an image has, after 20 samples."""
+    delayed = np.pad(direct, (20, 0))[: len(direct)]
+    return round(float(delayed @ (image - direct) / (delayed @ delayed)), 3)
 
 
 def drawn_speakers(dataset, draws=2000) -> list[list[str]]:
@@ -123,12 +139,52 @@ def test_references_are_the_direct_paths_at_the_positions_of_the_images(data_dir
         np.testing.assert_array_equal(reverb[n].mixture, anechoic[n].mixture)
         echoes = set()
         for image, direct in zip(reverb[n].references, anechoic[n].references, strict=True):
-            delayed = np.pad(direct, (20, 0))[:SAMPLES]
-            echo = float(delayed @ (image - direct) / (delayed @ delayed))
-            np.testing.assert_allclose(image, direct + echo * delayed, atol=1e-6)
-            echoes.add(round(echo, 3))
+            delayed, echo = np.pad(direct, (20, 0))[:SAMPLES], echo_of(image, direct)
+            np.testing.assert_allclose(image, direct + np.float32(echo) * delayed, atol=1e-6)
+            echoes.add(echo)
         assert len(echoes) == 2
         assert echoes < {0.2, 0.4, 0.6}  # as data_dirs has them
+
+
+def test_every_position_of_every_room_is_drawn(data_dirs):
+    two = with_another_room(data_dirs)
+    reverb, anechoic = mixtures(two, replace(CONFIG, reference="reverb")), mixtures(two)
+    pairs = [
+        {echo_of(*one) for one in zip(reverb[n].references, anechoic[n].references, strict=True)}
+        for n in range(60)
+    ]
+    assert set().union(*pairs) == {0.2, 0.4, 0.6} | {0.3, 0.5, 0.7}
+    assert all(pair < {0.2, 0.4, 0.6} or pair < {0.3, 0.5, 0.7} for pair in pairs)  # in one room
+    single = utterances(two, room_share=1, noise_share=0)
+    dry = utterances(two, room_share=0, noise_share=0)
+    echoes = {echo_of(single[n].waveform, dry[n].waveform) for n in range(60)}
+    assert echoes == {0.2, 0.4, 0.6} | {0.3, 0.5, 0.7}
+
+
+def test_every_noise_is_drawn_from_anywhere_in_it(data_dirs):
+    dataset = mixtures(data_dirs, replace(CONFIG, reference="reverb"))
+    noises = [read_mono(noise.path) for noise in data_dirs.noise.noises]
+    heard = set()
+    for item in map(dataset.__getitem__, range(60)):
+        noise = item.mixture - item.references.sum(0)
+        likeness = np.stack([np.correlate(whole, noise, "valid") for whole in noises])
+        number, start = np.unravel_index(likeness.argmax(), likeness.shape)
+        excerpt = noises[number][start : start + SAMPLES]
+        assert np.corrcoef(excerpt, noise)[0, 1] > 0.9999
+        heard.add((int(number), int(start)))
+    starts = {start for _, start in heard}
+    assert {number for number, _ in heard} == {0, 1}
+    assert len(starts) > 40
+    assert min(starts) < 240
+    assert max(starts) > 2160  # of 2400
+
+
+def test_a_speaker_says_any_of_their_utterances(data_dirs):
+    of_one = tuple(u for u in data_dirs.utterances.utterances if u.speaker == "fa")
+    config = replace(CONFIG, num_speakers=1, speed_percent=(100, 100))
+    dataset = mixtures(data_dirs, config, utterances=of_one)
+    lengths = {int((np.abs(dataset[n].references) > 0.01).sum()) for n in range(20)}
+    assert lengths == {800, SAMPLES}  # of 800 and 2400
 
 
 def test_without_rooms_and_noise_the_sources_are_their_own_references(data_dirs):
