@@ -96,6 +96,18 @@ def test_a_speaker_stays_at_one_place_at_one_gain(data_dirs):
             assert levels == pytest.approx(levels[0], rel=1e-4)
 
 
+def test_noise_is_at_its_level_below_the_louder_speaker_of_the_whole(data_dirs):
+    def power(signal) -> float:
+        return np.square(signal, dtype=np.float64).mean()
+
+    for index in range(5):
+        drawn = long(data_dirs, noise=True, snr_db=(5, 5), gain_db=(-6.0, 6.0)).draw(index)
+        references = drawn.item.references
+        np.testing.assert_allclose(drawn.item.mixture - references.sum(0), drawn.noise, atol=1e-6)
+        snr_db = 10 * np.log10(max(map(power, references)) / power(drawn.noise))
+        assert snr_db == pytest.approx(5, abs=0.01)
+
+
 def test_items_are_stacked_with_their_utterances(data_dirs):
     dataset = long(data_dirs)
     batch = collate([dataset[0], dataset[1]]).to(torch.device("cpu"))
