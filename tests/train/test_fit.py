@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,12 @@ import torch
 from tiny_training import THRESHOLD_DB, TINY, Tones, train, weights
 
 from sepasr.data.dynamic import MixtureItem
+from sepasr.loss.signal import SignalLoss
+from sepasr.separator.model import Separator
 from sepasr.train.checkpoint import steps_done
-from sepasr.train.schedule import OptimizerConfig, lr_factor
+from sepasr.train.fit import FitConfig
+from sepasr.train.schedule import LatePlateau, OptimizerConfig, lr_factor
+from sepasr.train.separation import SeparationModule
 
 DROPOUT = replace(TINY, dropout=0.1, attention_dropout=0.1)
 
@@ -112,5 +117,27 @@ def test_learning_rate_schedule() -> None:
     )
     assert factor(4) == pytest.approx(0.5)
     assert factor(10) == factor(60) == pytest.approx(1.0)
+    assert factor(70) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(0.2 * math.pi)))
     assert factor(85) == pytest.approx(0.55)
     assert factor(110) == pytest.approx(0.1)
+    constant = lr_factor(OptimizerConfig(warmup_steps=10), 100)
+    assert [constant(step) for step in (4, 9, 99)] == [0.5, 1.0, 1.0]
+
+
+def test_a_plateau_counts_from_when_the_rate_may_fall() -> None:
+    calls, rates = iter(range(1, 11)), []
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    plateau = LatePlateau(optimizer, 2, lambda: next(calls) >= 4)
+    for _ in range(10):
+        plateau.step(1.0)
+        rates.append(optimizer.param_groups[0]["lr"])
+    # The fourth loss is the first that counts, and the third after it that isn't lower halves.
+    assert rates == [1.0] * 6 + [0.5] * 3 + [0.25]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.02])
+def test_weight_decay_is_decoupled(decay: float) -> None:
+    config = FitConfig(optimizer=OptimizerConfig(weight_decay=decay))
+    (optimizer,), _ = SeparationModule(Separator(TINY), SignalLoss(), config).configure_optimizers()
+    assert type(optimizer) is (torch.optim.AdamW if decay else torch.optim.Adam)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [decay]
