@@ -7,10 +7,18 @@ from itertools import product
 import numpy as np
 import pytest
 
-from sepasr.decode.order import Voice, cheapest_path, link, order_windows
+from sepasr.decode.order import (
+    PRIOR_COUNT,
+    Voice,
+    _Chain,
+    _within,
+    cheapest_path,
+    link,
+    order_windows,
+)
 
 VARIANCE = np.full(2, 0.1)
-PLACES = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+PLACES = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [2.0, 2.0]])
 
 
 @pytest.mark.parametrize("states", [1, 2, 6])
@@ -61,6 +69,8 @@ def overlaps(orders: list[tuple[int, ...]], loud: float = 1.0) -> list:
     [
         [(0, 1), (1, 0), (1, 0), (0, 1), (1, 0)],
         [(0, 1, 2), (2, 0, 1), (1, 2, 0), (0, 2, 1)],
+        [(0, 1, 2, 3), (2, 0, 3, 1), (3, 1, 0, 2), (1, 3, 2, 0)],
+        [(0, 1, 2, 3, 4), (4, 0, 3, 1, 2), (1, 2, 4, 0, 3)],  # more than are tried one by one
     ],
 )
 def test_voices_alone_and_overlaps_alone_are_enough(orders: list[tuple[int, ...]]) -> None:
@@ -86,3 +96,27 @@ def test_an_overlap_that_is_not_sure_outweighs_a_short_voice() -> None:
     links[1] = links[2] = link(split, split, -40.0)
     assert not links[1].sure
     assert order_windows(links, voices, VARIANCE) == orders
+
+
+@pytest.mark.parametrize("orders", [[(0, 1, 2), (2, 0, 1)], [(0, 1, 2, 3, 4), (4, 0, 3, 1, 2)]])
+def test_the_first_window_keeps_its_order_where_a_later_one_says_more(
+    orders: list[tuple[int, ...]],
+) -> None:
+    voices = [windows(orders, 1.0)[0], windows(orders, 6.0)[1]]
+    assert order_windows(overlaps(orders, loud=0.0), voices, VARIANCE) == orders
+
+
+def test_an_overlap_is_heard_as_far_as_it_is_above_the_threshold() -> None:
+    said = np.random.default_rng(3).standard_normal((2, 4000))
+    heard = [link(said * level, said * level, -40.0).heard for level in (10**-2.4, 10**-1.6)]
+    assert 0 < heard[0] < 0.1  # at -48 dB
+    assert 0.9 < heard[1] < 1  # at -32 dB
+
+
+def test_the_variance_within_a_speaker_is_as_expected_and_as_seen() -> None:
+    seen = [[[1.0, 3.0], [-1.0, np.nan]], [[1.0, 2.0], [1.0, 6.0]], [[9.0, 9.0]]]
+    voices = [[Voice(np.array(vector), 2.0) for vector in vectors] for vectors in seen]
+    found = _within([_Chain([0, 1], [(0, 1, 2)] * 2, voices)], VARIANCE)
+    squares, freedom = np.array([2.0 + 0.0, 0.0 + 8.0]), np.array([1 + 1, 0 + 1])
+    expected = (PRIOR_COUNT * VARIANCE + squares) / (PRIOR_COUNT + freedom)
+    np.testing.assert_allclose(found, expected)
