@@ -18,6 +18,7 @@ from sepasr.models import REPOSITORY
 from sepasr.report.examples import choose
 from sepasr.report.page import Sources, cell, find_results, write_page
 from sepasr.report.plots import forest
+from sepasr.report.svg import BAD, FAINT, GOOD
 from sepasr.score.result import Results
 from sepasr.score.rows import UtteranceRow, read_rows, write_rows
 
@@ -42,6 +43,32 @@ class Elements(HTMLParser):
 
     def named(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+class Cells(Elements):
+    """The rows of a table: the text of each cell, as it reads."""
+
+    def __init__(self, text: str) -> None:
+        self.rows: list[list[str]] = []
+        self.inside = False
+        super().__init__(text)
+        self.rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
+
+    def handle_starttag(self, tag, attrs):
+        super().handle_starttag(tag, attrs)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("th", "td"):
+            self.rows[-1].append("")
+            self.inside = True
+
+    def handle_endtag(self, tag):
+        self.inside &= tag not in ("th", "td")
+
+    def handle_data(self, data):
+        super().handle_data(data)
+        if self.inside:
+            self.rows[-1][-1] += data
 
 
 @pytest.fixture(scope="module")
@@ -162,12 +189,11 @@ def test_marks_of_words_add_up_to_the_rows(small, page, html):
 def test_tables_are_those_of_the_report(small, html):
     from sepasr.report.table import sections
 
-    texts = " ".join(" ".join(Elements(html).texts).split())
-    for section in sections(Results.read(small.results / "results.json")):
-        assert section.title in texts
-        for row in section.rows:
-            for text in row:
-                assert all(part in texts for part in text.split())
+    shown = re.findall(r'<details class="table".*?</details>', html, re.DOTALL)
+    expected = sections(Results.read(small.results / "results.json"))
+    for part, section in zip(map(Cells, shown), expected, strict=True):
+        assert section.title in part.texts
+        assert part.rows == [list(section.header), *map(list, section.rows)]
 
 
 def test_the_same_sources_give_the_same_bytes(small, page, tmp_path):
@@ -310,6 +336,32 @@ def drawn(monkeypatch, results: Results) -> list[Figure]:
     monkeypatch.setattr("sepasr.report.plots.to_svg", lambda figure, *_: figures.append(figure))
     forest(results)
     return figures
+
+
+def test_forest_draws_each_gain_and_interval_in_the_colour_of_its_verdict(small, monkeypatch):
+    results = Results.read(small.results / "results.json")
+    given = [  # low, gain, high, p
+        (0.1, 0.2, 0.4, 0.01, GOOD),
+        (-0.4, -0.3, -0.1, 0.01, BAD),
+        (-0.1, 0.2, 0.4, 0.01, FAINT),
+        (0.1, 0.3, 0.4, 0.2, FAINT),
+    ]
+    names = ("low", "relative_gain", "high", "p")
+    comparisons = tuple(
+        replace(results.comparisons[0], **dict(zip(names, figures, strict=True)))
+        for *figures, _ in given
+    )
+    results = replace(results, comparisons=comparisons, other_comparisons=())
+    for figure in drawn(monkeypatch, results):
+        *lines, zero = figure.axes[0].lines
+        assert zero.get_xdata() == [0, 0]
+        rows = zip(given, lines[::2], lines[1::2], strict=True)
+        for (low, gain, high, _, colour), interval, mark in rows:
+            assert list(interval.get_xdata()) == pytest.approx([100 * low, 100 * high])
+            assert list(mark.get_xdata()) == pytest.approx([100 * gain])
+            assert set(interval.get_ydata()) == set(mark.get_ydata())
+            assert interval.get_color() == mark.get_markeredgecolor() == colour
+            assert (mark.get_markerfacecolor() == colour) == (colour != FAINT)  # else hollow
 
 
 def test_forest_of_a_single_mixture_has_no_bounds(small, monkeypatch):

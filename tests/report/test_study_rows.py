@@ -3,6 +3,7 @@ import math
 from dataclasses import fields, replace
 
 import pytest
+from matplotlib.figure import Figure
 
 from sepasr.errors import UserError
 from sepasr.report.curves import Curve
@@ -89,11 +90,16 @@ def test_a_plot_says_every_figure_in_words(tmp_path, places):
     assert ("A line is over all seeds" in plot.caption) == panel.over_x
 
 
-def drawn_lines(monkeypatch, draw) -> list[list[tuple]]:
-    """For each plot that is drawn colour, marker and style of its lines with marks."""
-    figures = []
+def drawn(monkeypatch, draw) -> list[Figure]:
+    """What is drawn, before it is an SVG."""
+    figures: list[Figure] = []
     monkeypatch.setattr("sepasr.report.plots.to_svg", lambda figure, *_: figures.append(figure))
     draw()
+    return figures
+
+
+def drawn_lines(monkeypatch, draw) -> list[list[tuple]]:
+    """For each plot that is drawn colour, marker and style of its lines with marks."""
     return [
         [
             (line.get_color(), line.get_marker(), line.get_linestyle())
@@ -101,8 +107,26 @@ def drawn_lines(monkeypatch, draw) -> list[list[tuple]]:
             for line in axes.lines
             if line.get_marker() in MARKERS
         ]
-        for figure in figures
+        for figure in drawn(monkeypatch, draw)
     ]
+
+
+def test_lines_of_a_study_are_its_figures_in_order(tmp_path, monkeypatch):
+    text = "variant,value,x\na,3,20\na,1,5\nb,7,10\na,2,10\nb,4,5\n"
+    (panel,) = read_studies(write(tmp_path, text).parent)
+    for figure in drawn(monkeypatch, lambda: study(panel, 1)):
+        lines = [[list(xy) for xy in line.get_data()] for line in figure.axes[0].lines]
+        assert lines == [[[5, 10, 20], [1, 2, 3]], [[5, 10], [4, 7]]]
+
+
+def test_averaging_leaves_a_ramp_as_it_is(monkeypatch):
+    steps = tuple(range(10, 2000, 10))
+    curve = Curve("ae/seed1", "train/loss", steps, tuple(3 + 0.5 * step for step in steps))
+    for figure in drawn(monkeypatch, lambda: training([curve])):
+        (line,) = figure.axes[0].lines
+        shown, values = line.get_data()
+        assert len(values) == len(steps) - 24
+        assert list(values) == pytest.approx([3 + 0.5 * step for step in shown])
 
 
 @pytest.mark.parametrize("header", ["recogniser,value,variant", "variant,value,x"])
