@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from sepasr.simulate import noise
 from sepasr.simulate.noise import KINDS, NOISE_RMS, NOISE_S, draw_noise
-from sepasr.simulate.voices import FS
+from sepasr.simulate.voices import BABBLE_VOICES, FS
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -32,3 +33,18 @@ def test_a_seed_gives_the_same_samples_and_another_seed_others(kind, samples):
     np.testing.assert_array_equal(draw_noise(kind, "tr", np.random.default_rng(0)), samples)
     other = draw_noise(kind, "tr", np.random.default_rng(1))
     assert abs(np.corrcoef(samples, other)[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("split", ["tr", "cv", "tt"])
+def test_the_voices_of_babble_are_those_of_its_set_alone(split, monkeypatch):
+    heard = set()
+
+    def speak(speaker, sentence, rng):
+        heard.add(speaker.voice)
+        return rng.standard_normal(15 * FS, dtype=np.float32)
+
+    monkeypatch.setattr(noise, "speak", speak)
+    for seed in range(6):
+        draw_noise("babble", split, np.random.default_rng(seed))
+    assert heard == set(BABBLE_VOICES[split])
+    assert not any(heard & set(BABBLE_VOICES[other]) for other in BABBLE_VOICES if other != split)
