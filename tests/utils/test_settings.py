@@ -5,7 +5,15 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[2]
+OPTIONS = """
+recipe=mini_whamr stage=3 stop_stage=5 dry_run=false num_speakers=2 fs=16000 cut=max
+condition=mix_both_reverb reference=anechoic from_scratch=false dynamic_mixing=true separator=mini
+encoders=whisper_tiny_en pit_encoders= seeds=1 train_set= recognisers=pocketsphinx study= exp=exp results=
+jobs=1 cluster= device= ngpu= num_nodes=1 train_cluster= option_names=() option_names_more=()
+"""
 
 
 def bash(script: str, folder: Path = REPOSITORY) -> str:
@@ -32,3 +40,45 @@ def test_an_unknown_name_is_told_those_of_all_folders(tmp_path: Path) -> None:
     assert told.endswith(
         f"unknown separator 'none' (there are: {' '.join(sorted([*names, 'tiny']))})\n"
     )
+
+
+
+def settled(options: str, script: str) -> str:
+    text = f"set -euo pipefail\ncd {REPOSITORY}\n. utils/settings.sh\n{OPTIONS}\n"
+    text += f"fail() {{ exit 9; }}\n{options}\nsettle\n{script}"
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("ngpu", "expected"),
+    [
+        ("", ""),
+        ("0", " fit.accelerator=cpu"),
+        ("2", " fit.accelerator=gpu fit.devices=2"),
+    ],
+)
+def test_what_every_training_is_given(ngpu: str, expected: str) -> None:
+    options = f"ngpu={ngpu} num_nodes=3 train_set='fit.steps=5 fit.batch=1'"
+    found = settled(options, 'echo "${training[*]}"')
+    assert found == "fit.num_nodes=3 fit.steps=5 fit.batch=1" + expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("ngpu=2", "sepasr train"),
+        (
+            "ngpu=2 num_nodes=3 train_cluster=slurm_train",
+            "sepasr submit --cluster conf/cluster/slurm_train.yaml --set nodes=3 gpus=2 "
+            "--script exp/slurm/finetune_sisdr_seed1.sh -- train",
+        ),
+        (
+            "train_cluster=slurm_train",
+            "sepasr submit --cluster conf/cluster/slurm_train.yaml --set nodes=1 "
+            "--script exp/slurm/finetune_sisdr_seed1.sh -- train",
+        ),
+    ],
+)
+def test_where_a_training_runs(options: str, expected: str) -> None:
+    assert settled(options, 'train_by finetune/sisdr/seed1; echo "${train[*]}"') == expected

@@ -62,3 +62,11 @@ def test_what_is_made_on_request_is_listed_apart(tmp_path: Path) -> None:
     script = f"exp=exp done={tmp_path} test_sets='tt tt_espeak'\n"
     for test, marker in (("tt", "data"), ("tt_espeak", "extra_data")):
         assert bash(f"{script}test_place {test}; echo $listed") == f"{tmp_path}/{marker}"
+
+
+def test_other_sets_on_request_are_made_anew() -> None:
+    """They are among the keys: what comes before the command."""
+    script = "done=exp/.done egs=egs/mini_whamr; once() { printf '%s\\n' \"$@\"; }\n"
+    made = bash(script + "extra_sets='3speakers long'; make_extra_corpus").splitlines()
+    assert "extra_sets=3speakers long" in made[: made.index("--")]
+    assert bash(script + "extra_sets=; make_extra_corpus") == ""
