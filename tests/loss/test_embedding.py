@@ -50,6 +50,9 @@ def test_embedding_may_choose_another_permutation_than_the_signal() -> None:
     assert plain.permutation.tolist() == [[0, 1]]
     assert plain.value.item() == 0.0
     assert guided.value.item() == pytest.approx(9.0)
+    both = EmbeddingLoss(FrameSquares(), FS, guided=False, signal_weight=0.5)(estimates, references)
+    assert both.permutation.tolist() == [[0, 1]]
+    assert both.value.item() == pytest.approx(0.0 - 0.5 * -80, abs=1e-3)  # that of orthogonal ones
 
 
 @pytest.mark.parametrize("guided", [True, False])

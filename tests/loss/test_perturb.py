@@ -71,6 +71,16 @@ def test_noise_is_the_same_for_all_of_a_mixture_and_as_strong_as_asked_for(level
     assert spectrum.max() / spectrum.min() < 1.2  # white
 
 
+def test_beyond_the_length_of_a_mixture_there_is_no_noise() -> None:
+    lengths = torch.tensor([SAMPLES, 3000, 2000])
+    plain, _ = heard(None, lengths=lengths)
+    noisy, _ = heard(Perturbation(snr_db=6.0), lengths=lengths)
+    for before, after in zip(plain, noisy, strict=True):
+        for length, added in zip(lengths.tolist(), after - before, strict=True):
+            assert added[:, :length].ne(0).float().mean() > 0.99
+            assert not added[:, length:].any()
+
+
 def test_gain_is_one_factor_for_all_of_a_mixture_within_its_range() -> None:
     plain, _ = heard(None)
     gains = []
