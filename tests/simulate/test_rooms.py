@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.signal import butter, sosfilt
@@ -88,5 +90,12 @@ def test_drawn_rooms_keep_to_the_stated_ranges(seed):
     distances = np.linalg.norm(sources - room.microphone, axis=1)
     assert np.all(distances >= rooms.DISTANCE_M[0] - 0.01)
     assert np.all(distances <= rooms.DISTANCE_M[1] + 0.01)
-    assert np.all(sources > 0)
-    assert np.all(sources < room.size)
+    assert np.all(sources >= rooms.WALL_M - 1e-3)
+    assert np.all(sources <= np.array(room.size) - rooms.WALL_M + 2e-3)
+    for one, other in combinations(sources, 2):
+        assert np.linalg.norm(one - other) >= rooms.SEPARATION_M - 0.01
+    low, high = rooms.HEIGHT_M
+    heights = np.array([room.microphone[2], *sources[:, 2]])
+    assert np.all((heights >= low - 1e-3) & (heights <= high + 1e-3))
+    offset = np.array(room.microphone[:2]) - np.array(room.size[:2]) / 2
+    assert np.all(np.abs(offset) <= rooms.MIC_OFFSET_M + 2e-3)
