@@ -1,4 +1,5 @@
 import re
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -42,17 +43,28 @@ def test_drawn_sentences_are_short_known_and_of_their_part(part):
 
 
 def test_parts_have_their_shares():
-    rng = np.random.default_rng(1)
-    drawn = [text.draw(rng, part) for part in ("train", "dev", "test") for _ in range(100)]
-    assert len({text.part_of(sentence) for sentence in drawn}) == 3
+    parts = [text.part_of(f"sentence {n}") for n in range(10_000)]
+    for part, share in (("train", 0.8), ("dev", 0.1), ("test", 0.1)):
+        assert parts.count(part) / len(parts) == pytest.approx(share, abs=0.02)
     # crc32 has no seed: the partition is the same in every process and version.
     assert text.part_of("the old farmer carried the basket near the fence") == "train"
 
 
-def test_every_word_is_drawn():
+def test_the_words_are_those_that_sentences_can_hold():
+    held = set()
+    for scene, pattern in product(text.SCENES, text.PATTERNS):
+        literal, slots = np.array([*re.split(r"<(\w+)>", pattern), ""]).reshape(-1, 2).T
+        held.update(" ".join(literal).split())
+        for slot in filter(None, slots):
+            held.update(" ".join(text._alternatives(scene, slot)).split())
+    assert held == set(text.words())
+
+
+def test_drawn_words_are_known_and_of_every_scene():
     rng = np.random.default_rng(2)
-    seen = {word for _ in range(6000) for word in text.draw(rng, "train").split()}
-    assert seen == set(text.words())
+    seen = {word for _ in range(300) for word in text.draw(rng, "train").split()}
+    assert seen <= set(text.words())
+    assert len(seen) > 0.6 * len(text.words())
 
 
 def test_the_grammar_loads_in_pocketsphinx_and_takes_the_sentences(tmp_path):
