@@ -11,6 +11,7 @@ from tiny_training import TINY, Tones, train, weights
 from torch import Tensor
 
 from sepasr.errors import UserError
+from sepasr.loss.si_sdr import si_sdr
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator
 from sepasr.separator.strip import load
@@ -81,9 +82,11 @@ def test_it_is_what_is_validated(tmp_path: Path) -> None:
     module = train(tmp_path, Tones(), steps=4, average=DECAY, **SETTINGS)
     separator = Separator(TINY)
     separator.load_state_dict(average(passed(4)))
-    gains = [SignalLoss()(separator(m[None]), r[None]).value for m, r in _three_tones()]
-    logged = module.trainer.callback_metrics["valid/loss"]
-    torch.testing.assert_close(logged, torch.cat(gains).mean(), rtol=0, atol=1e-3)
+    losses = torch.cat([SignalLoss()(separator(m[None]), r[None]).value for m, r in _three_tones()])
+    before = torch.stack([si_sdr(m[None], r).mean() for m, r in _three_tones()])
+    logged = module.trainer.callback_metrics
+    for name, expected in (("loss", losses.mean()), ("si_sdri", (-losses - before).mean())):
+        torch.testing.assert_close(logged[f"valid/{name}"], expected, rtol=0, atol=1e-3)
 
 
 def _three_tones() -> list[tuple[Tensor, Tensor]]:
