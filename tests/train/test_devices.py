@@ -31,8 +31,11 @@ def test_two_processes_give_what_one_gives_with_the_doubled_batch(tmp_path: Path
     two = torch.load(tmp_path / "two" / "found.pt")
     assert one.keys() == two.keys()
     for name, tensor in one.items():
+        if name.endswith("attention.in_project.bias"):
+            continue  # see plain_loop.assert_near
+        bound = 1e-6 if " to " in name or name.endswith("validation") else 1e-7
         scale = max(1.0, tensor.abs().max().item())
-        assert (two[name] - tensor).abs().max() <= 1e-6 * scale, name
+        assert (two[name] - tensor).abs().max() <= bound * scale, name
 
 
 @pytest.mark.parametrize("done", [0, 3])
