@@ -133,6 +133,11 @@ def test_rooms_and_noise_for_training(corpus):
         assert all(soundfile.info(path).duration >= 12 for path in paths)
 
 
+def test_no_noise_is_heard_twice(corpus):
+    noises = [soundfile.read(path)[0].tobytes() for path in corpus.glob("wham_noise/*/*.wav")]
+    assert len(noises) == len(set(noises)) == 5 + 2 + 2
+
+
 def test_a_complete_corpus_is_left_alone(corpus):
     times = {path: path.stat().st_mtime_ns for path in corpus.rglob("*.wav")}
     build_corpus(CONFIG, corpus)
