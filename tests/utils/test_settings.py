@@ -11,8 +11,9 @@ REPOSITORY = Path(__file__).parents[2]
 OPTIONS = """
 recipe=mini_whamr stage=3 stop_stage=5 dry_run=false num_speakers=2 fs=16000 cut=max
 condition=mix_both_reverb reference=anechoic from_scratch=false dynamic_mixing=true separator=mini
-encoders=whisper_tiny_en pit_encoders= seeds=1 train_set= recognisers=pocketsphinx study= exp=exp results=
-jobs=1 cluster= device= ngpu= num_nodes=1 train_cluster= option_names=() option_names_more=()
+encoders=whisper_tiny_en pit_encoders= seeds=1 train_set= recognisers=pocketsphinx study= exp=exp
+results= jobs=1 cluster= device= ngpu= num_nodes=1 train_cluster=
+option_names=() option_names_more=()
 """
 
 
@@ -40,7 +41,6 @@ def test_an_unknown_name_is_told_those_of_all_folders(tmp_path: Path) -> None:
     assert told.endswith(
         f"unknown separator 'none' (there are: {' '.join(sorted([*names, 'tiny']))})\n"
     )
-
 
 
 def settled(options: str, script: str) -> str:
