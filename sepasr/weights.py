@@ -144,14 +144,16 @@ def load_exactly(
     module.load_state_dict(weights)
 
 
-def digest_weights(digest: hashlib._Hash, module: nn.Module) -> None:
-    """Add a module's weights and their names to a digest."""
+def weights_sha256(module: nn.Module, begin: str = "") -> str:
+    """SHA-256 of a module's weights and their names, behind what else is to decide it."""
     import torch
 
+    digest = hashlib.sha256(begin.encode())
     for key, tensor in module.state_dict().items():
         digest.update(key.encode())
         # As bytes: NumPy has no bfloat16.
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 @contextmanager

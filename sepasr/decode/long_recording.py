@@ -13,7 +13,6 @@ windows, and so is the factor that turns the streams down where one would clip: 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -44,7 +43,7 @@ from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.voice import MelStatistics, VoiceEmbedding
 from sepasr.errors import UserError
 from sepasr.files import refuse_another, write_text
-from sepasr.weights import digest_weights
+from sepasr.weights import weights_sha256
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
 STATE, WINDOWS, LOCK = "state.json", "windows.f32", "lock"
@@ -166,13 +165,6 @@ def _is_done(summary: Path, identity: dict[str, object], paths: list[Path]) -> b
     return isinstance(report, dict) and identity.items() <= report.items()
 
 
-def _digest(separator: nn.Module) -> str:
-    """SHA-256 of a separator's configuration and weights."""
-    digest = hashlib.sha256(repr(getattr(separator, "config", type(separator))).encode())
-    digest_weights(digest, separator)
-    return digest.hexdigest()
-
-
 class _Work:
     """The passes over one recording."""
 
@@ -203,11 +195,12 @@ class _Work:
                 ("energy", "<f8"),
             ]
         )
+        config = repr(getattr(separator, "config", type(separator)))
         self.identity: dict[str, object] = {
             "samples_sha256": measured.sha256,
             "samples": measured.samples,
             "fs": fs,
-            "separator_sha256": _digest(separator),
+            "separator_sha256": weights_sha256(separator, config),
             "device": str(self.device),
             "window_s": options.window_s,
             "overlap_s": options.overlap_s,

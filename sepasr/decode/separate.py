@@ -20,7 +20,7 @@ from sepasr.errors import UserError
 from sepasr.files import write_text
 from sepasr.parallel import parallel_map
 from sepasr.separator.model import Separator
-from sepasr.weights import digest_weights
+from sepasr.weights import weights_sha256
 
 BUCKET_S = 0.5
 """A mixture is padded with zeros to a multiple of this before it is separated.
@@ -174,9 +174,7 @@ def _read(mixture: Mixture, fs: int) -> np.ndarray:
 
 def _claim(out: Path, separator: Separator, directory: MixtureDir, add_mixture: float) -> None:
     """Keep what is in ``out`` only if it was made of the same files by the same separator."""
-    digest = hashlib.sha256()
-    digest_weights(digest, separator)
-    described = {**separator.description(), "weights_sha256": digest.hexdigest()}
+    described = {**separator.description(), "weights_sha256": weights_sha256(separator)}
     listed = "\n".join(f"{mixture.id} {mixture.mixture}" for mixture in directory.mixtures)
     described["mixtures_sha256"] = hashlib.sha256(listed.encode()).hexdigest()
     if add_mixture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,7 +35,7 @@ from sepasr.train.objective import (
 from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.separation import SeparationModule, WholeMixtures, collate
 from sepasr.train.workdir import claimed
-from sepasr.weights import digest_weights
+from sepasr.weights import weights_sha256
 
 ENCODER_WEIGHTS = "encoder_weights"
 _ADAM = OptimizerConfig()
@@ -164,14 +163,6 @@ def describe(
     if rate:
         description["optimizer"] = rate
     return description | {n: v for n in ("average", "stay") if (v := getattr(fit, n))}
-
-
-def weights_of(encoders: Sequence[AsrEncoder]) -> list[str]:
-    """SHA-256 of each encoder's weights: where a model lies doesn't say that it is the same."""
-    digests = [hashlib.sha256() for _ in encoders]
-    for digest, encoder in zip(digests, encoders, strict=True):
-        digest_weights(digest, encoder.model)
-    return [digest.hexdigest() for digest in digests]
 
 
 def starting_point(
@@ -316,7 +307,8 @@ def train_separator(
     inputs = {
         **asdict(config),
         "encoder": described[0] if len(described) == 1 else described or None,
-        ENCODER_WEIGHTS: weights_of(encoders),
+        # Where a model lies doesn't say that it is the same.
+        ENCODER_WEIGHTS: [weights_sha256(encoder.model) for encoder in encoders],
         "init": init and sha256(init / WEIGHTS),
         "separator": separator.config.settings(),
         "data": data,
