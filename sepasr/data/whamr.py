@@ -10,7 +10,14 @@ from sepasr.data.datadir import Info, Mixture, MixtureDir, NoiseDir, RoomDir, Ut
 from sepasr.data.mixtures import Spoken, noises_of, read_mixtures
 from sepasr.data.utterances import read_noise, read_rirs, read_utterances
 from sepasr.data.whamr_audio import Heard, hear_mixtures
-from sepasr.data.whamr_tree import COUNTS, Whamr, check_tree, utterances_of
+from sepasr.data.whamr_tree import (
+    COUNTS,
+    Whamr,
+    check_tree,
+    is_noisy,
+    is_reverberant,
+    utterances_of,
+)
 from sepasr.data.wsj0 import Wsj0, speaker_of
 from sepasr.errors import UserError
 
@@ -208,12 +215,12 @@ def read_material(
     if "tr" in sets and sets["tr"].mixtures[0].noise:
         noises = noises_of(sets["tr"].mixtures)
         material.append(NoiseDir(Path(out, "tr_noise"), Info(info.corpus, info.fs), noises))
-    elif noise is not None and "clean" not in condition:
+    elif noise is not None and is_noisy(condition):
         path = Path(out, "tr_noise")
         material.append(
             read_noise(noise, path, WHAM_FS, corpus=info.corpus, jobs=jobs, cluster=cluster)
         )
-    if rirs is not None and condition.endswith("_reverb"):
+    if rirs is not None and is_reverberant(condition):
         path = Path(out, "tr_rooms")
         material.append(
             read_rirs(rirs, path, info.fs, corpus=info.corpus, jobs=jobs, cluster=cluster)

@@ -66,7 +66,7 @@ class Whamr:
     @property
     def noisy(self) -> bool:
         """Whether there is noise in the mixtures."""
-        return not self.condition.startswith("mix_clean")
+        return is_noisy(self.condition)
 
     @property
     def top(self) -> Path:
@@ -111,6 +111,16 @@ def _right_level(given: Path) -> Path | None:
         if (folder / "wav16k").is_dir() or (folder / "wav8k").is_dir():
             return folder
     return None
+
+
+def is_noisy(condition: str) -> bool:
+    """Whether mixtures of one of ``CONDITIONS`` hold noise."""
+    return not condition.startswith("mix_clean")
+
+
+def is_reverberant(condition: str) -> bool:
+    """Whether mixtures of one of ``CONDITIONS`` are heard in rooms."""
+    return condition.endswith("_reverb")
 
 
 def utterances_of(name: str) -> tuple[str, str]:
