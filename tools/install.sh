@@ -159,8 +159,8 @@ for requirement in map(Requirement, importlib.metadata.requires("sepasr")):
     wanted = [{"extra": extra} for extra in ["", *extras.split(",")]]
     if not requirement.marker or any(map(requirement.marker.evaluate, wanted)):
         requirement.marker = None
-        listed = alone if requirement.name in without_dependencies else required
-        listed = data if requirement.name == data_only else listed
+        name = requirement.name
+        listed = data if name == data_only else alone if name in without_dependencies else required
         listed.append(f"{requirement}\n")
 Path(venv, "required.txt").write_text("".join(required))
 Path(venv, "alone.txt").write_text("".join(alone))

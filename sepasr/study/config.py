@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sepasr.config import load_config
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
 from sepasr.score.result import MEASURES
 
-T = TypeVar("T")
 FOLDER = REPOSITORY / "conf" / "study"
 SISDR, AE, PIT = "sisdr", "ae", "pit"
 START, MIXTURE, CLEAN = "start", "mixture", "clean"
@@ -204,7 +203,7 @@ class StudyConfig:
         return self.variant(name).against or self.control
 
 
-def set_of(values: Iterable[T]) -> frozenset[T]:
+def set_of(values: Iterable[int]) -> frozenset[int]:
     """Those that differ. (In a class with a field ``set`` the builtin's name is taken.)"""
     return frozenset(values)
 
@@ -239,7 +238,7 @@ def _check(study: StudyConfig) -> None:
     for variant in study.variants:
         _check_variant(study, variant)
     if study.correlation is not None and not study.screen.all_measures:
-        missing = set_of(study.correlation.measures) & {*MEASURES} - {"si_sdr", "si_sdri"}
+        missing = {*study.correlation.measures} & {*MEASURES} - {"si_sdr", "si_sdri"}
         if missing:
             remedy = "screen.all_measures: true"
             raise UserError(f"correlation: {sorted(missing)[0]} isn't measured", remedy=remedy)

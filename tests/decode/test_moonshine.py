@@ -5,11 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from natural_voice import say
 
-from sepasr.data.audio import resample
 from sepasr.decode.guard import Hypothesis
-from sepasr.decode.hearing import to_level
 from sepasr.decode.recogniser import load_recogniser
 from sepasr.decode.recognisers.moonshine import (
     DECODER,
@@ -32,11 +30,7 @@ def folder() -> Path:
 @pytest.fixture(scope="module")
 def spoken() -> list[np.ndarray]:
     """Two sentences, at the level at which recognisers hear."""
-    from hibari import Hibari
-
-    voice = Hibari()
-    waveforms = [torch.as_tensor(voice(text, seed=1)).float() for text in TEXTS]
-    return [to_level(resample(waveform, 24000, 16000).numpy()) for waveform in waveforms]
+    return say(TEXTS, seed=1)
 
 
 def plain(text: str) -> str:

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from natural_voice import say
 from pocketsphinx import Decoder
 
-from sepasr.data.audio import resample
 from sepasr.decode.guard import Hypothesis
 from sepasr.decode.hearing import to_level
 from sepasr.decode.recogniser import load_recogniser
@@ -26,11 +25,7 @@ public <sentence> = <who> (stops near | run over) the <what>;
 @pytest.fixture(scope="module")
 def spoken() -> list[np.ndarray]:
     """Two sentences of the grammar, at the level at which recognisers hear."""
-    from hibari import Hibari
-
-    voice = Hibari()
-    waveforms = [torch.as_tensor(voice(text, seed=1)).float() for text in TEXTS]
-    return [to_level(resample(waveform, 24000, 16000).numpy()) for waveform in waveforms]
+    return say(TEXTS, seed=1)
 
 
 @pytest.fixture

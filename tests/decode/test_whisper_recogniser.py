@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from natural_voice import say
 
-from sepasr.data.audio import resample
 from sepasr.decode.hearing import to_level
 from sepasr.decode.recogniser import Recogniser, load_recogniser
 from sepasr.decode.recognisers.whisper import WhisperDecoder
@@ -32,11 +32,7 @@ LANGUAGES = {
 @pytest.fixture(scope="module")
 def spoken() -> list[np.ndarray]:
     """Three sentences, clean, at the level at which recognisers hear."""
-    from hibari import Hibari
-
-    voice = Hibari()
-    waveforms = [torch.as_tensor(voice(text, seed=3)).float() for text in TEXTS]
-    return [to_level(resample(waveform, 24000, 16000).numpy()) for waveform in waveforms]
+    return say(TEXTS, seed=3)
 
 
 @pytest.fixture(scope="module")

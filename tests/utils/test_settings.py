@@ -44,10 +44,7 @@ def test_an_unknown_name_is_told_those_of_all_folders(tmp_path: Path) -> None:
 
 
 def settled(options: str, script: str) -> str:
-    text = f"set -euo pipefail\ncd {REPOSITORY}\n. utils/settings.sh\n{OPTIONS}\n"
-    text += f"fail() {{ exit 9; }}\n{options}\nsettle\n{script}"
-    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return bash(f"{OPTIONS}\n{options}\nsettle\n{script}").strip()
 
 
 @pytest.mark.parametrize(

@@ -87,10 +87,11 @@ class _Model:
             if last == END:
                 break
             for name in cache:
-                if len(tokens) == 0 or ".decoder." in name:
+                if not tokens or ".decoder." in name:
                     cache[name] = told[name.replace("past_key_values", "present")]
             tokens.append(last)
-        return Hypothesis(self.text(tokens[:cap]), len(tokens[:cap]), cut=len(tokens) > cap)
+        kept = tokens[:cap]
+        return Hypothesis(self.text(kept), len(kept), cut=len(tokens) > cap)
 
     def _step(
         self, last: int, later: bool, fixed: dict[str, np.ndarray], cache: dict[str, np.ndarray]
@@ -116,8 +117,7 @@ def _session(file: Path) -> InferenceSession:
     try:
         return InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own have no common class
-        cause = " ".join(str(error).split())[:160]
-        raise UserError(f"cannot be loaded: {cause}", where=file) from error
+        raise UserError(f"cannot be loaded: {error}", where=file) from error
 
 
 def read_vocabulary(file: Path) -> list[bytes]:
