@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,18 +41,16 @@ from sepasr.decode.activity import ACTIVE_DB, LEAST_S, active_frames
 from sepasr.decode.order import Voice, WindowLink, link, order_windows
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.voice import MelStatistics, VoiceEmbedding
+from sepasr.decode.window_file import WindowFile
 from sepasr.errors import UserError
-from sepasr.files import refuse_another, write_text
+from sepasr.files import write_text
 from sepasr.weights import weights_sha256
 
 WINDOW_S, OVERLAP_S = 8.0, 2.0
-STATE, WINDOWS, LOCK = "state.json", "windows.f32", "lock"
 LINK_DB = ACTIVE_DB + 10
 """An overlap says who goes on if its mean level is above this, relative to the speech's."""
 ALONE_DB = 3.0
 """A voice is taken from where its stream is so much louder than the others."""
-ENERGY = 1e-10
-"""Streams of less energy have no level that could be fitted, as in ``match_level``."""
 SILENT_RMS = 1e-8
 
 
@@ -116,17 +114,18 @@ def separate_to_disk(
     folder, name = paths[0].parent, paths[0].stem.rsplit("_", 1)[0]
     summary = folder / f"{name}.separated.json"
     work = _Work(separator, source, fs, measured, options, hook, folder / f".{name}.separating")
+    windows = work.file
     identity = work.identity | {"add_mixture": options.add_mixture}
     if _is_done(summary, identity, paths):
         tqdm.write(f"{source}: separated before, left as it is")
-        if work.folder.is_dir():  # interrupted at the very end
-            with work.locked():
-                shutil.rmtree(work.folder)
+        if windows.folder.is_dir():  # interrupted at the very end
+            with windows.locked():
+                shutil.rmtree(windows.folder)
         return
-    with work.locked():
-        work.prepare()
+    with windows.locked():
+        windows.prepare(2 * work.speakers * measured.samples)
         work.separate()
-        work.measure_gain()
+        work.gain = windows.gain()
         orders = work.order(voice or MelStatistics())
         silent, turned_down_db = work.write(orders, paths)
         report = {
@@ -136,7 +135,7 @@ def separate_to_disk(
             **identity,
         }
         write_text(summary, json.dumps(report, indent=2) + "\n")
-        shutil.rmtree(work.folder)
+        shutil.rmtree(windows.folder)
 
 
 def say_silent(source: str, silent: list[int]) -> None:
@@ -179,7 +178,7 @@ class _Work:
         folder: Path,
     ) -> None:
         self.separator, self.source, self.fs = separator, source, fs
-        self.measured, self.options, self.hook, self.folder = measured, options, hook, folder
+        self.measured, self.options, self.hook = measured, options, hook
         # The module's attributes are typed Tensor | Module.
         self.rate, self.speakers = int(separator.fs), int(separator.num_speakers)  # type: ignore[arg-type]
         self.window = round(options.window_s * self.rate)
@@ -188,13 +187,6 @@ class _Work:
         self.spans = list(window_spans(length, self.window, hop))
         self.device = next(separator.parameters()).device
         self.gain = 1.0
-        self.record = np.dtype(
-            [
-                ("streams", "<f4", (self.speakers, self.window)),
-                ("product", "<f8"),
-                ("energy", "<f8"),
-            ]
-        )
         config = repr(getattr(separator, "config", type(separator)))
         self.identity: dict[str, object] = {
             "samples_sha256": measured.sha256,
@@ -205,59 +197,26 @@ class _Work:
             "window_s": options.window_s,
             "overlap_s": options.overlap_s,
         }
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Have the folder for this run alone. The lock ends with the process, however it ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("w") as lock:
-            what = "another run is separating this recording into the same folder"
-            remedy = "wait for it, or choose another folder"
-            refuse_another(lock, what, self.folder.parent, remedy)
-            yield
-
-    def prepare(self) -> None:
-        """Leave nothing in the folder but what this very work left there, and look for room."""
-        state, text = self.folder / STATE, json.dumps(self.identity, indent=2) + "\n"
-        if not state.is_file() or state.read_text(encoding="utf-8") != text:
-            for left in self.folder.iterdir():
-                if left.name != LOCK:
-                    left.unlink()
-            write_text(state, text)
-        self._check_room()
-
-    def _check_room(self) -> None:
-        file = self.folder / WINDOWS
-        there = file.stat().st_size if file.is_file() else 0
-        streams = 2 * self.speakers * self.measured.samples
-        needed = len(self.spans) * self.record.itemsize - there + streams
-        free = shutil.disk_usage(self.folder).free
-        if needed > free:
-            what = f"{needed / 1e9:.1f} GB are needed on this disk, {free / 1e9:.1f} GB are free"
-            raise UserError(what, where=self.folder.parent, remedy="make room, or choose another")
+        self.file = WindowFile(
+            folder,
+            self.identity,
+            windows=len(self.spans),
+            speakers=self.speakers,
+            samples=self.window,
+        )
 
     def _mono(self) -> Iterator[np.ndarray]:
         return read_blocks(self.source, self.options.channel)
 
     def separate(self) -> None:
         """Append the windows that are missing to the file of windows."""
-        file = self.folder / WINDOWS
-        size = self.record.itemsize
-        done = min(file.stat().st_size // size, len(self.spans)) if file.is_file() else 0
+        done = self.file.done()
         feed = Feed(resample_blocks(self._mono(), self.fs, self.rate))
         self.hook("separate", done, len(self.spans), self.source)
-        with file.open("ab") as out:
-            out.truncate(done * size)  # the last one may have been cut off
+        with self.file.appending() as append:
             for number in range(done, len(self.spans)):
                 mixture = feed.span(*self.spans[number])
-                streams = self._separate_window(mixture)
-                total = streams.astype(np.float64).sum(0)
-                record = np.zeros((), self.record)
-                record["streams"] = streams
-                record["product"] = mixture.astype(np.float64) @ total
-                record["energy"] = total @ total
-                out.write(record.tobytes())
-                out.flush()
+                append(mixture, self._separate_window(mixture))
                 self.hook("separate", number + 1, len(self.spans), self.source)
 
     def _separate_window(self, mixture: np.ndarray) -> np.ndarray:
@@ -274,20 +233,8 @@ class _Work:
     def _windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
         """Start, stop and streams (speakers, samples) of each window, at the recording's level."""
         gain = np.float32(self.gain)
-        with (self.folder / WINDOWS).open("rb") as file:
-            for start, stop in self.spans:
-                record = np.frombuffer(file.read(self.record.itemsize), self.record)
-                yield start, stop, record["streams"][0] * gain
-
-    def measure_gain(self) -> None:
-        """Find the one gain: the least-squares one over all windows."""
-        product = energy = 0.0
-        with (self.folder / WINDOWS).open("rb") as file:
-            for number in range(len(self.spans)):
-                file.seek((number + 1) * self.record.itemsize - 16)
-                one, other = np.frombuffer(file.read(16), "<f8")
-                product, energy = product + float(one), energy + float(other)
-        self.gain = product / energy if energy > ENERGY else 1.0
+        for (start, stop), streams in zip(self.spans, self.file, strict=True):
+            yield start, stop, streams * gain
 
     def order(self, voice: VoiceEmbedding) -> list[tuple[int, ...]]:
         """The order of the streams of every window."""
@@ -366,7 +313,7 @@ class _Work:
                 yield block
 
         peak = max(float(np.abs(b).max(initial=0)) for b in self._streams(observed(), 0))
-        temporaries = [self.folder / path.name for path in paths]
+        temporaries = [self.file.folder / path.name for path in paths]
         samples = self.measured.samples
         container = "WAV" if 2 * samples < 2**32 - 4096 else "RF64"
         for temporary in temporaries:
