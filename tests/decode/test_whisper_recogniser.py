@@ -12,6 +12,7 @@ from natural_voice import say
 from sepasr.decode.hearing import to_level
 from sepasr.decode.recogniser import Recogniser, load_recogniser
 from sepasr.decode.recognisers.whisper import WhisperDecoder
+from sepasr.decode.recognisers.whisper_encoder import TYPES, TorchWhisperEncoder, chosen_type
 from sepasr.decode.recognisers.whisper_transformers import TransformersWhisperDecoder
 from sepasr.errors import UserError
 from sepasr.models import packaged_model
@@ -49,13 +50,16 @@ def tiny() -> WhisperDecoder:
     return _whisper(packaged_model("whisper-tiny.en"), compute_type="int8")
 
 
-def _whisper(folder: Path, compute_type: str, language: str = "en") -> WhisperDecoder:
+def _whisper(
+    folder: Path, compute_type: str, language: str = "en", encoder_type: str | None = None
+) -> WhisperDecoder:
     # Two workers, so that a batch is dealt out.
     return WhisperDecoder(
         folder,
         language=language,
         beam=1,
         compute_type=compute_type,
+        encoder_type=encoder_type,
         device="cpu",
         threads=2,
         streams=4,
@@ -202,6 +206,9 @@ def test_both_engines_read_the_same(
     reference = TransformersWhisperDecoder(folder, language=language, beam=1, device="cpu")
     read = reference.decode(streams, caps)
     assert engine.decode(streams, caps) == read
+    on_torch = _whisper(converted, "float32", language, "float32")
+    assert on_torch.decode(streams, caps) == read
+    assert on_torch.identity != engine.identity
     assert len({hypothesis.text for hypothesis in read}) == len(streams)
     assert engine.identity["language"] == reference.identity["language"]
     assert engine.identity["model"] != reference.identity["model"]
@@ -220,6 +227,58 @@ def test_large_v3_has_more_mel_bins(tmp_path: Path, noisy: list[np.ndarray]) -> 
     read = reference.decode(noisy, [20] * len(noisy))
     assert engine.decode(noisy, [20] * len(noisy)) == read
     assert len({hypothesis.text for hypothesis in read}) == len(noisy)
+
+
+@pytest.mark.slow
+def test_an_encoder_in_bfloat16_reads_streams_one_by_one(
+    spoken: list[np.ndarray], noisy: list[np.ndarray]
+) -> None:
+    decoder = _whisper(packaged_model("whisper-tiny.en"), "int8", encoder_type="bfloat16")
+    streams = [*spoken, *noisy]
+    together = decoder.decode(streams, [CAP] * len(streams))
+    assert [hypothesis.text for hypothesis in together[: len(TEXTS)]] == TEXTS
+    alone = [decoder.decode([stream], [CAP])[0] for stream in streams]
+    assert together == alone
+
+
+def test_states_in_bfloat16_are_those_of_float32_to_rounding(spoken: list[np.ndarray]) -> None:
+    folder = packaged_model("whisper-tiny.en")
+    features = _whisper(folder, "int8").features(spoken[0])
+    full, half = (TorchWhisperEncoder(folder, name, threads=1)(features) for name in TYPES)
+    assert full.shape == (1, 1500, 384)
+    assert full.dtype == half.dtype == np.float32
+    error = np.linalg.norm(half - full) / np.linalg.norm(full)
+    assert 1e-4 < error < 0.03  # bfloat16 has 8 bits
+
+
+@pytest.mark.parametrize(
+    ("able", "device", "expected"),
+    [
+        ({"amx_bf16": True}, "cpu", "bfloat16"),
+        ({"avx512_bf16": True}, "cpu", "bfloat16"),
+        ({"avx2": True}, "cpu", None),
+        ({"amx_bf16": True}, "cuda", None),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], device: str, expected: str | None
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert chosen_type("auto", device) == expected
+    assert chosen_type(None, device) is None
+
+
+def test_encoder_types_that_cannot_be_are_refused() -> None:
+    with pytest.raises(UserError, match=r"unknown encoder_type 'float8' .*bfloat16, null"):
+        load_recogniser("whisper_tiny_en", overrides=["encoder_type=float8"])
+    with pytest.raises(UserError, match="for a CPU, not for cuda"):
+        chosen_type("bfloat16", "cuda")
+
+
+def test_states_that_are_not_finite_are_not_read() -> None:
+    encoder = TorchWhisperEncoder(packaged_model("whisper-tiny.en"), "bfloat16", threads=1)
+    with pytest.raises(UserError, match=r"not finite .*encoder_type: float32"):
+        encoder(np.full((80, 3000), np.nan, dtype=np.float32))
 
 
 def test_wrong_folders_are_one_line(tmp_path: Path, tiny: WhisperDecoder) -> None:

@@ -38,7 +38,12 @@ STUDY: dict[str, Any] = {
     "question": "Does it help?",
     "steps": [2, 4],
     "screen": {"recognisers": ["odd", "even"]},
-    "finalists": {"choose": 1, "recognisers": ["odd", "even", "third"], "seeds": [1, 2]},
+    "finalists": {
+        "choose": 1,
+        "recognisers": ["odd", "even", "third"],
+        "seeds": [1, 2],
+        "all_measures": True,
+    },
     "variants": [
         {"name": "start", "system": "start"},
         {"name": "sisdr", "system": "sisdr"},

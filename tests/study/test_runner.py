@@ -57,7 +57,7 @@ def test_a_study_from_its_yaml_to_its_tables(place, tmp_path):
     by_set = {name: [row for row in rows if row.set == name] for name in ("cv", "tt")}
     # Start once, three variants after two numbers of steps; two readers; three mixtures.
     assert len(by_set["cv"]) == (1 + 3 * 2) * 2 * 3
-    # The screen measures SI-SDR alone.
+    # The screen measures SI-SDR alone; the finals were asked for all.
     assert {math.isnan(row.pesq) for row in by_set["cv"]} == {True}
     assert {math.isnan(row.pesq) for row in by_set["tt"]} == {False}
     # Two finalists with two seeds; three readers; five mixtures.
