@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ import torch
 
 from sepasr.data.audio import write_audio
 from sepasr.data.datadir import UtteranceDir
+from sepasr.models import packaged_model
 
 BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench"
 FIELDS = (
@@ -101,6 +103,51 @@ def test_recognition_gives_a_figure(bench: Callable[[str], ModuleType], tmp_path
     assert json.loads(results.read_text()) == [given]
     assert "3 streams" in given["note"]
     assert "100.00% of the words" in given["note"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["whisper-tiny.en", "whisper-base"])
+def test_a_converted_whisper_is_converted_back(
+    bench: Callable[[str], ModuleType], tmp_path: Path, name: str
+) -> None:
+    from ctranslate2.converters import TransformersConverter
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    source = packaged_model(name)
+    torch.manual_seed(0)
+    multilingual = name == "whisper-base"
+    config = WhisperConfig(
+        vocab_size=51865 if multilingual else 51864,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=24,
+        bos_token_id=1,
+        eos_token_id=1,
+        pad_token_id=1,
+        decoder_start_token_id=2,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config.alignment_heads = [[0, 0]]
+    model.save_pretrained(tmp_path / "model")
+    shutil.copy(source / "tokenizer.json", tmp_path / "model")
+    converter = TransformersConverter(str(tmp_path / "model"), copy_files=["tokenizer.json"])
+    folder = Path(converter.convert(str(tmp_path / "converted")))
+    shutil.copy(source / "config.json", folder)
+    again = bench("whisper_pipeline").whisper_of(folder)
+    for key, weights in model.state_dict().items():
+        assert torch.equal(again.state_dict()[key], weights), key
+    mel = torch.randn(1, 80, 3000)
+    tokens = torch.tensor([[2, 50, 60]])
+    with torch.inference_mode():
+        expected = model.eval()(mel, decoder_input_ids=tokens).logits
+        torch.testing.assert_close(again(mel, decoder_input_ids=tokens).logits, expected)
+    assert again.generation_config.is_multilingual == multilingual
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 
     tools/bench/recognition.py FOLDER  # all *.wav in it, at 16 kHz
 
-The recogniser must be an encoder with a CTC head. Streams are read from disk in both.
+The recogniser is an encoder with a CTC head, or a Whisper. Streams are read from disk in both.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from paired import ROOT, SPEEDUP, Spread, UnequalError, alternate, begin, keep, parser
+from whisper_pipeline import whisper_pipeline
 
 from sepasr.config import load_config
 from sepasr.data.audio import read_mono
@@ -48,17 +50,28 @@ def tokenizer_of(folder: Path):
         )
 
 
-def pipeline_of(folder: Path, device: str) -> Callable[[np.ndarray], list[str]]:
-    """Transformers' own way to read a waveform, at our level."""
+def ctc_pipeline(folder: Path, device: str) -> Any:
     from transformers import AutoFeatureExtractor, AutoModelForCTC, pipeline
 
-    reading = pipeline(
+    return pipeline(
         "automatic-speech-recognition",
         model=AutoModelForCTC.from_pretrained(folder).float(),
         tokenizer=tokenizer_of(folder),
         feature_extractor=AutoFeatureExtractor.from_pretrained(folder),
         device=device,
     )
+
+
+def pipeline_of(
+    config: RecogniserConfig, folder: Path, device: str
+) -> Callable[[np.ndarray], list[str]]:
+    """Transformers' own way to read a waveform, at our level."""
+    if config.kind == "whisper":
+        reading = whisper_pipeline(folder, config.language, device)
+    elif config.kind == "ctc":
+        reading = ctc_pipeline(folder, device)
+    else:
+        raise SystemExit(f"{config.name}: kind {config.kind} has no such pipeline")
     heard = {"sampling_rate": 16000}
     return lambda waveform: words_of(reading(heard | {"raw": to_level(waveform)})["text"])
 
@@ -84,7 +97,7 @@ def measure(options) -> dict:
     config = load_config(RecogniserConfig, [conf], settings)
     ours = load_recogniser(conf, overrides=settings)
     folder = weights_folder(config.model, config.package, "package", config.revision)
-    theirs = pipeline_of(folder, options.device)
+    theirs = pipeline_of(config, folder, options.device)
 
     def batched() -> list[list[str]]:
         return [words_of(t.text) for t in ours.transcribe([read_mono(f, ours.fs) for f in files])]
@@ -111,7 +124,9 @@ def measure(options) -> dict:
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
     made = parser(__doc__, rounds=5)
     made.add_argument("streams", type=Path, help="folder of audio, such as exp/separate/SYSTEM")
-    made.add_argument("--recogniser", default="wav2vec2_mini", help="a name in conf/asr, or a YAML")
+    made.add_argument(
+        "--recogniser", default="whisper_tiny_en", help="a name in conf/asr, or a YAML"
+    )
     made.add_argument("--set", action="append", default=[], help="NAME=VALUE, of ours")
     made.add_argument("--dtype", default="float32", help="what ours computes in, for the record")
     made.add_argument("--most", type=int, default=64, help="streams to read")
