@@ -105,6 +105,16 @@ def test_recognition_gives_a_figure(bench: Callable[[str], ModuleType], tmp_path
     assert "100.00% of the words" in given["note"]
 
 
+@pytest.mark.slow  # it starts processes
+def test_data_gives_figures(bench: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    quick = ["--quick", "--threads", "1", "--results", str(results)]
+    rooms, listing = bench("data").main(quick)
+    assert (rooms["name"], listing["name"]) == ("rooms_per_s", "listing_s")
+    assert rooms["low"] <= rooms["value"] <= rooms["high"]
+    assert "12 mixtures" in listing["note"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["whisper-tiny.en", "whisper-base"])
 def test_a_converted_whisper_is_converted_back(

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
 DRAWS = 10_000
 SPEEDUP, SECONDS, MILLISECONDS, GIGABYTES, SHARE = "x faster", "s", "ms", "GB", "x of it"
-REAL_TIME = "x its length"
+REAL_TIME, RATE = "x its length", "a second"
 
 
 class UnequalError(RuntimeError):

@@ -1,26 +1,24 @@
 #!/usr/bin/env python3
 """How fast rooms are computed, and stage 1 reads a corpus.
 
-    tools/measure_data.py rooms
-    tools/measure_data.py listing --jobs 2
+    tools/bench/data.py
 
-``listing`` writes a WHAMR tree and a WSJ0 of names as in the real ones, whose 126,000 small files
-are links to four recordings, and runs ``sepasr prepare`` on it. Its files are in memory: a disk is
-slower.
+For the second a WHAMR tree and a WSJ0 are written, of names as in the real ones, whose 126,000
+small files are links to four recordings, and `sepasr prepare` runs on them. They are in memory: a
+disk is slower.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from paired import RATE, SECONDS, Spread, begin, keep, parser, seconds
 
 FS = 16000
 SAMPLES = FS // 10
@@ -32,35 +30,63 @@ SETS = {"tr": ("si_tr_s", 20_000), "cv": ("si_tr_s", 5_000), "tt": ("si_et_05", 
 CV_FROM = 99  # utterances of a speaker from this one on are cv's, those before are tr's
 
 
-def rooms(options: argparse.Namespace) -> None:
-    """Rooms a second: reverberant and anechoic responses of two speakers in each."""
+QUICK = {"tr": ("si_tr_s", 4), "cv": ("si_tr_s", 4), "tt": ("si_et_05", 4)}
+
+
+def rooms(options) -> dict:
+    """Reverberant and anechoic responses of two speakers in each room, on one core."""
     from sepasr.simulate.whamr_rooms import choose_rooms, impulse_responses
 
-    bank = choose_rooms(None, options.number, seed=0)
-    impulse_responses(bank.rooms[0])
-    start = time.perf_counter()
-    for room in bank.rooms:
-        impulse_responses(room)
-    taken = time.perf_counter() - start
-    print(f"{options.number / taken:.1f} rooms a second and core, of WHAMR's distribution")
+    found = choose_rooms(None, 2 if options.quick else 50, seed=0).rooms
+    impulse_responses(found[0])
+    rates = [1 / seconds(lambda room=room: impulse_responses(room)) for room in found]
+    return keep(
+        options,
+        "rooms_per_s",
+        Spread.of(rates),
+        RATE,
+        against="nothing",
+        dtype="float64",
+        note=f"{len(found)} rooms of WHAMR's distribution, the median of one",
+        packages=["numpy", "scipy"],
+    )
 
 
-def listing(options: argparse.Namespace) -> None:
-    """Seconds that stage 1 takes for so many mixtures as WHAMR has."""
+def listing(options) -> dict:
+    """Stage 1 on so many mixtures as WHAMR has."""
+    jobs = options.threads or os.cpu_count() or 1
+    sets = QUICK if options.quick else SETS
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        files = write_corpora(place)
+        files = write_corpora(place, sets)
         command = [sys.executable, "-m", "sepasr.bin.main", "prepare", "whamr"]
-        command += ["--corpus", "whamr", "--whamr", place / "whamr", "--wsj0", place / "wsj0"]
-        command += ["--training", "--out", place / "data", "--jobs", str(options.jobs)]
-        start = time.perf_counter()
-        subprocess.run(command, check=True)
-        taken = time.perf_counter() - start
-    mixtures = sum(count for _, count in SETS.values())
-    print(f"{taken:.0f} s for {mixtures} mixtures, {files} files, in {options.jobs} processes")
+        command += ["--corpus", "whamr", "--whamr", str(place / "whamr")]
+        command += ["--wsj0", str(place / "wsj0"), "--jobs", str(jobs)]
+        command += [*(["--allow-partial"] if options.quick else []), "--training", "--out"]
+        taken = [
+            seconds(lambda out=place / f"data{number}": prepare([*command, str(out)]))
+            for number in range(options.rounds)
+        ]
+    mixtures = sum(count for _, count in sets.values())
+    return keep(
+        options,
+        "listing_s",
+        Spread.of(taken),
+        SECONDS,
+        against="nothing",
+        dtype="float32",
+        note=f"{mixtures} mixtures, {files} files in memory, {jobs} processes",
+        packages=["soundfile"],
+    )
 
 
-def write_corpora(place: Path) -> int:
+def prepare(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+
+
+def write_corpora(place: Path, sets: Mapping[str, tuple[str, int]]) -> int:
     """Write WSJ0 and WHAMR.
 
     Every other utterance of a speaker is one recording, the rest another; each mixture is of both.
@@ -91,8 +117,8 @@ def write_corpora(place: Path) -> int:
         for path, lines in dots.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(lines))
-    for name in SETS:
-        for mixture in mixtures_of(name):
+    for name, (subset, count) in sets.items():
+        for mixture in mixtures_of(name, subset, count):
             for part in PARTS:
                 link(recorded[part], place / f"whamr/wav16k/max/{name}/{part}/{mixture}.wav")
                 files += 1
@@ -107,9 +133,8 @@ def utterance(subset: str, speaker: int, index: int) -> str:
     )
 
 
-def mixtures_of(name: str) -> Iterator[str]:
+def mixtures_of(name: str, subset: str, count: int) -> Iterator[str]:
     """Names of different mixtures, each of an even and an odd utterance of two speakers."""
-    subset, count = SETS[name]
     low = CV_FROM + 1 if name == "cv" else 0
     high = CV_FROM if name == "tr" else UTTERANCES[subset]
     rng = np.random.default_rng(list(name.encode()))
@@ -133,17 +158,9 @@ def link(source: Path, path: Path) -> None:
         path.write_bytes(source.read_bytes())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    kinds = parser.add_subparsers(required=True, metavar="WHAT")
-    kind = kinds.add_parser("rooms", help=rooms.__doc__)
-    kind.add_argument("--number", type=int, default=50)
-    kind.set_defaults(run=rooms)
-    kind = kinds.add_parser("listing", help=listing.__doc__)
-    kind.add_argument("--jobs", type=int, default=0, help="processes, 0 for one on each core")
-    kind.set_defaults(run=listing)
-    options = parser.parse_args()
-    options.run(options)
+def main(arguments: Sequence[str] | None = None) -> list[dict]:
+    options = begin(parser(__doc__, rounds=3), arguments)
+    return [rooms(options), listing(options)]
 
 
 if __name__ == "__main__":
