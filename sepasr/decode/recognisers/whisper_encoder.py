@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from sepasr.errors import UserError
 
@@ -64,7 +65,8 @@ class TorchWhisperEncoder:
     def __init__(self, folder: Path, number_type: str, threads: int) -> None:
         from sepasr.encoder.whisper import from_ctranslate2
 
-        self._model = from_ctranslate2(folder).to(TYPES[number_type]).eval()
+        model: nn.Module = from_ctranslate2(folder)  # transformers types its `to` otherwise
+        self._model = model.to(TYPES[number_type]).eval()
         self._type = number_type
         self._threads = threads
         self.engine = f"torch {torch.__version__} in {number_type}"
