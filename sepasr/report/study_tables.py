@@ -80,11 +80,10 @@ def _results(cells: Cells, over_steps: bool) -> list[dict[str, str]]:
 
 
 def _difficulty(cells: Cells) -> list[dict[str, str]]:
-    """Word errors along a condition, in the middle of each group of mixtures."""
+    """Word errors along a condition, at the median of each group of mixtures."""
     if int(cells["bin"]) == 0:  # the correlation, which is no figure of a group
         return []
-    middle = (float(cells["lower"]) + float(cells["upper"])) / 2
-    label = {"x": repr(middle), "x_label": _label(cells["condition"])}
+    label = {"x": repr(float(cells["median"])), "x_label": _label(cells["condition"])}
     shared = {name: cells[name] for name in ("study", "recogniser", "mixtures") if name in cells}
     errors = {"measure": "cpWER", "unit": "%", **_percent(cells, "cpwer", "cpwer_")}
     return [{**shared, **label, **errors, "variant": cells["system"]}]

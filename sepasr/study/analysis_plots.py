@@ -28,9 +28,11 @@ def plot_correlations(
     measures = list(dict.fromkeys(row.measure for row in table))
     readers = list(dict.fromkeys(row.recogniser for row in table))
     style = looks(readers)
-    size = (WIDTH_IN, 1.6 + len(measures) * (0.16 * len(readers) + 0.14))
+    size = (WIDTH_IN, 1.8 + len(measures) * (0.16 * len(readers) + 0.14))
+    mixtures, systems = (max(getattr(row, n) for row in table) for n in ("mixtures", "systems"))
+    note = f"{study.screen.set}, {mixtures} mixtures, {systems} systems"
     options = {"ncols": 2, "sharey": True, "sharex": True}
-    with drawn(study, size, Path(path), **options) as (figure, axes):
+    with drawn(study, size, Path(path), note, **options) as (figure, axes):
         for axis, (kind, title) in zip(axes, kinds.items(), strict=True):
             for row in (row for row in table if row.kind == kind):
                 lane = readers.index(row.recogniser) - (len(readers) - 1) / 2
@@ -58,7 +60,13 @@ def plot_difficulty(study: StudyConfig, table: Sequence[DifficultyRow], path: st
     readers = list(dict.fromkeys(row.recogniser for row in table))
     systems = list(dict.fromkeys(row.system for row in table))
     style = looks(systems)
-    size = (2.3 * len(conditions) + 0.6, 1.9 * len(readers) + 1.4)
+    size = (2.3 * len(conditions) + 0.6, 1.9 * len(readers) + 1.6)
+    assert study.difficulty is not None
+    mixtures = max(row.mixtures for row in table)
+    note = (
+        f"{study.difficulty.set}, {mixtures} mixtures in {max(row.bin for row in table)} groups of "
+        "equally many, each at its median, with 95 % intervals"
+    )
     options = {
         "nrows": len(readers),
         "ncols": len(conditions),
@@ -66,7 +74,7 @@ def plot_difficulty(study: StudyConfig, table: Sequence[DifficultyRow], path: st
         "sharey": "row",
         "squeeze": False,
     }
-    with drawn(study, size, Path(path), **options) as (figure, axes):
+    with drawn(study, size, Path(path), note, **options) as (figure, axes):
         for row_axes, reader in zip(axes, readers, strict=True):
             for axis, condition in zip(row_axes, conditions, strict=True):
                 for system in systems:
@@ -77,7 +85,7 @@ def plot_difficulty(study: StudyConfig, table: Sequence[DifficultyRow], path: st
                         == (reader, condition, system)
                         and row.bin
                     ]
-                    x = [(row.lower + row.upper) / 2 for row in mine]
+                    x = [row.median for row in mine]
                     y, low, high = (
                         np.array([100 * getattr(row, name) for row in mine])
                         for name in ("cpwer", "cpwer_low", "cpwer_high")

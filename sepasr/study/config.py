@@ -53,7 +53,8 @@ class Finalists:
         by: ``family_mean`` takes those with the least cpWER, as the mean over families of
             recognisers; ``other_families`` those that gain most over the control, as the mean over
             families that no encoder of their loss is of.
-        among: names of the variants that may be chosen; all by default.
+        among: names of the variants that may be chosen; by default all that are trained, but the
+            control, those that are kept and those that others are compared with.
         keep: names of variants that go on whatever the screen says, at their best steps.
         set: the data directory.
         seeds: of the trainings, others than the screen's.
@@ -260,6 +261,10 @@ def _check_variant(study: StudyConfig, variant: Variant) -> None:
         raise UserError("encoders are for the systems ae and pit, and these need one", where=where)
     if not variant.trained and (variant.set or variant.steps or variant.init != START):
         raise UserError("nothing is trained, but set, steps or init are given", where=where)
+    if variant.encoder_set and not variant.encoders:
+        raise UserError("encoder_set is given, but no encoders", where=where)
+    if variant.separate and variant.system in (MIXTURE, CLEAN):
+        raise UserError("nothing is separated, but separate is given", where=where)
     if any(steps < 1 for steps in variant.steps or study.steps):
         raise UserError("steps are less than 1", where=where)
     unknown = variant.separate.keys() - {"add_mixture"}

@@ -70,6 +70,7 @@ class DifficultyRow:
         bin: from 1, of groups of equally many mixtures; 0 for the row that holds the correlation.
         lower: least value of the condition in the group.
         upper: largest value.
+        median: of the group.
         mixtures: of the group.
         cpwer: as a fraction, with its 95 % interval; NaN in the row of the correlation.
         spearman: rank correlation of the condition with cpWER over all mixtures, with its 95 %
@@ -83,6 +84,7 @@ class DifficultyRow:
     bin: int
     lower: float
     upper: float
+    median: float
     mixtures: int
     cpwer: float
     cpwer_low: float
@@ -138,13 +140,13 @@ def difficulty_table(
         conditions: of the same mixtures.
         draws: of the bootstrap.
     """
-    places = {c.mixture: number for number, c in enumerate(conditions)}
+    columns = {c.mixture: number for number, c in enumerate(conditions)}
     by_key: dict[tuple[str, str], dict[int | None, np.ndarray]] = {}
     for row in rows:
         seeds = by_key.setdefault((row.system, row.recogniser), {})
-        empty = np.full((2, len(places)), np.nan)
-        seeds.setdefault(row.seed, empty)[:, places[row.mixture]] = row.words, row.cp_errors
-    resampling = Resampling(len(places), draws)
+        empty = np.full((2, len(columns)), np.nan)
+        seeds.setdefault(row.seed, empty)[:, columns[row.mixture]] = row.words, row.cp_errors
+    resampling = Resampling(len(columns), draws)
     table = []
     for system in config.systems:
         for recogniser in config.recognisers:
@@ -166,9 +168,11 @@ def difficulty_table(
                     correlation: Interval = UNDEFINED,
                     key: tuple[str, str, str, str] = (name, system, recogniser, condition),
                 ) -> DifficultyRow:
-                    ends = (round(float(part.min()), 4), round(float(part.max()), 4))
+                    low, high, median = (
+                        round(float(of(part)), 4) for of in (np.min, np.max, np.median)
+                    )
                     figures = (*astuple(cpwer), *astuple(correlation))
-                    return DifficultyRow(*key, number, *ends, len(part), *figures)
+                    return DifficultyRow(*key, number, low, high, median, len(part), *figures)
 
                 table.append(line(0, known, correlation=found))
                 for number, group in enumerate(groups(values, config.bins), 1):

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from sepasr.data.datadir import MixtureDir, fingerprint
+from sepasr.data.segments import SEGMENT_TEXT, SEGMENTS
 from sepasr.encoder.base import EncoderConfig
 from sepasr.files import sha256
 from sepasr.models import resolve_model
@@ -77,5 +78,7 @@ def folder_digest(place: Path) -> str:
 
 
 def data_digest(directory: MixtureDir) -> str:
-    """A few digits of a data directory's fingerprint, for names of folders."""
-    return fingerprint(directory)[:8]
+    """A few digits of what a data directory holds, for names of folders."""
+    tables = [directory.path / name for name in (SEGMENTS, SEGMENT_TEXT)]
+    found = [fingerprint(directory), *(sha256(path) for path in tables if path.is_file())]
+    return found[0][:8] if len(found) == 1 else hashlib.sha256(repr(found).encode()).hexdigest()[:8]

@@ -22,8 +22,10 @@ WIDTH_IN = 8.0
 
 
 @contextmanager
-def drawn(study: StudyConfig, size: tuple[float, float], path: Path, **axes: Any) -> Iterator:
-    """A figure with the question above, which is written when the block ends."""
+def drawn(
+    study: StudyConfig, size: tuple[float, float], path: Path, note: str = "", **axes: Any
+) -> Iterator:
+    """A figure with the question and a note above, which is written when the block ends."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -34,9 +36,8 @@ def drawn(study: StudyConfig, size: tuple[float, float], path: Path, **axes: Any
     with matplotlib.rc_context(options):
         figure, found = pyplot.subplots(figsize=size, layout="constrained", **axes)
         try:
-            figure.suptitle(
-                "\n".join(textwrap.wrap(study.question, 88)), fontsize=11, x=0.01, ha="left"
-            )
+            lines = [*textwrap.wrap(study.question, 88), *textwrap.wrap(note, 88)]
+            figure.suptitle("\n".join(lines), fontsize=11, x=0.01, ha="left")
             yield figure, found
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, format="svg", metadata={"Date": None})

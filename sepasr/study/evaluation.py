@@ -15,20 +15,32 @@ from sepasr.data.scp import read_table
 from sepasr.decode.cache import TranscriptCache
 from sepasr.decode.recognise import recognise, streams_of
 from sepasr.decode.recogniser import RULES, Recogniser, RecogniserConfig, load_recogniser
+from sepasr.decode.recognisers.whisper_encoder import chosen_type
 from sepasr.decode.separate import load_separator, separate_directory
 from sepasr.errors import UserError
 from sepasr.models import resolve_model
 from sepasr.parallel import OncePerProcess
+from sepasr.score import measures
 from sepasr.score.result import CLEAN, MIXTURE, RecogniserInfo, SystemInfo
 from sepasr.score.rows import MeasureRow, UtteranceRow, read_rows, write_rows
 from sepasr.score.score import score
 from sepasr.study.digest import data_digest, folder_digest
 from sepasr.study.lock import locked
+from sepasr.study.made import installed, note_commit, noted_commit
 from sepasr.study.place import Place
 
-REVISION = 1
-"""To be raised when what is counted as an error, or a measure, changes: rows that were written
-before are then not taken for the same."""
+REVISION = 2
+"""To be raised when what is counted as an error changes: rows that were written before are then not
+taken for the same. Measures have a revision of their own."""
+ENGINES = {
+    "ctc": ("torch", "transformers"),
+    "espnet": ("torch", "espnet"),
+    "whisper": ("torch", "ctranslate2"),
+    "whisper_transformers": ("torch", "transformers"),
+    "moonshine": ("onnxruntime",),
+    "pocketsphinx": ("pocketsphinx",),
+}
+"""Packages that read for each kind: another version may read otherwise."""
 
 
 class Reader:
@@ -59,6 +71,9 @@ class Reader:
         known = {**asdict(self.config), "source": self._source, "rules": RULES, "scored": REVISION}
         for name in ("jobs", "batch_size", "device"):  # they decide nothing
             del known[name]
+        # What a processor can do may decide in what number type it is read.
+        known["encoder_type"] = chosen_type(self.config.encoder_type, self.config.device)
+        known["engines"] = [installed(name) for name in ENGINES[self.config.kind]]
         for name in ("model", "grammar"):
             value = known[name]
             found = resolve_model(value) if value else None
@@ -150,6 +165,7 @@ class Evaluation:
             for reader in missing:
                 mine = [row for row in scores.utterances if row.recogniser == reader.name]
                 write_rows(self._rows(subject, reader), UtteranceRow, mine)
+                note_commit(self._rows(subject, reader))
             write_rows(self._measures(subject), MeasureRow, scores.measures)
 
     def _separate(self, subject: Subject) -> None:
@@ -176,12 +192,16 @@ class Evaluation:
             read_rows(self._measures(subject), MeasureRow),
         )
 
+    def read_at(self, subject: Subject, reader: Reader) -> str | None:
+        """The commit at which a reader's rows were made, if that is known."""
+        return noted_commit(self._rows(subject, reader))
+
     def _rows(self, subject: Subject, reader: Reader) -> Path:
         return self.root / "rows" / subject.key / f"{reader.name}-{reader.digest}.csv"
 
     def _measures(self, subject: Subject) -> Path:
         whole, brief = (
-            self.root / "rows" / subject.key / f"measures{kind}-{REVISION}.csv"
+            self.root / "rows" / subject.key / f"measures{kind}-{measures.REVISION}.csv"
             for kind in ("", "-brief")
         )
         return brief if self.brief and not whole.is_file() else whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
@@ -33,7 +33,8 @@ def choose_finalists(study: StudyConfig, results: Sequence[StudyResult]) -> list
     """Choose by the study's rule, each variant at its own best steps; equal ones: fewer steps.
 
     The control and other variants that finalists are compared with go on at the steps with the
-    least mean cpWER over families.
+    least mean cpWER over families, and at those of the finalists, if they were screened there: the
+    comparison is between equal steps where it can be.
 
     Args:
         study: with ``finalists``.
@@ -44,22 +45,45 @@ def choose_finalists(study: StudyConfig, results: Sequence[StudyResult]) -> list
     """
     assert study.finalists is not None
     rule, names = study.finalists, [variant.name for variant in study.variants]
-    fixed = {study.control, *rule.keep, *(study.against(name) for name in names)}
-    among = rule.among or [v.name for v in study.variants if v.trained and v.name not in fixed]
-    candidates = {name: _best(name, results, rule.by) for name in among}
+    candidates = {name: _best(name, results, rule.by) for name in candidates_of(study)}
     ordered = sorted(candidates.values(), key=lambda x: (-x.value, x.steps))
     chosen = ordered[: rule.choose]
     kept = [_best(name, results, "family_mean", "kept") for name in rule.keep]
-    controls = dict.fromkeys(study.against(x.variant) for x in (*chosen, *kept))
-    against = [_best(name, results, "family_mean", "control") for name in controls]
-    going = {x.variant: x for x in reversed([*against, *chosen, *kept])}
+    against = []
+    for finalist in (*chosen, *kept):
+        values = _values(study.against(finalist.variant), results, "family_mean")
+        for steps in {_best_steps(values), finalist.steps} & {*values}:
+            one = Finalist(study.against(finalist.variant), steps, values[steps], "control")
+            against.append(one)
+    against.sort(key=lambda x: (names.index(x.variant), x.steps))
+    going = {(x.variant, x.steps): x for x in reversed([*against, *chosen, *kept])}
     return list(reversed(going.values()))
 
 
+def candidates_of(study: StudyConfig) -> list[str]:
+    """Names of the variants that the rule may choose."""
+    assert study.finalists is not None
+    rule, names = study.finalists, [variant.name for variant in study.variants]
+    fixed = {study.control, *rule.keep, *(study.against(name) for name in names)}
+    return rule.among or [v.name for v in study.variants if v.trained and v.name not in fixed]
+
+
 def _best(
-    variant: str, results: Iterable[StudyResult], rule: str, reason: str = "rule"
+    variant: str, results: Sequence[StudyResult], rule: str, reason: str = "rule"
 ) -> Finalist:
-    """A variant at its best steps; a higher value is better."""
+    """A variant at its best steps."""
+    values = _values(variant, results, rule)
+    steps = _best_steps(values)
+    return Finalist(variant, steps, values[steps], reason)
+
+
+def _best_steps(values: Mapping[int, float]) -> int:
+    """A higher value is better."""
+    return min(values, key=lambda steps: (-values[steps], steps))
+
+
+def _values(variant: str, results: Sequence[StudyResult], rule: str) -> dict[int, float]:
+    """What the rule makes of a variant after each of its numbers of steps."""
     by_steps: dict[int, list[StudyResult]] = {}
     for result in results:
         # Of several seeds the average decides.
@@ -72,9 +96,7 @@ def _best(
     if not by_steps:
         remedy = "look into what failed in the screen"
         raise UserError(f"variant '{variant}' has no results to choose by", remedy=remedy)
-    values = {steps: _value(found, rule) for steps, found in by_steps.items()}
-    steps = min(values, key=lambda s: (-values[s], s))
-    return Finalist(variant, steps, values[steps], reason)
+    return {steps: _value(found, rule) for steps, found in by_steps.items()}
 
 
 def _value(results: Sequence[StudyResult], rule: str) -> float:

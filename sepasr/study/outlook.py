@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sepasr.study.config import START, Finalists, StudyConfig
+from sepasr.study.finalists import candidates_of
 from sepasr.study.rows import FAMILY_MEAN
 from sepasr.study.runner import Phase, Point, Runner
 from sepasr.study.summary import summarise_study
@@ -28,13 +30,11 @@ def outlook(runner: Runner) -> Iterator[str]:
     rule = study.finalists
     pending = any(runner.unread(runner.screen, point) for point in runner.screen.points)
     if pending:
-        most = max((v.steps[-1] for v in runner.variants if v.trained), default=0)
-        systems = rule.choose + 1 + sum(study.variant(name).trained for name in rule.keep)
         yield (
             f"finals on {rule.set}: {rule.choose} by {rule.by} and the control, with seeds "
             f"{', '.join(map(str, rule.seeds))}: chosen when the screen is complete"
         )
-        at_most = left + most * systems * len(rule.seeds)
+        at_most = left + _most_steps(study, rule) * len(rule.seeds)
         yield f"steps in all: {left} for the screen, at most {at_most} with the finals"
         return
     results = summarise_study(runner.rows([runner.screen]), runner.facts, draws=100)
@@ -44,6 +44,23 @@ def outlook(runner: Runner) -> Iterator[str]:
         yield f"  {finalist.variant} goes on ({finalist.reason}), {finalist.steps} steps"
     yield from _phase(runner, finals, "finals")
     yield f"steps in all: {left + runner.steps_to_do(finals)}"
+
+
+def _most_steps(study: StudyConfig, rule: Finalists) -> int:
+    """Steps of the finals with one seed, if the longest trainings are chosen."""
+    may_be = candidates_of(study)
+    certain = {*rule.keep, *(study.against(name) for name in (*may_be, *rule.keep))}
+    longest = sorted((_steps_of(study, name) for name in may_be), reverse=True)
+    return sum(longest[: rule.choose]) + sum(_steps_of(study, name) for name in certain)
+
+
+def _steps_of(study: StudyConfig, name: str) -> int:
+    """Most steps of a variant, and of those that it starts from."""
+    variant = study.variant(name)
+    if not variant.trained:
+        return 0
+    before = 0 if variant.init == START else _steps_of(study, variant.init)
+    return before + variant.steps[-1]
 
 
 def _phase(runner: Runner, phase: Phase, title: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sepasr.study.config import StudyConfig
+from sepasr.study.config import CLEAN, MIXTURE, StudyConfig
 from sepasr.study.drawing import COLOURS, GREY, MARKERS, WIDTH_IN, drawn, handle, legend, looks
 from sepasr.study.rows import FAMILY_MEAN, StudyResult
 
@@ -17,22 +17,15 @@ AKIN = ("seen", "kin")
 
 
 def plot_study(study: StudyConfig, results: Sequence[StudyResult], path: str | Path) -> None:
-    """Draw a study as its YAML says, as SVG: of each task the finals, if it has any, or the screen.
+    """Draw a study as its YAML says, as SVG; gains in the finals are above the screen's.
 
     Args:
         study: what was asked.
         results: the figures.
         path: where to write.
     """
-    sets = list(dict.fromkeys(result.set for result in results))
-    final = study.finalists.set if study.finalists else ""
-    screened = {name: name.removeprefix(study.screen.set) for name in sets}
-    over = [name for name, task in screened.items() if task != name and f"{final}{task}" in sets]
-    shown = [r for r in _averages(results) if r.set not in over]
     draw = {"gains": _gains, "steps": _steps, "lines": _lines}[study.plot]
-    if study.plot == "steps":  # the finals have one number of steps each
-        shown = [r for r in _averages(results) if r.set != final]
-    draw(study, shown, Path(path))
+    draw(study, _averages(results), Path(path))
 
 
 def _averages(results: Sequence[StudyResult]) -> list[StudyResult]:
@@ -45,10 +38,21 @@ def _title(result: StudyResult) -> str:
     return f"{result.set}, {result.mixtures} mixtures"
 
 
+def _other(result: StudyResult) -> str:
+    """What it is compared with, and after how many steps where these are others."""
+    steps = result.against_steps
+    other = steps and result.steps and steps != result.steps
+    return f"{result.against}, {steps} steps" if other else result.against
+
+
 def _gains(study: StudyConfig, results: Sequence[StudyResult], path: Path) -> None:
     """Variants down the y axis, the gain of each reader to the right, with its interval."""
-    compared = [r for r in results if r.against]
-    sets = list(dict.fromkeys(r.set for r in compared)) or [""]
+    # What is not separated is far from all that is.
+    whole = [v.name for v in study.variants if v.system in (MIXTURE, CLEAN)]
+    compared = [r for r in results if r.against and r.variant not in whole]
+    screened = study.screen.set
+    sets = sorted(dict.fromkeys(r.set for r in compared), key=lambda s: s.startswith(screened))
+    sets = sets or [""]
     rows = list(dict.fromkeys((r.set, r.variant, r.steps) for r in compared))
     readers = list(dict.fromkeys(r.recogniser for r in compared if r.recogniser != FAMILY_MEAN))
     families = list(dict.fromkeys(r.family for r in compared if r.family))
@@ -57,7 +61,12 @@ def _gains(study: StudyConfig, results: Sequence[StudyResult], path: Path) -> No
     counts = [max(1, sum(row[0] == name for row in rows)) for name in sets]
     lanes = [*readers, FAMILY_MEAN]
     height = 1.6 + sum(counts) * (0.16 * len(lanes) + 0.15)
-    options = {"nrows": len(sets), "sharex": True, "squeeze": False, "height_ratios": counts}
+    options: dict[str, Any] = {
+        "nrows": len(sets),
+        "sharex": True,
+        "squeeze": False,
+        "height_ratios": counts,
+    }
     with drawn(study, (WIDTH_IN, height), path, **options) as (figure, axes):
         handles: dict[str, Any] = {}
         for axis, name in zip(axes[:, 0], sets, strict=True):
@@ -87,7 +96,7 @@ def _gains(study: StudyConfig, results: Sequence[StudyResult], path: Path) -> No
                 axis.axhline(edge - 0.5, color="#dddddd", linewidth=0.8)
             first = next((r for r in compared if r.set == name), None)
             if first is not None:
-                against = " and ".join(dict.fromkeys(r.against for r in compared if r.set == name))
+                against = " and ".join(dict.fromkeys(_other(r) for r in compared if r.set == name))
                 axis.set_title(f"{_title(first)}; against {against}", loc="left", fontsize=9)
         axes[-1, 0].set_xlabel(
             "fewer word errors than the control (% of its cpWER), with 95 % intervals\n"
@@ -105,13 +114,19 @@ def _panels(results: Sequence[StudyResult]) -> list[str]:
 
 
 def _steps(study: StudyConfig, results: Sequence[StudyResult], path: Path) -> None:
-    """Word errors and SI-SDR against steps, a line per variant; what isn't trained is dotted."""
+    """Word errors and SI-SDR in the screen against steps, a line per variant.
+
+    The finals have one number of steps each. What isn't trained is dotted.
+    """
+    final = study.finalists.set if study.finalists else ""
+    results = [r for r in results if r.set != final]
     variants = list(dict.fromkeys(r.variant for r in results))
     style, panels = looks(variants), [*_panels(results), SI_SDR]
     still = {r.variant for r in results if r.seeds == 0}
     rows = -(-len(panels) // 2)
     options = {"nrows": rows, "ncols": 2, "squeeze": False}
-    with drawn(study, (WIDTH_IN, 2.4 * rows + 1.6), path, **options) as (figure, axes):
+    note = _title(results[0])
+    with drawn(study, (WIDTH_IN, 2.4 * rows + 1.8), path, note, **options) as (figure, axes):
         for axis, name in zip(axes.flat, panels, strict=False):
             for variant in variants:
                 reader = FAMILY_MEAN if name == SI_SDR else name
@@ -157,7 +172,9 @@ def _lines(study: StudyConfig, results: Sequence[StudyResult], path: Path) -> No
             colour, marker = style.get(r.recogniser, ("black", "|"))
             axis.plot([100 * r.cpwer_low, 100 * r.cpwer_high], [y, y], color=colour, linewidth=1.2)
             axis.plot(100 * r.cpwer, y, marker, color=colour, markersize=6)
-        axis.set_yticks(range(len(rows)), [f"{v}\n{s} steps" if s else v for _, v, s in rows])
+        axis.set_yticks(
+            range(len(rows)), [f"{v}\n{s} steps, {n}" if s else f"{v}, {n}" for n, v, s in rows]
+        )
         axis.set_ylim(max(1, len(rows)) - 0.5, -0.5)
         axis.set_xlim(left=0)
         for edge in range(1, len(rows)):

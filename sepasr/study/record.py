@@ -6,14 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sepasr.data.datadir import fingerprint
 from sepasr.files import write_text
-from sepasr.models import REPOSITORY
-from sepasr.score.inputs import commit
+from sepasr.study.made import commit_at_start, noted_commit
 from sepasr.study.rows import StudyResult
 
 if TYPE_CHECKING:
@@ -21,12 +19,6 @@ if TYPE_CHECKING:
     from sepasr.study.runner import Phase, Runner
 
 PACKAGES = ("torch", "lightning", "transformers", "ctranslate2", "scipy", "meeteval")
-
-
-@lru_cache
-def commit_at_start() -> str:
-    """The repository's commit when a runner first asked, before anything was done."""
-    return commit(REPOSITORY)
 
 
 def write_short_record(name: str, question: str, place: Place) -> None:
@@ -50,8 +42,12 @@ def write_record(runner: Runner, phases: Sequence[Phase], results: Sequence[Stud
 
     ``variants`` has for each what it is set to and, by seed and steps, the digest of the training;
     ``finalists`` has who was chosen, at how many steps and by what value, once there is a choice.
+    ``commit`` is that of the last call; ``trained_at`` and ``read_at`` have those at which what it
+    found was made.
     """
     sets = {}
+    trained_at: set[str | None] = set()
+    read_at: set[str | None] = set()
     variants: dict[str, Any] = {
         variant.name: {
             **asdict(variant),
@@ -69,10 +65,13 @@ def write_record(runner: Runner, phases: Sequence[Phase], results: Sequence[Stud
                     "mixtures": len(evaluation.data.mixtures),
                     "fingerprint": fingerprint(evaluation.data),
                 }
+            subject = runner.subject(point)
+            read_at |= {evaluation.read_at(subject, reader) for reader in phase.readers}
             if point.seed is not None:
                 trainings = variants[point.variant.name]["trainings"]
-                digest = runner.training(point).digest
-                trainings[f"seed{point.seed}/step{point.steps}"] = digest
+                training = runner.training(point)
+                trainings[f"seed{point.seed}/step{point.steps}"] = training.digest
+                trained_at.add(noted_commit(training.model(point.steps)))
     finalists = runner.choose(results) if len(phases) > 1 else []
     record = {
         "study": runner.name,
@@ -80,6 +79,8 @@ def write_record(runner: Runner, phases: Sequence[Phase], results: Sequence[Stud
         "control": runner.study.control,
         "plot": runner.study.plot,
         **_made(runner.name, runner.place),
+        "trained_at": sorted(filter(None, trained_at)),
+        "read_at": sorted(filter(None, read_at)),
         "overrides": list(runner.place.overrides),
         "sets": sets,
         "recognisers": [asdict(info) for info in runner.facts.recognisers],

@@ -62,15 +62,19 @@ class StudyResult:
         words: reference words; NaN for the mean over families, as the next.
         cp_errors: errors of cpWER, a mean over seeds.
         cpwer: errors by words, as a fraction; with its 95 % interval.
+        orcwer: likewise of ORC-WER, which lets a stream go on with another speaker between
+            utterances.
         si_sdr: means over mixtures, in dB; the other measures likewise in their units.
         against: the variant it is compared with; empty where it isn't.
         against_steps: of that variant; None where there is none.
         gain: 1 - cpWER / cpWER of the other, as a fraction, with its 95 % interval. For the mean
             over families it is the mean over families of the gain.
+        orc_gain: likewise in ORC-WER.
         p: of the paired permutation test over mixtures.
         p_holm: corrected for all comparisons of the set by single recognisers (Holm), and likewise
             for those by the mean over families.
         p_bh: the same by Benjamini and Hochberg.
+        orc_p: of ``orc_gain``, uncorrected.
     """
 
     study: str
@@ -88,6 +92,9 @@ class StudyResult:
     cpwer: float
     cpwer_low: float
     cpwer_high: float
+    orcwer: float
+    orcwer_low: float
+    orcwer_high: float
     si_sdr: float
     si_sdri: float
     pesq: float
@@ -99,9 +106,13 @@ class StudyResult:
     gain: float
     gain_low: float
     gain_high: float
+    orc_gain: float
+    orc_gain_low: float
+    orc_gain_high: float
     p: float
     p_holm: float
     p_bh: float
+    orc_p: float
 
 
 def write_study(out: Path, name: str, rows: list[StudyRow], results: list[StudyResult]) -> None:

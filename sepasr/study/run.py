@@ -6,10 +6,11 @@ from sepasr.study.analysis_plots import plot_correlations, plot_difficulty
 from sepasr.study.config import StudyConfig
 from sepasr.study.correlation import correlate
 from sepasr.study.difficulty import analyse_difficulty
+from sepasr.study.made import commit_at_start
 from sepasr.study.permutations import compare_permutations
 from sepasr.study.place import Place
 from sepasr.study.plots import plot_study
-from sepasr.study.record import commit_at_start, write_short_record
+from sepasr.study.record import write_short_record
 from sepasr.study.rows import FAMILY_MEAN, StudyResult
 from sepasr.study.runner import Runner
 

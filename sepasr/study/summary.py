@@ -25,6 +25,10 @@ from sepasr.score.statistics import (
 from sepasr.study.facts import Facts, family_weights
 from sepasr.study.rows import FAMILY_MEAN, StudyResult, StudyRow
 
+CP, ORC = 1, 2
+"""Rows of a line's ``words``."""
+NOTHING = (math.nan, math.nan)
+
 
 @dataclass(frozen=True)
 class _Line:
@@ -36,7 +40,7 @@ class _Line:
         set: the data directory.
         seed: None for an average, or where nothing was trained.
         seeds: how many there are.
-        words: by recogniser, (2, mixtures): reference words and cpWER's errors.
+        words: by recogniser, (3, mixtures): reference words, errors of cpWER and of ORC-WER.
         measures: (measures, mixtures).
     """
 
@@ -52,8 +56,12 @@ class _Line:
     def mixtures(self) -> int:
         return self.measures.shape[1]
 
-    def gain(self, other: _Line, recogniser: str) -> Ratio:
-        return relative_gain(self.words[recogniser][1], other.words[recogniser][1])
+    def rate(self, recogniser: str, kind: int) -> Ratio:
+        words = self.words[recogniser]
+        return rate(words[kind], words[0])
+
+    def gain(self, other: _Line, recogniser: str, kind: int) -> Ratio:
+        return relative_gain(self.words[recogniser][kind], other.words[recogniser][kind])
 
 
 def summarise_study(
@@ -80,8 +88,10 @@ def summarise_study(
         against = _against(line, lines, facts)
         resampling = _resampling(line.mixtures, draws)
         recognisers = [r for r in facts.recognisers if r.name in line.words]
-        found = [_single(line, against, r, facts, resampling) for r in recognisers]
-        results += [*found, _family_mean(line, against, recognisers, facts, resampling)]
+        for read_by in [*([r] for r in recognisers), recognisers]:
+            name = FAMILY_MEAN if read_by is recognisers else read_by[0].name
+            cp, orc = (_compare(line, against, read_by, kind, resampling) for kind in (CP, ORC))
+            results.append(_result(line, against, facts, name, cp, orc))
     return _corrected(results)
 
 
@@ -110,7 +120,7 @@ def _lines(rows: Sequence[StudyRow]) -> list[_Line]:
             ordered = {r: [m[key] for key in ids[name]] for r, m in readings.items()}
             first = next(iter(ordered.values()))
             words = {
-                r: np.array([[x.words, x.cp_errors] for x in found], dtype=float).T
+                r: np.array([[x.words, x.cp_errors, x.orc_errors] for x in found], dtype=float).T
                 for r, found in ordered.items()
             }
             measures = np.array([[getattr(x, m) for x in first] for m in MEASURES], dtype=float)
@@ -154,87 +164,66 @@ def _against(line: _Line, lines: Sequence[_Line], facts: Facts) -> _Line | None:
     return max((x for x in mine if x.steps == wanted), key=lambda x: x.seeds)
 
 
-def _single(
-    line: _Line,
-    against: _Line | None,
-    recogniser: RecogniserInfo,
-    facts: Facts,
-    resampling: Resampling,
-) -> StudyResult:
-    words, errors = line.words[recogniser.name]
-    gain, p = Interval(math.nan, math.nan, math.nan), math.nan
-    if against is not None and recogniser.name in against.words:
-        gain = resampling.interval(line.gain(against, recogniser.name))
-        p = resampling.p_value(errors - against.words[recogniser.name][1])
-    return _result(
-        line,
-        against,
-        facts,
-        recogniser=recogniser.name,
-        family=recogniser.family,
-        relation=facts.relation(line.variant, recogniser),
-        words=float(words.sum()),
-        cp_errors=float(errors.sum()),
-        cpwer=resampling.interval(rate(errors, words)),
-        gain=gain,
-        p=p,
-    )
+@dataclass(frozen=True)
+class _Compared:
+    """A rate, the gain over the control's, and its p-value; NaN where nothing is compared."""
+
+    rate: Interval
+    gain: Interval
+    p: float
 
 
-def _family_mean(
+def _compare(
     line: _Line,
     against: _Line | None,
     recognisers: Sequence[RecogniserInfo],
-    facts: Facts,
+    kind: int,
     resampling: Resampling,
-) -> StudyResult:
+) -> _Compared:
+    """As the mean over families of the recognisers, of which there may be one.
+
+    Args:
+        line: what is compared.
+        against: with what.
+        recognisers: that have read it.
+        kind: the row of a line's ``words`` that has the errors.
+        resampling: of the mixtures.
+    """
     weights = family_weights(recognisers)
-    rates = [rate(*reversed(line.words[r.name])) for r in recognisers]
-    gain, p = Interval(math.nan, math.nan, math.nan), math.nan
-    if against is not None and all(r.name in against.words for r in recognisers):
-        gains = [line.gain(against, r.name) for r in recognisers]
-        gain = resampling.interval(*gains, weights=weights)
+    rates = [line.rate(r.name, kind) for r in recognisers]
+    found = resampling.interval(*rates, weights=weights)
+    if against is None or not all(r.name in against.words for r in recognisers):
+        return _Compared(found, Interval(math.nan, math.nan, math.nan), math.nan)
+    gains = [line.gain(against, r.name, kind) for r in recognisers]
+    if len(gains) == 1:  # whole numbers, so that equal sums are equal
+        name = recognisers[0].name
+        differences = line.words[name][kind] - against.words[name][kind]
+    else:
         with np.errstate(divide="ignore", invalid="ignore"):
             differences = sum(
                 weight * x.numerator / x.denominator.sum()
                 for weight, x in zip(weights, gains, strict=True)
             )
-        p = resampling.p_value(np.asarray(differences))
-    return _result(
-        line,
-        against,
-        facts,
-        recogniser=FAMILY_MEAN,
-        family="",
-        relation="",
-        words=math.nan,
-        cp_errors=math.nan,
-        cpwer=resampling.interval(*rates, weights=weights),
-        gain=gain,
-        p=p,
-    )
+    gain = resampling.interval(*gains, weights=weights)
+    return _Compared(found, gain, resampling.p_value(np.asarray(differences)))
 
 
 def _result(
     line: _Line,
     against: _Line | None,
     facts: Facts,
-    *,
-    recogniser: str,
-    family: str,
-    relation: str,
-    words: float,
-    cp_errors: float,
-    cpwer: Interval,
-    gain: Interval,
-    p: float,
+    name: str,
+    cp: _Compared,
+    orc: _Compared,
 ) -> StudyResult:
     means = {}
-    for name, values in zip(MEASURES, line.measures, strict=True):
+    for measure, values in zip(MEASURES, line.measures, strict=True):
         ratio = mean(values)
         defined = ratio.denominator.sum()
-        means[name] = float(ratio.numerator.sum() / defined) if defined else math.nan
-    compared = against is not None and not math.isnan(gain.value)
+        means[measure] = float(ratio.numerator.sum() / defined) if defined else math.nan
+    compared = against is not None and not math.isnan(cp.gain.value)
+    reader = next((r for r in facts.recognisers if r.name == name), None)
+    words, errors = (float(x.sum()) for x in line.words[name][[0, CP]]) if reader else NOTHING
     return StudyResult(
         study=facts.study,
         variant=line.variant,
@@ -242,23 +231,30 @@ def _result(
         seed=line.seed,
         seeds=line.seeds,
         set=line.set,
-        recogniser=recogniser,
-        family=family,
-        relation=relation,
+        recogniser=name,
+        family=reader.family if reader else "",
+        relation=facts.relation(line.variant, reader) if reader else "",
         mixtures=line.mixtures,
         words=words,
-        cp_errors=cp_errors,
-        cpwer=cpwer.value,
-        cpwer_low=cpwer.low,
-        cpwer_high=cpwer.high,
+        cp_errors=errors,
+        cpwer=cp.rate.value,
+        cpwer_low=cp.rate.low,
+        cpwer_high=cp.rate.high,
+        orcwer=orc.rate.value,
+        orcwer_low=orc.rate.low,
+        orcwer_high=orc.rate.high,
         against=against.variant if compared and against else "",
         against_steps=against.steps if compared and against else None,
-        gain=gain.value,
-        gain_low=gain.low,
-        gain_high=gain.high,
-        p=p,
+        gain=cp.gain.value,
+        gain_low=cp.gain.low,
+        gain_high=cp.gain.high,
+        orc_gain=orc.gain.value,
+        orc_gain_low=orc.gain.low,
+        orc_gain_high=orc.gain.high,
+        p=cp.p,
         p_holm=math.nan,
         p_bh=math.nan,
+        orc_p=orc.p,
         **means,
     )
 

@@ -25,11 +25,12 @@ from sepasr.separator.model import WEIGHTS
 from sepasr.study.config import AE, PIT, SISDR, START, StudyConfig, Variant
 from sepasr.study.digest import encoder_content, override, without_length
 from sepasr.study.lock import locked
+from sepasr.study.made import note_commit
 from sepasr.study.place import Place
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.recipe import Sources, TrainConfig, fingerprints
 
-REVISION = 1
+REVISION = 2
 """To be raised when a default or the code of training changes what comes out: what was trained
 before is then not taken for the same."""
 LAYERS = {
@@ -127,6 +128,10 @@ def resolve_training(
         **variant.set,
         "fit.seed": seed,
     }
+    mine = {one.partition("=")[0] for one in place.overrides} & own.keys()
+    if mine:
+        where, remedy = f"variant {variant.name}", "leave it out, or change the study's YAML"
+        raise UserError(f"{min(mine)} is the study's to set", where=where, remedy=remedy)
     overrides = (*place.overrides, *(override(name, value) for name, value in own.items()))
     files = place.layers(*LAYERS[variant.system])
     config = _settings(TrainConfig, files, overrides)
@@ -222,6 +227,7 @@ def _take(training: Training, *works: Path) -> None:
         target = training.folder / exported.name
         if is_whole(exported) and not is_whole(target):
             shutil.rmtree(target, ignore_errors=True)
+            note_commit(target)
             exported.replace(target)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -223,14 +224,18 @@ def test_28_000_mixtures_load_in_seconds(small):
     assert time.process_time() - start < 10  # about 1.5
 
 
-def test_a_fingerprint_is_of_what_is_listed_not_of_places(data_dirs):
+def test_a_fingerprint_is_of_what_is_listed_not_of_places(data_dirs, tmp_path):
     directories = [data_dirs.mixtures, data_dirs.utterances, data_dirs.noise, data_dirs.rooms]
     prints = [fingerprint(directory) for directory in directories]
     assert len(set(prints)) == 4
     assert fingerprint(replace(data_dirs.utterances, path=Path("elsewhere"))) == prints[1]
     first, *others = data_dirs.utterances.utterances
+    moved, remade = tmp_path / "moved.wav", tmp_path / "remade.wav"
+    shutil.copy(first.path, moved)
+    remade.write_bytes(first.path.read_bytes()[:-2] + b"xx")
     for changed, same in (
-        (replace(first, path=Path("elsewhere.wav")), True),
+        (replace(first, path=moved), True),
+        (replace(first, path=remade), False),
         (replace(first, text="other words"), False),
         (replace(first, duration_s=first.duration_s + 0.1), False),
     ):

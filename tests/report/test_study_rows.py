@@ -230,9 +230,9 @@ def test_results_over_steps_are_lines_of_errors_and_si_sdr(tmp_path):
 
 
 def test_difficulty_is_a_line_for_each_condition(tmp_path):
-    header = "study,system,recogniser,condition,bin,lower,upper,mixtures,cpwer,cpwer_low,cpwer_high"
-    lines = "d,sisdr,tiny,snr_db,1,-6,0,9,0.5,0.4,0.6\nd,sisdr,tiny,snr_db,0,,,18,,,\n"
-    write(tmp_path, f"{header}\n{lines}d,sisdr,tiny,overlap,1,0.2,0.4,9,0.3,,\n", "d")
+    header = "study,system,recogniser,condition,bin,median,mixtures,cpwer,cpwer_low,cpwer_high"
+    lines = "d,sisdr,tiny,snr_db,1,-3,9,0.5,0.4,0.6\nd,sisdr,tiny,snr_db,0,,18,,,\n"
+    write(tmp_path, f"{header}\n{lines}d,sisdr,tiny,overlap,1,0.3,9,0.3,,\n", "d")
     snr, overlap = read_studies(tmp_path)
     assert (snr.x_label, overlap.x_label) == ("snr (dB)", "overlap")
     assert [(row.x, row.value, row.variant) for row in snr.rows] == [(-3, 50, "sisdr")]

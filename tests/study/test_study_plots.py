@@ -24,12 +24,13 @@ def test_a_plot_says_what_is_compared(plot, data_dirs, tmp_path, monkeypatch):
     screen = [r for r in results if r.set == "cv"]
     for expected in ("Does it help?", "odd", "even", "mean over families"):
         assert expected in texts
-    finals = {r.variant for r in results if r.set == "tt"}
-    shown = {r.variant for r in screen} if plot == "steps" else finals
+    shown = {r.variant for r in screen}
     compared = shown - {"sisdr"} if plot == "gains" else shown
     assert all(name in texts for name in compared)
+    assert "cv, 3 mixtures" in texts or plot == "lines"
     if plot == "gains":
         assert "tt, 5 mixtures; against sisdr" in texts
+        assert texts.index("tt, 5 mixtures") < texts.index("cv, 3 mixtures")
         assert "95 % intervals" in texts
     # The same figures give the same file.
     before = path.read_bytes()
