@@ -39,6 +39,8 @@ from sepasr.simulate.voices import FS, speak
 
 FOLDER = "extra"
 LONG = "long"
+MOST = 100
+"""Mixtures of a set: of the table's test set there may be many more, to be read with every system."""
 LONG_UTTERANCES = 12
 """Utterances of each speaker to make long mixtures of."""
 LONG_ROOMS = 20
@@ -74,7 +76,7 @@ def build_extra_sets(
     """Make what is missing of some sets, and remove what they no longer hold.
 
     Args:
-        config: what the corpus is made of; the sets have as many mixtures as its own.
+        config: what the corpus is made of; the sets have as many mixtures as its own, up to 100.
         names: of :data:`EXTRA`.
         out: directory of the corpus, which is complete.
         jobs: as for :func:`sepasr.parallel.parallel_map`.
@@ -98,7 +100,7 @@ def build_extra_sets(
         else:
             folders.append(folder)
             for part in EXTRA[name]:
-                plans = part.plans(config)
+                plans = part.plans(config)[:MOST]
                 tables |= _list_mixtures(plans, folder / part.set)
                 tasks += [_mixture(config, part, *plan, out, folder) for plan in enumerate(plans)]
     make_missing(tasks, "extra sets", jobs=jobs, cluster=cluster)

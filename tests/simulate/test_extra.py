@@ -114,6 +114,11 @@ def test_sets_go_on_and_lose_what_they_no_longer_hold(
     min(folder.glob("mix_both_reverb/*.wav")).unlink()
     build_extra_sets(CONFIG, ["3speakers"], corpus)
     assert snapshot(corpus) == before
+    monkeypatch.setattr(extra, "MOST", 1)
+    build_extra_sets(CONFIG, ["3speakers"], corpus)
+    assert len([*(folder / "mix_both_reverb").iterdir()]) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr("sepasr.simulate.extra.speak", beep)
     build_extra_sets(replace(CONFIG, num_test=1), ["3speakers"], corpus)
     assert len(list(folder.glob("*/*.wav"))) == len(list(folder.iterdir())) - 4
     build_extra_sets(CONFIG, ["3speakers"], corpus)
