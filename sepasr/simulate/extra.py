@@ -40,7 +40,7 @@ from sepasr.simulate.voices import FS, speak
 FOLDER = "extra"
 LONG = "long"
 MOST = 100
-"""Mixtures of a set: of the table's test set there may be many more, to be read with every system."""
+"""Mixtures of a set, though of the corpus's own test set there may be more."""
 LONG_UTTERANCES = 12
 """Utterances of each speaker to make long mixtures of."""
 LONG_ROOMS = 20
