@@ -313,7 +313,6 @@ def train_separator(
         "separator": separator.config.settings(),
         "data": data,
     }
-    del inputs["checkpoint_activations"]  # it decides nothing
     if config.fit.optimizer.layer_decay != 1:
         layer_depths(separator)
     # A training begun before weights were part of it had those that there are, for all one knows.

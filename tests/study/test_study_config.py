@@ -140,6 +140,8 @@ def test_a_new_setting_with_its_default_changes_no_digest():
     falling = load_config(TrainConfig, [], ["fit.optimizer.schedule=cosine", "fit.steps=7"])
     assert without_length(falling)["fit"]["steps"] == 7
     assert changed(one, one) == {}
+    idle = ["loss.compare_every=10", "fit.workers=3", "fit.accelerator=cpu", "fit.valid_every=2"]
+    assert without_length(load_config(TrainConfig, [], idle)) == {"fit": {}}
 
 
 def test_the_command_lists_studies_and_says_what_is_wrong(capsys):
