@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sepasr.errors import UserError
 from sepasr.train.average import AVERAGE, MovingAverage
-from sepasr.train.schedule import LatePlateau, OptimizerConfig, lr_factor
+from sepasr.train.schedule import PLATEAU, LatePlateau, OptimizerConfig, lr_factor
 
 LOG_EVERY = 10
 """Steps from line to line of a training's log."""
@@ -181,15 +181,8 @@ class TrainingModule(lightning.LightningModule):
             self.export(directory)
 
     def layer_depths(self) -> Mapping[str, int]:
-        """How many layers lie between each parameter and the output, by the parameter's name.
-
-        Raises:
-            UserError: the model can't tell.
-        """
-        raise UserError(
-            "fit.optimizer.layer_decay is for a model that knows the order of its layers",
-            remedy="leave it at 1",
-        )
+        """How many layers lie between each parameter and the output, by the parameter's name."""
+        raise NotImplementedError
 
     def configure_optimizers(self) -> Any:
         """Adam or AdamW over what is trainable, and the schedule."""
@@ -201,7 +194,7 @@ class TrainingModule(lightning.LightningModule):
             if config.weight_decay
             else Adam(groups, config.lr, fused=fused)
         )
-        if config.schedule == "plateau":
+        if config.schedule == PLATEAU:
             plateau = LatePlateau(optimizer, config.patience, self._may_decay)
             return {
                 "optimizer": optimizer,

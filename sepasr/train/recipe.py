@@ -22,7 +22,7 @@ from sepasr.separator.config import SEVERAL
 from sepasr.separator.grow import grow
 from sepasr.separator.model import WEIGHTS, Provenance, Separator, SeparatorConfig
 from sepasr.separator.networks import TD_CONFORMER
-from sepasr.train.fit import FitConfig, fit
+from sepasr.train.fit import FitConfig, check, fit
 from sepasr.train.layers import layer_depths
 from sepasr.train.objective import (
     GRAPH_PIT,
@@ -317,14 +317,15 @@ def train_separator(
         layer_depths(separator)
     # A training begun before weights were part of it had those that there are, for all one knows.
     defaults = {**asdict(TrainConfig()), ENCODER_WEIGHTS: inputs[ENCODER_WEIGHTS]}
+    description = describe(config, encoders, material)
+    if scales := weigh_alike(loss, separator, dataset, collate, config.fit.batch):
+        description["encoder_scales"] = dict(scales)
+    threshold_db = config.loss.threshold_db
+    graph = config.loss.kind == GRAPH_PIT
+    module = SeparationModule(
+        separator, loss, config.fit, threshold_db, description, teacher, graph=graph
+    )
+    whole = DataLoader(WholeMixtures(mixtures), batch_size=1, collate_fn=collate)
+    check(config.fit, whole, out)
     with claimed(out, inputs, overwrite=overwrite, defaults=defaults):
-        description = describe(config, encoders, material)
-        if scales := weigh_alike(loss, separator, dataset, collate, config.fit.batch):
-            description["encoder_scales"] = dict(scales)
-        threshold_db = config.loss.threshold_db
-        graph = config.loss.kind == GRAPH_PIT
-        module = SeparationModule(
-            separator, loss, config.fit, threshold_db, description, teacher, graph=graph
-        )
-        whole = DataLoader(WholeMixtures(mixtures), batch_size=1, collate_fn=collate)
         fit(module, dataset, collate, whole, out)

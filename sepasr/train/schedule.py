@@ -12,6 +12,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sepasr.errors import UserError
 
+CONSTANT, COSINE, PLATEAU = SCHEDULES = ("constant", "cosine", "plateau")
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -36,7 +38,7 @@ class OptimizerConfig:
     lr: float = 5e-5
     weight_decay: float = 0.0
     warmup_steps: int = 0
-    schedule: str = "constant"
+    schedule: str = CONSTANT
     final_lr: float = 0.0
     decay_steps: int = 0
     patience: int = 3
@@ -47,6 +49,11 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise UserError(f"fit.optimizer.lr is {self.lr}, not above 0")
+        if self.schedule not in SCHEDULES:
+            raise UserError(
+                f"unknown learning-rate schedule '{self.schedule}'",
+                remedy=f"fit.optimizer.schedule is one of {', '.join(SCHEDULES)}",
+            )
         if not 0 < self.layer_decay <= 1:
             raise UserError(
                 f"fit.optimizer.layer_decay is {self.layer_decay}, not above 0 and up to 1"
@@ -71,21 +78,12 @@ class LatePlateau(ReduceLROnPlateau):
 
 
 def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
-    """The learning rate of each step as a share of the peak.
-
-    Raises:
-        UserError: the schedule is unknown.
-    """
-    if config.schedule not in ("constant", "cosine"):
-        raise UserError(
-            f"unknown learning-rate schedule '{config.schedule}'",
-            remedy="constant, cosine or plateau",
-        )
+    """The learning rate of each step as a share of the peak, for all but a plateau."""
     floor = config.final_lr / config.lr
 
     def factor(step: int) -> float:
         rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-        if config.schedule == "constant":
+        if config.schedule == CONSTANT:
             return rise
         remaining = (steps - step) / config.decay_steps if config.decay_steps else 1.0
         progress = 1 - min(1.0, max(0.0, remaining))

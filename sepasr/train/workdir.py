@@ -18,6 +18,7 @@ from sepasr.config import read_yaml
 from sepasr.errors import UserError
 from sepasr.files import refuse_another, write_text
 from sepasr.train.checkpoint import LAST, steps_done
+from sepasr.train.schedule import PLATEAU
 
 CONFIG, LOCK = "config.yaml", ".lock"
 IDLE = (
@@ -170,7 +171,7 @@ def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     Where the rate follows the validations it does matter how often there is one.
     """
     kept = deepcopy(dict(settings))
-    plateau = kept.get("fit", {}).get("optimizer", {}).get("schedule") == "plateau"
+    plateau = kept.get("fit", {}).get("optimizer", {}).get("schedule") == PLATEAU
     for name in IDLE:
         if plateau and name == "fit.valid_every":
             continue

@@ -30,7 +30,7 @@ from sepasr.data.datadir import NoiseDir, RoomDir, UtteranceDir
 from sepasr.decode.recognisers.ctc import SentencePieceUnits
 from sepasr.errors import UserError
 from sepasr.train.ctc import CtcConfig, CtcModule, train_ctc
-from sepasr.train.ctc_model import ModelConfig, save_recogniser, train_pieces
+from sepasr.train.ctc_model import ModelConfig, save_recogniser
 from sepasr.train.utterances import (
     BUCKET_SAMPLES,
     FS,
@@ -116,12 +116,6 @@ def test_units_stand_for_the_text(pieces: Path) -> None:
         path = [unit for one in collate.units(text) for unit in (one, one, 0)]
         assert min(collate.units(text)) > 1  # neither blank nor unknown
         assert units.text(path) == text
-
-
-def test_too_many_pieces_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="5000 units"):
-        train_pieces(TEXTS, 5000, tmp_path / "spm.model")
-    assert not (tmp_path / "spm.model").exists()
 
 
 def test_a_batch_says_what_an_utterance_says_alone(pieces: Path) -> None:
@@ -306,6 +300,31 @@ def test_training_goes_on_from_a_recogniser_with_its_units(tmp_path: Path) -> No
         train_from(tmp_path, tmp_path / "third")
     assert not (tmp_path / "third").exists()
     assert not (tmp_path / "wider").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.pieces=5000", "no 5000 units of these texts"),
+        ("fit.devices=9", "1 batches to validate on, fewer than the 9 devices"),
+        ("fit.precision=exact", "'exact'"),
+        ("fit.optimizer.layer_decay=0.5", "layer_decay is for separators"),
+    ],
+)
+def test_a_training_that_is_refused_removes_no_other(
+    tmp_path: Path, setting: str, message: str
+) -> None:
+    sources, dev = data_directories(tmp_path)
+    with pytest.raises(UserError, match=message):
+        train_ctc(
+            config_files=[],
+            overrides=["fit.accelerator=cpu", "model.pieces=20", setting],
+            sources=sources,
+            valid=dev,
+            out=tmp_path / "exp",
+            overwrite=True,
+        )
+    assert not (tmp_path / "exp").exists()
 
 
 def test_whole_training_from_directories_and_yaml(tmp_path: Path) -> None:
