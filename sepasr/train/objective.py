@@ -160,6 +160,11 @@ def build_loss(config: LossConfig, encoders: Sequence[AsrEncoder], fs: int) -> S
         return SignalLoss()
     if not encoders:
         raise UserError(f"loss '{config.kind}' needs an encoder", remedy="give --encoder")
+    if len(encoders) > 1 and config.references != TRUE:
+        raise UserError(
+            "what several encoders weigh is measured against true references",
+            remedy="give one --encoder, or set loss.references=true",
+        )
     if config.turns and len(encoders) == 1:
         raise UserError("loss.turns is for several encoders", remedy="give --encoder once more")
     return EmbeddingLoss(

@@ -59,6 +59,7 @@ def test_each_kind_is_built_with_its_settings() -> None:
         ({"kind": "spectral", "turns": True}, [], r"no use for loss\.turns"),
         ({"kind": "guided"}, [], "loss 'guided' needs an encoder"),
         ({"kind": "guided", "turns": True}, [A], r"loss\.turns is for several encoders"),
+        ({"kind": "guided", "references": "ema"}, [A, B], r"give one --encoder, or set"),
         ({"kind": "loud"}, [], r"unknown loss 'loud'.*signal, spectral, guided"),
         ({"references": "none"}, [], r"unknown references 'none'.*true, teacher, ema, remix"),
         ({"kind": "graph_pit", "turns": True}, [], r"no use for loss\.turns"),
