@@ -30,6 +30,7 @@ IDLE = (
     "fit.save_every",
     "fit.snapshots",
     "fit.accelerator",
+    "fit.strategy",
 )
 """What changes the log, time, memory and disk of a training, and not what comes of it."""
 PATIENCE_S = 120.0
@@ -126,7 +127,7 @@ def claim(
             )
         if is_first_process():
             print(f"{out}: another training is removed: {cause}", flush=True)
-            (out / LAST).unlink()  # first, so that no other process goes on from it
+            (out / LAST).unlink(missing_ok=True)  # first, so that no other process goes on from it
             for path in out.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -141,7 +142,8 @@ def claim(
 def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
     """In what the training that is in ``out`` differs, in words."""
     done = steps_done(out)
-    if not done or not (out / CONFIG).is_file():
+    exported = (out / "final").exists() or any(out.glob("step*"))
+    if not (done or exported) or not (out / CONFIG).is_file():
         return None
     before = _completed(read_yaml(out / CONFIG), inputs, defaults)
     cause = _difference(_without_length(before), _without_length(inputs))

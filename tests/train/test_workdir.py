@@ -89,6 +89,19 @@ def test_other_inputs_are_refused_or_start_anew(
     assert cause in said
 
 
+@pytest.mark.parametrize("exported", ["final", "step3"])
+def test_what_was_exported_is_another_training_too(tmp_path: Path, exported: str) -> None:
+    out, other = tmp_path / "a", {**INPUTS, "init": None}
+    claim(out, INPUTS, overwrite=False)
+    claim(out, other, overwrite=False)  # nothing has come of the first one
+    (out / exported).mkdir()
+    claim(out, other, overwrite=False)
+    with pytest.raises(UserError, match="init was None and is abc"):
+        claim(out, INPUTS, overwrite=False)
+    claim(out, INPUTS, overwrite=True)
+    assert not (out / exported).exists()
+
+
 def test_a_training_that_is_refused_leaves_that_at_work_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
