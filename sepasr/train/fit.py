@@ -202,6 +202,7 @@ def _fit(
         # Lightning asks for more workers than there are cores to spare.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between it and torch
+        warnings.filterwarnings("ignore", message="ReduceLROnPlateau conditioned.*")  # see strict
         try:
             trainer.fit(module, loader, valid, ckpt_path=out / LAST if done else None)
         except UserError as error:

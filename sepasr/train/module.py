@@ -204,6 +204,9 @@ class TrainingModule(lightning.LightningModule):
                     "interval": "step",
                     # Counted in batches.
                     "frequency": self.fit_config.valid_every * self.fit_config.accumulation,
+                    # A longer training finds no loss where a shorter one ended with a validation,
+                    # of which the schedule has heard.
+                    "strict": False,
                 },
             }
         schedule = LambdaLR(optimizer, lr_factor(config, self.fit_config.steps))

@@ -25,7 +25,7 @@ class OptimizerConfig:
         warmup_steps: linear rise from 0.
         schedule: ``constant``; ``cosine`` (constant, then falling to ``final_lr`` over the last
             ``decay_steps``); or ``plateau`` (halved when the validation loss has not fallen for
-            ``patience`` validations, once ``plateau_after`` steps have passed).
+            more than ``patience`` validations, once ``plateau_after`` steps have passed).
         final_lr: where ``cosine`` ends.
         decay_steps: how long ``cosine`` falls.
         patience: for ``plateau``, in validations.
@@ -64,7 +64,8 @@ class LatePlateau(ReduceLROnPlateau):
     """Halves the rate on a plateau, but only once ``may_decay`` says so."""
 
     def __init__(self, optimizer: Optimizer, patience: int, may_decay: Callable[[], bool]) -> None:
-        super().__init__(optimizer, factor=0.5, patience=patience)
+        # A share of a negative loss, as torch has it by default, would take a worse one for better.
+        super().__init__(optimizer, factor=0.5, patience=patience, threshold=0.0)
         self.may_decay = may_decay
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
