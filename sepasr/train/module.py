@@ -225,9 +225,9 @@ class TrainingModule(lightning.LightningModule):
 
         Raises:
             UserError: the gradient is not finite. Where gradients are scaled that is how a scale is
-                found, and where weights are spread over devices it isn't looked for.
+                found.
         """
-        if not self._may_fuse():
+        if self._scaled():
             super().configure_gradient_clipping(
                 optimizer, gradient_clip_val, gradient_clip_algorithm
             )
@@ -246,15 +246,14 @@ class TrainingModule(lightning.LightningModule):
             "fit.optimizer.lr",
         )
 
-    def _may_fuse(self) -> bool:
-        """Whether the optimiser's step is one operation on all weights.
+    def _scaled(self) -> bool:
+        """Whether gradients are those of the loss times a scale."""
+        return self.fit_config.precision in ("16-mixed", "16")
 
-        Not where gradients are scaled, or a strategy spreads the weights over devices.
-        """
-        config = self.fit_config
-        whole = config.strategy == "auto" or config.strategy.startswith("ddp")
+    def _may_fuse(self) -> bool:
+        """Whether the optimiser's step may be one operation on all weights."""
         on_device = all(p.device.type in ("cpu", "cuda") for p in self.parameters())
-        return config.precision not in ("16-mixed", "16") and whole and on_device
+        return on_device and not self._scaled()
 
     def _groups(self) -> list[Any]:
         """What is trainable; with a decay, the layers of one depth together, at their own rate."""
