@@ -128,9 +128,9 @@ def _trainer(config: FitConfig, out: Path, done: int) -> lightning.Trainer:
     # Which devices there are not, and advertisements.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     slurm = SLURMEnvironment.detect()
-    plugins: list[Any] = [SLURMEnvironment(auto_requeue=False)] if slurm else []
-    if config.strategy == "auto" or config.strategy.startswith("ddp"):
-        plugins.append(WholeCheckpoints())  # other strategies write checkpoints in their own way
+    plugins: list[Any] = [WholeCheckpoints()]
+    if slurm:
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     try:
         return lightning.Trainer(
             max_steps=config.steps,

@@ -22,6 +22,13 @@ from sepasr.train.schedule import PLATEAU, LatePlateau, OptimizerConfig, lr_fact
 
 LOG_EVERY = 10
 """Steps from line to line of a training's log."""
+STRATEGIES = (
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_false",
+    "ddp_find_unused_parameters_true",
+)
+"""As Lightning names them: in each, every process has all weights, and is one of its own."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class FitConfig:
         devices: processes on each machine, each with a GPU of its own or, on ``cpu``, without.
         num_nodes: machines.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``mps``.
-        strategy: as Lightning names it; ``auto`` is ``ddp`` where there are several devices.
+        strategy: one of ``STRATEGIES``; ``auto`` is ``ddp`` where there are several devices.
         optimizer: see :class:`OptimizerConfig`.
         average: decay of an exponential moving average of the weights, which is then what is
             validated and exported (see :class:`sepasr.train.average.MovingAverage`); 0 takes the
@@ -81,10 +88,10 @@ class FitConfig:
                 f"fit.precision {self.precision}: the losses and what they compare are float32",
                 remedy="take 32-true, or bf16-mixed or 16-mixed",
             )
-        if any(kind in self.strategy for kind in ("spawn", "fork", "notebook")):
+        if self.strategy not in STRATEGIES:
             raise UserError(
-                f"fit.strategy {self.strategy} trains in processes that leave nothing behind",
-                remedy="use ddp",
+                f"fit.strategy is {self.strategy}, which is not known to train and save right",
+                remedy=f"take one of {', '.join(STRATEGIES)}",
             )
 
 
