@@ -245,9 +245,10 @@ class TrainingModule(lightning.LightningModule):
             raise self.not_finite("the gradient")
 
     def not_finite(self, what: str) -> UserError:
-        """The error for a value of this step that is NaN or infinite."""
+        """The error for a value of this step, or of a validation behind it, that is not finite."""
+        step = self.global_step + int(self.trainer.training)
         return UserError(
-            f"{what} of step {self.global_step + 1} is not finite",
+            f"{what} of step {step} is not finite",
             where=self.trainer.default_root_dir,
             remedy="run it again, to go on from what was saved before; if it comes again, lower "
             "fit.optimizer.lr",
