@@ -79,6 +79,11 @@ class FitConfig:
         for name in (*at_least_one, "devices", "num_nodes"):
             if getattr(self, name) < 1:
                 raise UserError(f"fit.{name} is {getattr(self, name)}, less than 1")
+        if late := [step for step in self.snapshots if step > self.steps]:
+            raise UserError(
+                f"fit.snapshots has {late[0]}, and fit.steps is {self.steps}",
+                remedy="leave it out, or train for more steps",
+            )
         if not 0 <= self.average < 1:
             raise UserError(f"fit.average is {self.average}, not from 0 to less than 1")
         if self.stay < 0:

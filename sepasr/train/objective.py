@@ -95,7 +95,7 @@ class LossConfig:
         _check_choice("references", self.references, "references", REFERENCES)
         if not 0 <= self.ema_decay <= 1:
             raise UserError(f"loss.ema_decay is {self.ema_decay}, not from 0 to 1")
-        for name in ("perturb_gain_db", "perturb_shift", "keep_mb"):
+        for name in ("signal_weight", "perturb_gain_db", "perturb_shift", "keep_mb"):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"loss.{name} is {getattr(self, name)}, less than 0")
         if self.keep_mb and (self.perturbation() is not None or self.references != TRUE):
@@ -149,7 +149,8 @@ def build_loss(config: LossConfig, encoders: Sequence[AsrEncoder], fs: int) -> S
                 f"the {config.kind} loss uses no encoder, but '{encoders[0].name}' is given",
                 remedy="leave --encoder out, or set loss.kind=guided",
             )
-        idle = [n for n in _OF_AN_ENCODER if getattr(config, n) != getattr(_DEFAULT, n)]
+        unused = (*_OF_AN_ENCODER, "signal_weight") if in_db else _OF_AN_ENCODER
+        idle = [n for n in unused if getattr(config, n) != getattr(_DEFAULT, n)]
         if idle:
             raise UserError(
                 f"the {config.kind} loss has no use for loss.{idle[0]}",

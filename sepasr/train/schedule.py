@@ -22,7 +22,7 @@ class OptimizerConfig:
     Attributes:
         lr: peak learning rate.
         weight_decay: decoupled weight decay; 0 is plain Adam.
-        warmup_steps: linear rise from 0.
+        warmup_steps: linear rise from 0, but for ``plateau``.
         schedule: ``constant``; ``cosine`` (constant, then falling to ``final_lr`` over the last
             ``decay_steps``); or ``plateau`` (halved when the validation loss has not fallen for
             more than ``patience`` validations, once ``plateau_after`` steps have passed).
@@ -30,7 +30,7 @@ class OptimizerConfig:
         decay_steps: how long ``cosine`` falls.
         patience: for ``plateau``, in validations.
         plateau_after: for ``plateau``, in steps.
-        gradient_norm: gradients are clipped to this norm.
+        gradient_norm: gradients are clipped to this norm; 0 leaves them.
         layer_decay: the rate of a layer is ``lr`` times this to the power of its depth, counted
             from the output (as Bao et al. fine-tune BEiT, arXiv 2106.08254); 1 is one rate for all.
     """
@@ -53,6 +53,21 @@ class OptimizerConfig:
             raise UserError(
                 f"unknown learning-rate schedule '{self.schedule}'",
                 remedy=f"fit.optimizer.schedule is one of {', '.join(SCHEDULES)}",
+            )
+        if self.schedule == PLATEAU and self.warmup_steps:
+            raise UserError(
+                f"fit.optimizer.schedule {PLATEAU} has no use for fit.optimizer.warmup_steps",
+                remedy=f"set it to 0, or take {CONSTANT} or {COSINE}",
+            )
+        if self.schedule == COSINE and self.decay_steps < 1:
+            raise UserError(
+                f"fit.optimizer.schedule {COSINE} falls over no steps",
+                remedy=f"set fit.optimizer.decay_steps, or take {CONSTANT}",
+            )
+        if self.gradient_norm < 0:
+            raise UserError(
+                f"fit.optimizer.gradient_norm is {self.gradient_norm}, less than 0",
+                remedy="set it to 0 for gradients as they are",
             )
         if not 0 < self.layer_decay <= 1:
             raise UserError(
@@ -86,7 +101,7 @@ def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
         rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         if config.schedule == CONSTANT:
             return rise
-        remaining = (steps - step) / config.decay_steps if config.decay_steps else 1.0
+        remaining = (steps - step) / config.decay_steps
         progress = 1 - min(1.0, max(0.0, remaining))
         cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item())
         return rise * (floor + (1 - floor) * cosine)

@@ -12,6 +12,7 @@ import torch
 from tiny_training import THRESHOLD_DB, TINY, Tones, train, weights
 
 from sepasr.data.dynamic import MixtureItem
+from sepasr.errors import UserError
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator
 from sepasr.train.checkpoint import steps_done
@@ -159,6 +160,25 @@ def test_learning_rate_schedule() -> None:
     assert factor(110) == pytest.approx(0.1)
     constant = lr_factor(OptimizerConfig(warmup_steps=10), 100)
     assert [constant(step) for step in (4, 9, 99)] == [0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedule": "steep"}, "unknown learning-rate schedule 'steep'.*constant, cosine"),
+        ({"schedule": "plateau", "warmup_steps": 5}, r"no use for fit\.optimizer\.warmup_steps"),
+        ({"schedule": "cosine"}, r"set fit\.optimizer\.decay_steps"),
+        ({"gradient_norm": -1.0}, r"gradient_norm is -1\.0, less than 0"),
+    ],
+)
+def test_settings_of_the_rate_that_would_be_ignored(settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        OptimizerConfig(**settings)
+
+
+def test_a_snapshot_behind_the_end_is_refused() -> None:
+    with pytest.raises(UserError, match=r"fit\.snapshots has 11, and fit\.steps is 10"):
+        FitConfig(steps=10, snapshots=[10, 11])
 
 
 def test_a_plateau_counts_from_when_the_rate_may_fall() -> None:
