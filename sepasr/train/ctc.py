@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from sepasr.config import load_config
-from sepasr.data.datadir import UtteranceDir
+from sepasr.data.datadir import UtteranceDir, fingerprint
 from sepasr.decode.recognisers.ctc import SentencePieceUnits
 from sepasr.errors import UserError
 from sepasr.files import atomic_path, sha256
@@ -31,6 +31,7 @@ from sepasr.train.ctc_model import (
 )
 from sepasr.train.fit import FitConfig, TrainingModule, check, fit
 from sepasr.train.recipe import Sources, check_rate, fingerprints
+from sepasr.train.schedule import PLATEAU
 from sepasr.train.sums import Sums
 from sepasr.train.utterances import (
     BLANK,
@@ -191,6 +192,10 @@ def train_ctc(
     torch.manual_seed(config.fit.seed)
     model = new_model(config.model)
     inputs: dict[str, Any] = {**asdict(config), "data": fingerprints(*directories)}
+    defaults = asdict(CtcConfig())
+    if config.fit.optimizer.schedule == PLATEAU:  # the rate follows what is validated on
+        # A training begun before this was part of it had what there is, for all one knows.
+        inputs["valid"] = defaults["valid"] = fingerprint(dev)
     if init is not None:
         load_weights(model, init)
         inputs["init"] = sha256(init / WEIGHTS)
@@ -198,16 +203,18 @@ def train_ctc(
     else:
         units = train_pieces([u.text for u in directories[0].utterances], config.model.pieces)
     check(config.fit, DataLoader(WholeUtterances(dev), batch_size=VALID_BATCH), out)
-    with claimed(out, inputs, overwrite=overwrite, defaults=asdict(CtcConfig())):
+    with claimed(out, inputs, overwrite=overwrite, defaults=defaults):
         pieces = out / PIECES
         # Without a step they are of a training that was broken off, maybe on other texts.
         if not steps_done(out) or not pieces.is_file():
             with atomic_path(pieces) as temporary:
                 temporary.write_bytes(units)
         collate = Collate(pieces)
+        of_fit = config.fit
+        batches = of_fit.accumulation * of_fit.devices * of_fit.num_nodes
         fit(
             CtcModule(model, pieces, config),
-            TrainingUtterances(*directories, config.hearing, config.fit.batch, config.fit.seed),
+            TrainingUtterances(*directories, config.hearing, of_fit.batch, of_fit.seed, batches),
             collate,
             DataLoader(WholeUtterances(dev), batch_size=VALID_BATCH, collate_fn=collate),
             out,

@@ -118,6 +118,14 @@ def test_units_stand_for_the_text(pieces: Path) -> None:
         assert units.text(path) == text
 
 
+def test_every_weight_that_is_trained_has_a_gradient(pieces: Path) -> None:
+    """Else processes would wait for it in vain."""
+    module = CtcModule(new_model(TINY), pieces, config())
+    module.training_step(Collate(pieces)([Tones()[i] for i in range(3)]), 0).backward()
+    assert all(p.grad is not None for p in module.parameters() if p.requires_grad)
+    assert sum(not p.requires_grad for p in module.parameters()) == 1
+
+
 def test_a_batch_says_what_an_utterance_says_alone(pieces: Path) -> None:
     module = CtcModule(new_model(TINY), pieces, config()).eval()
     collate = Collate(pieces)
@@ -211,6 +219,19 @@ def test_training_utterances_are_clean_first_and_of_similar_length(tmp_path: Pat
     quietest = [np.abs(item.waveform[: FS // 20]).max() for item in items]
     assert max(quietest[:4]) < 0.01 < min(quietest[4:])
     np.testing.assert_array_equal(dataset[7].waveform, items[7].waveform)
+
+
+def test_clean_steps_are_of_all_batches_of_a_step(tmp_path: Path) -> None:
+    sources, _ = data_directories(tmp_path)
+    utterances = UtteranceDir.load(sources.utterances)
+    hearing = HearingConfig(clean_steps=3)
+    datasets = [
+        TrainingUtterances(utterances, None, None, hearing, batch, 0, batches)
+        for batch, batches in ((8, 1), (2, 4))
+    ]
+    for dataset in datasets:
+        assert dataset._heard(23) is dataset.clean
+        assert dataset._heard(24) is dataset.augmented
 
 
 def test_silence_counts_for_similar_lengths(tmp_path: Path) -> None:
