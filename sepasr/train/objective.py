@@ -56,7 +56,9 @@ class LossConfig:
         threshold_db: items under this loss are left out, for ``signal``; null keeps all.
         signal_weight: weight of negative SI-SDR, in dB, added to another distance.
         turns: of several encoders one at each step, in turn, instead of the sum. Either way each
-            one's distance is divided by what it was before training.
+            one's distance is divided by what it was before training. In the log ``train/loss`` and
+            ``train/embedding`` are those of the encoder whose turn it is, for an even number of
+            encoders the same one in every line; ``train/embedding_NAME`` is of its last turn.
         perturb_db: level of what an encoder hears over white noise that is added to estimates and
             references alike, anew at every step; null adds none.
         perturb_gain_db: a gain from minus to plus this, for both alike, behind the encoder's own
