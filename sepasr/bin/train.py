@@ -113,7 +113,13 @@ def needs(options: argparse.Namespace) -> list[str]:
     from sepasr.config import load_config
     from sepasr.separator.model import CONFIG, SeparatorConfig, read_description
     from sepasr.separator.networks import TD_CONFORMER
-    from sepasr.train.footprint import CHECKPOINT_BYTES_PER_PARAMETER, count_parameters, footprint
+    from sepasr.train.footprint import (
+        BYTES_PER_COPY,
+        CHECKPOINT_BYTES_PER_PARAMETER,
+        Copies,
+        count_parameters,
+        footprint,
+    )
     from sepasr.train.recipe import TrainConfig
 
     config = load_config(TrainConfig, options.config, options.overrides)
@@ -127,19 +133,23 @@ def needs(options: argparse.Namespace) -> list[str]:
         shape, _ = read_description(options.init)
     else:
         return lines
+    copies = Copies.of(config)
     if shape.network != TD_CONFORMER:
         parameters = count_parameters(shape)
+        each = CHECKPOINT_BYTES_PER_PARAMETER + BYTES_PER_COPY * copies.checkpoint
         return [
             *lines,
             f"parameters: {parameters:,}",
             f"memory and operations: not estimated for the network {shape.network}",
-            f"disk: {size(CHECKPOINT_BYTES_PER_PARAMETER * parameters)} for a checkpoint",
+            f"disk: {size(each * parameters)} for a checkpoint",
         ]
     samples = round(config.mixing.segment_s * shape.fs)
     taken = footprint(
         shape, fit.batch, samples, checkpoint_activations=config.checkpoint_activations
     )
-    memory = f"memory of each process: about {size(taken.memory)} in float32"
+    copy = BYTES_PER_COPY * taken.parameters
+    needed, kept = taken.memory + copies.memory * copy, taken.checkpoint + copies.checkpoint * copy
+    memory = f"memory of each process: about {size(needed)} in float32"
     if encoder_files(options):
         memory += ", and the encoder of the loss"
     operations = taken.flops / fit.batch * mixtures
@@ -147,7 +157,7 @@ def needs(options: argparse.Namespace) -> list[str]:
         *lines,
         f"parameters: {taken.parameters:,}",
         memory,
-        f"disk: {size(taken.checkpoint)} for a checkpoint",
+        f"disk: {size(kept)} for a checkpoint",
         f"operations: {operations:.1e}, {operations / 1e14 / 3600:.1f} h at 100 TFLOP/s",
     ]
 

@@ -36,7 +36,8 @@ class EmbeddingLoss:
         turns: one encoder at each step, in turn, instead of the sum over all.
         perturbation: of what the encoders hear in training, in estimates and references alike.
         compare_every: steps between those at which the embedding's permutation is compared with
-            that of SI-SDR where it isn't needed otherwise; 0 compares none.
+            that of SI-SDR where it isn't needed otherwise, NaN standing for it at the others; 0
+            compares none.
         keep_bytes: memory, for each encoder and process, in which the embeddings of references
             that come again are kept, so that it runs on the estimates alone; 0 keeps none.
 
@@ -105,6 +106,8 @@ class EmbeddingLoss:
                 with torch.no_grad():
                     own = best_permutation(_sum(one.pairwise() for one in heard.values()))
                 differ = (own != permutation).any(-1).float()
+            elif self.compare_every:  # else the log would say again what it said before
+                differ = torch.full_like(permutation[:, 0], torch.nan, dtype=torch.float32)
         else:
             pairwise = {name: one.pairwise() for name, one in heard.items()}
             own = best_permutation(_sum(pairwise.values()))

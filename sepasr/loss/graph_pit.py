@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sepasr.loss.pit import NotFinite
+
 
 def best_colouring(
     similarity: Sequence[Sequence[float]], spans: Sequence[Sequence[int]]
@@ -72,12 +74,13 @@ def coloured(estimates: Tensor, utterances: Tensor, spans: Tensor) -> Tensor:
         (batch, channels, samples), in the order of the estimates.
 
     Raises:
-        ValueError: see :func:`best_colouring`; or the estimates or utterances hold NaN.
+        ValueError: see :func:`best_colouring`.
+        NotFinite: the estimates or utterances hold NaN.
     """
     with torch.no_grad(), torch.autocast(estimates.device.type, enabled=False):
         products = utterances.float() @ estimates.detach().float().transpose(1, 2)
         if not torch.isfinite(products).all():
-            raise ValueError("a similarity is not finite: the estimates or references hold NaN")
+            raise NotFinite("a similarity is not finite: the estimates or references hold NaN")
         colours = [
             best_colouring(*pair) for pair in zip(products.tolist(), spans.tolist(), strict=True)
         ]

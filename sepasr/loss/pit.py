@@ -13,6 +13,10 @@ LARGEST_ENUMERATED = 3
 """Up to this many speakers all permutations are compared; beyond, the assignment is solved."""
 
 
+class NotFinite(ValueError):
+    """No assignment can be chosen by what holds NaN or an infinite value."""
+
+
 def best_permutation(cost: Tensor) -> Tensor:
     """The assignment of the least mean cost; no gradient flows through the choice.
 
@@ -27,14 +31,15 @@ def best_permutation(cost: Tensor) -> Tensor:
         (batch, speakers), int64: ``permutation[b, c]`` is the estimate assigned to reference ``c``.
 
     Raises:
-        ValueError: the matrices are not square or hold a value that is not finite.
+        NotFinite: the matrices hold a value that is not finite.
+        ValueError: they are not square.
     """
     cost = cost.detach()
     _, references, estimates = cost.shape
     if references != estimates:
         raise ValueError(f"{estimates} estimates for {references} references")
     if not torch.isfinite(cost).all():
-        raise ValueError("a pairwise loss is not finite: the estimates or references hold NaN")
+        raise NotFinite("a pairwise loss is not finite: the estimates or references hold NaN")
     if references <= LARGEST_ENUMERATED:
         candidates = torch.tensor(list(permutations(range(references))), device=cost.device)
         rows = torch.arange(references, device=cost.device)

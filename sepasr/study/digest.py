@@ -16,6 +16,7 @@ from sepasr.encoder.base import EncoderConfig
 from sepasr.files import sha256
 from sepasr.models import resolve_model
 from sepasr.train.recipe import TrainConfig
+from sepasr.train.workdir import deciding
 
 
 def override(name: str, value: object) -> str:
@@ -33,14 +34,10 @@ def without_length(config: TrainConfig) -> dict[str, Any]:
 
     Defaults are left out, so that a new setting doesn't make what is there another training.
     """
-    kept = changed(config, TrainConfig())
+    kept = deciding(changed(config, TrainConfig()))
     fit = kept.setdefault("fit", {})
     if config.fit.optimizer.schedule == "constant":
         fit.pop("steps", None)
-    for name in ("snapshots", "valid_every", "save_every", "workers"):
-        if name != "valid_every" or config.fit.optimizer.schedule != "plateau":
-            fit.pop(name, None)
-    kept.pop("checkpoint_activations", None)
     return kept
 
 

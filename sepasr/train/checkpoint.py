@@ -88,6 +88,13 @@ class Checkpoints(Callback):
     def _take_note(self, *_: Any) -> None:
         self.told_to_leave = True
 
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Number the lines of the log by steps.
+
+        Lightning counts one too many on going on from a training that ended with a validation.
+        """
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Save after the step where it is time.
 

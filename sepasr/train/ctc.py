@@ -5,7 +5,6 @@ The result is a Hugging Face directory that recognises, and that can be the enco
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,8 +16,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from sepasr.config import load_config
-from sepasr.data.datadir import UtteranceDir
+from sepasr.data.datadir import UtteranceDir, fingerprint
 from sepasr.decode.recognisers.ctc import SentencePieceUnits
+from sepasr.errors import UserError
 from sepasr.files import atomic_path, sha256
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc_model import (
@@ -29,8 +29,9 @@ from sepasr.train.ctc_model import (
     save_recogniser,
     train_pieces,
 )
-from sepasr.train.fit import FitConfig, TrainingModule, fit
+from sepasr.train.fit import FitConfig, TrainingModule, check, fit
 from sepasr.train.recipe import Sources, check_rate, fingerprints
+from sepasr.train.schedule import PLATEAU
 from sepasr.train.sums import Sums
 from sepasr.train.utterances import (
     BLANK,
@@ -60,6 +61,10 @@ class CtcConfig:
     hearing: HearingConfig = field(default_factory=HearingConfig)
     intermediate_weight: float = 0.3
     fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        if self.fit.optimizer.layer_decay != 1:
+            raise UserError("fit.optimizer.layer_decay is for separators", remedy="leave it at 1")
 
 
 class CtcModule(TrainingModule):
@@ -187,24 +192,29 @@ def train_ctc(
     torch.manual_seed(config.fit.seed)
     model = new_model(config.model)
     inputs: dict[str, Any] = {**asdict(config), "data": fingerprints(*directories)}
+    defaults = asdict(CtcConfig())
+    if config.fit.optimizer.schedule == PLATEAU:  # the rate follows what is validated on
+        # A training begun before this was part of it had what there is, for all one knows.
+        inputs["valid"] = defaults["valid"] = fingerprint(dev)
     if init is not None:
         load_weights(model, init)
         inputs["init"] = sha256(init / WEIGHTS)
-    with claimed(out, inputs, overwrite=overwrite, defaults=asdict(CtcConfig())):
+        units = (init / PIECES).read_bytes()
+    else:
+        units = train_pieces([u.text for u in directories[0].utterances], config.model.pieces)
+    check(config.fit, DataLoader(WholeUtterances(dev), batch_size=VALID_BATCH), out)
+    with claimed(out, inputs, overwrite=overwrite, defaults=defaults):
         pieces = out / PIECES
         # Without a step they are of a training that was broken off, maybe on other texts.
         if not steps_done(out) or not pieces.is_file():
-            if init is not None:
-                with atomic_path(pieces) as temporary:
-                    shutil.copyfile(init / PIECES, temporary)
-            else:
-                train_pieces(
-                    [u.text for u in directories[0].utterances], config.model.pieces, pieces
-                )
+            with atomic_path(pieces) as temporary:
+                temporary.write_bytes(units)
         collate = Collate(pieces)
+        of_fit = config.fit
+        batches = of_fit.accumulation * of_fit.devices * of_fit.num_nodes
         fit(
             CtcModule(model, pieces, config),
-            TrainingUtterances(*directories, config.hearing, config.fit.batch, config.fit.seed),
+            TrainingUtterances(*directories, config.hearing, of_fit.batch, of_fit.seed, batches),
             collate,
             DataLoader(WholeUtterances(dev), batch_size=VALID_BATCH, collate_fn=collate),
             out,

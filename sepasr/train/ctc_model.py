@@ -13,7 +13,6 @@ from typing import Any
 from torch import nn
 
 from sepasr.errors import UserError
-from sepasr.files import atomic_path
 from sepasr.weights import load_strictly
 
 PIECES = "spm.model"
@@ -70,8 +69,11 @@ def load_weights(model: nn.Module, directory: Path) -> None:
     load_strictly(model, directory / WEIGHTS)
 
 
-def train_pieces(texts: Sequence[str], pieces: int, path: Path) -> None:
-    """Find the sentencepiece units of texts (byte-pair encoding) and write them to ``path``.
+def train_pieces(texts: Sequence[str], pieces: int) -> bytes:
+    """Find the sentencepiece units of texts (byte-pair encoding).
+
+    Returns:
+        The content of a file of them.
 
     Raises:
         UserError: the texts don't allow for that many.
@@ -98,8 +100,7 @@ def train_pieces(texts: Sequence[str], pieces: int, path: Path) -> None:
         raise UserError(
             f"no {pieces} units of these texts: {cause}", remedy="set model.pieces"
         ) from None
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+    return content.getvalue()
 
 
 def save_recogniser(model: Any, extractor: Any, pieces: Path, directory: Path) -> None:

@@ -22,7 +22,7 @@ from sepasr.train.checkpoint import LAST, Checkpoints, WholeCheckpoints, steps_d
 from sepasr.train.module import LOG_EVERY, FitConfig, TrainingModule
 from sepasr.train.workdir import alone
 
-__all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "fit", "share_of"]
+__all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "check", "fit", "share_of"]
 
 
 class EndlessBatches(Sampler[list[int]]):
@@ -86,6 +86,17 @@ def without_traceback(error: UserError) -> UserError:
     return UserError(str(error).rpartition(name)[2])
 
 
+def check(config: FitConfig, valid: DataLoader, out: str | Path) -> None:
+    """Refuse what :func:`fit` would refuse of settings, before an older training is removed.
+
+    Raises:
+        UserError: Lightning refuses the settings, as those of a device that there isn't; or there
+            is too little to validate on.
+    """
+    trainer = _trainer(config, Path(out), 0)
+    share_of(valid, trainer.global_rank, trainer.world_size)
+
+
 def fit(
     module: TrainingModule,
     dataset: Dataset,
@@ -105,34 +116,23 @@ def fit(
         out: directory of checkpoints, logs and the exported model.
 
     Raises:
-        UserError: Lightning refuses the settings, as those of a device that there isn't; or an item
-            can't be made, as of audio that is missing or broken; or another process trains in
-            ``out``.
+        UserError: see :func:`check`; or an item can't be made, as of audio that is missing or
+            broken; or another process trains in ``out``.
     """
     out = Path(out)
     with alone(out):
         _fit(module, dataset, collate, valid, out)
 
 
-def _fit(
-    module: TrainingModule,
-    dataset: Dataset,
-    collate: Callable[[list[Any]], Any],
-    valid: DataLoader,
-    out: Path,
-) -> None:
-    config = module.fit_config
-    done = steps_done(out)
-    # Else GPUs convolve float32 with 10 bits, the encoders of a loss included.
-    torch.backends.cudnn.allow_tf32 = False
+def _trainer(config: FitConfig, out: Path, done: int) -> lightning.Trainer:
     # Which devices there are not, and advertisements.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     slurm = SLURMEnvironment.detect()
-    plugins: list[Any] = [SLURMEnvironment(auto_requeue=False)] if slurm else []
-    if config.strategy == "auto" or config.strategy.startswith("ddp"):
-        plugins.append(WholeCheckpoints())  # other strategies write checkpoints in their own way
+    plugins: list[Any] = [WholeCheckpoints()]
+    if slurm:
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     try:
-        trainer = lightning.Trainer(
+        return lightning.Trainer(
             max_steps=config.steps,
             max_epochs=-1,
             accumulate_grad_batches=config.accumulation,
@@ -173,6 +173,20 @@ def _fit(
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         remedy = "set fit.accelerator, devices, strategy and precision to what this machine has"
         raise UserError(f"Lightning refuses the settings: {error}", remedy=remedy) from None
+
+
+def _fit(
+    module: TrainingModule,
+    dataset: Dataset,
+    collate: Callable[[list[Any]], Any],
+    valid: DataLoader,
+    out: Path,
+) -> None:
+    config = module.fit_config
+    done = steps_done(out)
+    # Else GPUs convolve float32 with 10 bits, the encoders of a loss included.
+    torch.backends.cudnn.allow_tf32 = False
+    trainer = _trainer(config, out, done)
     rank, world = trainer.global_rank, trainer.world_size
     valid = share_of(valid, rank, world)
     module.begin(done * config.accumulation)
@@ -188,6 +202,7 @@ def _fit(
         # Lightning asks for more workers than there are cores to spare.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # between it and torch
+        warnings.filterwarnings("ignore", message="ReduceLROnPlateau conditioned.*")  # see strict
         try:
             trainer.fit(module, loader, valid, ckpt_path=out / LAST if done else None)
         except UserError as error:

@@ -12,10 +12,36 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sepasr.separator.model import Separator, SeparatorConfig
+from sepasr.train.objective import TRUE
+from sepasr.train.recipe import TrainConfig
+from sepasr.train.teacher import EMA, REMIX
 
 BYTES_PER_PARAMETER = 16
 """Weights, gradients and Adam's two moments, in float32."""
 CHECKPOINT_BYTES_PER_PARAMETER = 12
+BYTES_PER_COPY = 4
+"""Of each parameter, where weights are kept once more."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """How often a training keeps weights besides those that it trains.
+
+    Attributes:
+        memory: in memory, on each device.
+        checkpoint: in a checkpoint.
+    """
+
+    memory: int
+    checkpoint: int
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Copies:
+        """Those of an average, a teacher, and a start to stay near."""
+        loss, fit = config.loss, config.fit
+        average, teacher, stay = fit.average > 0, loss.references != TRUE, fit.stay > 0
+        follows = loss.references in (EMA, REMIX) and loss.ema_decay < 1
+        return cls(average + teacher + stay, average + follows)
 
 
 @dataclass(frozen=True)
@@ -37,13 +63,14 @@ class Footprint:
     def memory(self) -> int:
         """Bytes for weights, gradients, optimiser and activations, in float32.
 
-        Work space of the kernels, and the encoder of an embedding loss, come on top.
+        Work space of the kernels, the encoder of an embedding loss, and :class:`Copies` come on
+        top.
         """
         return BYTES_PER_PARAMETER * self.parameters + self.activations
 
     @property
     def checkpoint(self) -> int:
-        """Bytes of a checkpoint to resume from."""
+        """Bytes of a checkpoint to resume from, without :class:`Copies`."""
         return CHECKPOINT_BYTES_PER_PARAMETER * self.parameters
 
 

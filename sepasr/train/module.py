@@ -18,10 +18,17 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sepasr.errors import UserError
 from sepasr.train.average import AVERAGE, MovingAverage
-from sepasr.train.schedule import LatePlateau, OptimizerConfig, lr_factor
+from sepasr.train.schedule import PLATEAU, LatePlateau, OptimizerConfig, lr_factor
 
 LOG_EVERY = 10
 """Steps from line to line of a training's log."""
+STRATEGIES = (
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_false",
+    "ddp_find_unused_parameters_true",
+)
+"""As Lightning names them: in each, every process has all weights, and is one of its own."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class FitConfig:
         devices: processes on each machine, each with a GPU of its own or, on ``cpu``, without.
         num_nodes: machines.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``mps``.
-        strategy: as Lightning names it; ``auto`` is ``ddp`` where there are several devices.
+        strategy: one of ``STRATEGIES``; ``auto`` is ``ddp`` where there are several devices.
         optimizer: see :class:`OptimizerConfig`.
         average: decay of an exponential moving average of the weights, which is then what is
             validated and exported (see :class:`sepasr.train.average.MovingAverage`); 0 takes the
@@ -72,6 +79,11 @@ class FitConfig:
         for name in (*at_least_one, "devices", "num_nodes"):
             if getattr(self, name) < 1:
                 raise UserError(f"fit.{name} is {getattr(self, name)}, less than 1")
+        if late := [step for step in self.snapshots if step > self.steps]:
+            raise UserError(
+                f"fit.snapshots has {late[0]}, and fit.steps is {self.steps}",
+                remedy="leave it out, or train for more steps",
+            )
         if not 0 <= self.average < 1:
             raise UserError(f"fit.average is {self.average}, not from 0 to less than 1")
         if self.stay < 0:
@@ -81,10 +93,10 @@ class FitConfig:
                 f"fit.precision {self.precision}: the losses and what they compare are float32",
                 remedy="take 32-true, or bf16-mixed or 16-mixed",
             )
-        if any(kind in self.strategy for kind in ("spawn", "fork", "notebook")):
+        if self.strategy not in STRATEGIES:
             raise UserError(
-                f"fit.strategy {self.strategy} trains in processes that leave nothing behind",
-                remedy="use ddp",
+                f"fit.strategy is {self.strategy}, which is not known to train and save right",
+                remedy=f"take one of {', '.join(STRATEGIES)}",
             )
 
 
@@ -181,15 +193,8 @@ class TrainingModule(lightning.LightningModule):
             self.export(directory)
 
     def layer_depths(self) -> Mapping[str, int]:
-        """How many layers lie between each parameter and the output, by the parameter's name.
-
-        Raises:
-            UserError: the model can't tell.
-        """
-        raise UserError(
-            "fit.optimizer.layer_decay is for a model that knows the order of its layers",
-            remedy="leave it at 1",
-        )
+        """How many layers lie between each parameter and the output, by the parameter's name."""
+        raise NotImplementedError
 
     def configure_optimizers(self) -> Any:
         """Adam or AdamW over what is trainable, and the schedule."""
@@ -201,7 +206,7 @@ class TrainingModule(lightning.LightningModule):
             if config.weight_decay
             else Adam(groups, config.lr, fused=fused)
         )
-        if config.schedule == "plateau":
+        if config.schedule == PLATEAU:
             plateau = LatePlateau(optimizer, config.patience, self._may_decay)
             return {
                 "optimizer": optimizer,
@@ -211,6 +216,9 @@ class TrainingModule(lightning.LightningModule):
                     "interval": "step",
                     # Counted in batches.
                     "frequency": self.fit_config.valid_every * self.fit_config.accumulation,
+                    # A longer training finds no loss where a shorter one ended with a validation,
+                    # of which the schedule has heard.
+                    "strict": False,
                 },
             }
         schedule = LambdaLR(optimizer, lr_factor(config, self.fit_config.steps))
@@ -229,9 +237,9 @@ class TrainingModule(lightning.LightningModule):
 
         Raises:
             UserError: the gradient is not finite. Where gradients are scaled that is how a scale is
-                found, and where weights are spread over devices it isn't looked for.
+                found.
         """
-        if not self._may_fuse():
+        if self._scaled():
             super().configure_gradient_clipping(
                 optimizer, gradient_clip_val, gradient_clip_algorithm
             )
@@ -242,23 +250,23 @@ class TrainingModule(lightning.LightningModule):
             raise self.not_finite("the gradient")
 
     def not_finite(self, what: str) -> UserError:
-        """The error for a value of this step that is NaN or infinite."""
+        """The error for a value of this step, or of a validation behind it, that is not finite."""
+        step = self.global_step + int(self.trainer.training)
         return UserError(
-            f"{what} of step {self.global_step + 1} is not finite",
+            f"{what} of step {step} is not finite",
             where=self.trainer.default_root_dir,
             remedy="run it again, to go on from what was saved before; if it comes again, lower "
             "fit.optimizer.lr",
         )
 
-    def _may_fuse(self) -> bool:
-        """Whether the optimiser's step is one operation on all weights.
+    def _scaled(self) -> bool:
+        """Whether gradients are those of the loss times a scale."""
+        return self.fit_config.precision in ("16-mixed", "16")
 
-        Not where gradients are scaled, or a strategy spreads the weights over devices.
-        """
-        config = self.fit_config
-        whole = config.strategy == "auto" or config.strategy.startswith("ddp")
+    def _may_fuse(self) -> bool:
+        """Whether the optimiser's step may be one operation on all weights."""
         on_device = all(p.device.type in ("cpu", "cuda") for p in self.parameters())
-        return config.precision not in ("16-mixed", "16") and whole and on_device
+        return on_device and not self._scaled()
 
     def _groups(self) -> list[Any]:
         """What is trainable; with a decay, the layers of one depth together, at their own rate."""

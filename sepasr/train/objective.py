@@ -56,7 +56,9 @@ class LossConfig:
         threshold_db: items under this loss are left out, for ``signal``; null keeps all.
         signal_weight: weight of negative SI-SDR, in dB, added to another distance.
         turns: of several encoders one at each step, in turn, instead of the sum. Either way each
-            one's distance is divided by what it was before training.
+            one's distance is divided by what it was before training. In the log ``train/loss`` and
+            ``train/embedding`` are those of the encoder whose turn it is, for an even number of
+            encoders the same one in every line; ``train/embedding_NAME`` is of its last turn.
         perturb_db: level of what an encoder hears over white noise that is added to estimates and
             references alike, anew at every step; null adds none.
         perturb_gain_db: a gain from minus to plus this, for both alike, behind the encoder's own
@@ -95,7 +97,7 @@ class LossConfig:
         _check_choice("references", self.references, "references", REFERENCES)
         if not 0 <= self.ema_decay <= 1:
             raise UserError(f"loss.ema_decay is {self.ema_decay}, not from 0 to 1")
-        for name in ("perturb_gain_db", "perturb_shift", "keep_mb"):
+        for name in ("signal_weight", "perturb_gain_db", "perturb_shift", "keep_mb"):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"loss.{name} is {getattr(self, name)}, less than 0")
         if self.keep_mb and (self.perturbation() is not None or self.references != TRUE):
@@ -149,7 +151,8 @@ def build_loss(config: LossConfig, encoders: Sequence[AsrEncoder], fs: int) -> S
                 f"the {config.kind} loss uses no encoder, but '{encoders[0].name}' is given",
                 remedy="leave --encoder out, or set loss.kind=guided",
             )
-        idle = [n for n in _OF_AN_ENCODER if getattr(config, n) != getattr(_DEFAULT, n)]
+        unused = (*_OF_AN_ENCODER, "signal_weight") if in_db else _OF_AN_ENCODER
+        idle = [n for n in unused if getattr(config, n) != getattr(_DEFAULT, n)]
         if idle:
             raise UserError(
                 f"the {config.kind} loss has no use for loss.{idle[0]}",
@@ -160,6 +163,11 @@ def build_loss(config: LossConfig, encoders: Sequence[AsrEncoder], fs: int) -> S
         return SignalLoss()
     if not encoders:
         raise UserError(f"loss '{config.kind}' needs an encoder", remedy="give --encoder")
+    if len(encoders) > 1 and config.references != TRUE:
+        raise UserError(
+            "what several encoders weigh is measured against true references",
+            remedy="give one --encoder, or set loss.references=true",
+        )
     if config.turns and len(encoders) == 1:
         raise UserError("loss.turns is for several encoders", remedy="give --encoder once more")
     return EmbeddingLoss(

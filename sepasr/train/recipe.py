@@ -22,7 +22,7 @@ from sepasr.separator.config import SEVERAL
 from sepasr.separator.grow import grow
 from sepasr.separator.model import WEIGHTS, Provenance, Separator, SeparatorConfig
 from sepasr.separator.networks import TD_CONFORMER
-from sepasr.train.fit import FitConfig, fit
+from sepasr.train.fit import FitConfig, check, fit
 from sepasr.train.layers import layer_depths
 from sepasr.train.objective import (
     GRAPH_PIT,
@@ -32,7 +32,7 @@ from sepasr.train.objective import (
     build_teacher,
     weigh_alike,
 )
-from sepasr.train.schedule import OptimizerConfig
+from sepasr.train.schedule import PLATEAU, OptimizerConfig
 from sepasr.train.separation import SeparationModule, WholeMixtures, collate
 from sepasr.train.workdir import claimed
 from sepasr.weights import weights_sha256
@@ -313,19 +313,22 @@ def train_separator(
         "separator": separator.config.settings(),
         "data": data,
     }
-    del inputs["checkpoint_activations"]  # it decides nothing
+    if config.fit.optimizer.schedule == PLATEAU:  # the rate follows what is validated on
+        inputs["valid"] = fingerprint(mixtures)
     if config.fit.optimizer.layer_decay != 1:
         layer_depths(separator)
-    # A training begun before weights were part of it had those that there are, for all one knows.
-    defaults = {**asdict(TrainConfig()), ENCODER_WEIGHTS: inputs[ENCODER_WEIGHTS]}
+    # A training begun before these were part of it had those that there are, for all one knows.
+    later = {name: inputs[name] for name in (ENCODER_WEIGHTS, "valid") if name in inputs}
+    defaults = {**asdict(TrainConfig()), **later}
+    description = describe(config, encoders, material)
+    if scales := weigh_alike(loss, separator, dataset, collate, config.fit.batch):
+        description["encoder_scales"] = dict(scales)
+    threshold_db = config.loss.threshold_db
+    graph = config.loss.kind == GRAPH_PIT
+    module = SeparationModule(
+        separator, loss, config.fit, threshold_db, description, teacher, graph=graph
+    )
+    whole = DataLoader(WholeMixtures(mixtures), batch_size=1, collate_fn=collate)
+    check(config.fit, whole, out)
     with claimed(out, inputs, overwrite=overwrite, defaults=defaults):
-        description = describe(config, encoders, material)
-        if scales := weigh_alike(loss, separator, dataset, collate, config.fit.batch):
-            description["encoder_scales"] = dict(scales)
-        threshold_db = config.loss.threshold_db
-        graph = config.loss.kind == GRAPH_PIT
-        module = SeparationModule(
-            separator, loss, config.fit, threshold_db, description, teacher, graph=graph
-        )
-        whole = DataLoader(WholeMixtures(mixtures), batch_size=1, collate_fn=collate)
         fit(module, dataset, collate, whole, out)

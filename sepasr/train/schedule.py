@@ -12,6 +12,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sepasr.errors import UserError
 
+CONSTANT, COSINE, PLATEAU = SCHEDULES = ("constant", "cosine", "plateau")
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -20,15 +22,15 @@ class OptimizerConfig:
     Attributes:
         lr: peak learning rate.
         weight_decay: decoupled weight decay; 0 is plain Adam.
-        warmup_steps: linear rise from 0.
+        warmup_steps: linear rise from 0, but for ``plateau``.
         schedule: ``constant``; ``cosine`` (constant, then falling to ``final_lr`` over the last
             ``decay_steps``); or ``plateau`` (halved when the validation loss has not fallen for
-            ``patience`` validations, once ``plateau_after`` steps have passed).
+            more than ``patience`` validations, once ``plateau_after`` steps have passed).
         final_lr: where ``cosine`` ends.
         decay_steps: how long ``cosine`` falls.
         patience: for ``plateau``, in validations.
         plateau_after: for ``plateau``, in steps.
-        gradient_norm: gradients are clipped to this norm.
+        gradient_norm: gradients are clipped to this norm; 0 leaves them.
         layer_decay: the rate of a layer is ``lr`` times this to the power of its depth, counted
             from the output (as Bao et al. fine-tune BEiT, arXiv 2106.08254); 1 is one rate for all.
     """
@@ -36,7 +38,7 @@ class OptimizerConfig:
     lr: float = 5e-5
     weight_decay: float = 0.0
     warmup_steps: int = 0
-    schedule: str = "constant"
+    schedule: str = CONSTANT
     final_lr: float = 0.0
     decay_steps: int = 0
     patience: int = 3
@@ -47,6 +49,26 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise UserError(f"fit.optimizer.lr is {self.lr}, not above 0")
+        if self.schedule not in SCHEDULES:
+            raise UserError(
+                f"unknown learning-rate schedule '{self.schedule}'",
+                remedy=f"fit.optimizer.schedule is one of {', '.join(SCHEDULES)}",
+            )
+        if self.schedule == PLATEAU and self.warmup_steps:
+            raise UserError(
+                f"fit.optimizer.schedule {PLATEAU} has no use for fit.optimizer.warmup_steps",
+                remedy=f"set it to 0, or take {CONSTANT} or {COSINE}",
+            )
+        if self.schedule == COSINE and self.decay_steps < 1:
+            raise UserError(
+                f"fit.optimizer.schedule {COSINE} falls over no steps",
+                remedy=f"set fit.optimizer.decay_steps, or take {CONSTANT}",
+            )
+        if self.gradient_norm < 0:
+            raise UserError(
+                f"fit.optimizer.gradient_norm is {self.gradient_norm}, less than 0",
+                remedy="set it to 0 for gradients as they are",
+            )
         if not 0 < self.layer_decay <= 1:
             raise UserError(
                 f"fit.optimizer.layer_decay is {self.layer_decay}, not above 0 and up to 1"
@@ -57,7 +79,8 @@ class LatePlateau(ReduceLROnPlateau):
     """Halves the rate on a plateau, but only once ``may_decay`` says so."""
 
     def __init__(self, optimizer: Optimizer, patience: int, may_decay: Callable[[], bool]) -> None:
-        super().__init__(optimizer, factor=0.5, patience=patience)
+        # A share of a negative loss, as torch has it by default, would take a worse one for better.
+        super().__init__(optimizer, factor=0.5, patience=patience, threshold=0.0)
         self.may_decay = may_decay
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
@@ -71,23 +94,14 @@ class LatePlateau(ReduceLROnPlateau):
 
 
 def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
-    """The learning rate of each step as a share of the peak.
-
-    Raises:
-        UserError: the schedule is unknown.
-    """
-    if config.schedule not in ("constant", "cosine"):
-        raise UserError(
-            f"unknown learning-rate schedule '{config.schedule}'",
-            remedy="constant, cosine or plateau",
-        )
+    """The learning rate of each step as a share of the peak, for all but a plateau."""
     floor = config.final_lr / config.lr
 
     def factor(step: int) -> float:
         rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-        if config.schedule == "constant":
+        if config.schedule == CONSTANT:
             return rise
-        remaining = (steps - step) / config.decay_steps if config.decay_steps else 1.0
+        remaining = (steps - step) / config.decay_steps
         progress = 1 - min(1.0, max(0.0, remaining))
         cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item())
         return rise * (floor + (1 - floor) * cosine)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from sepasr.data.datadir import MixtureDir
 from sepasr.data.dynamic import MixtureItem
 from sepasr.loss.graph_pit import coloured
 from sepasr.loss.loss import Moment, SeparationLoss, items_above
+from sepasr.loss.pit import NotFinite
 from sepasr.loss.si_sdr import si_sdr
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.config import IN_CHECKPOINT
@@ -127,7 +129,8 @@ class SeparationModule(TrainingModule):
         """The mean loss of a batch, an item that is left out counting as 0."""
         mixture, references, parts = batch.mixture, batch.references, {}
         if self.teacher is not None:
-            lesson = self.teacher.lesson(mixture, references, self.seed_of_batch(_TEACHER))
+            with self._naming("an estimate of the teacher"):
+                lesson = self.teacher.lesson(mixture, references, self.seed_of_batch(_TEACHER))
             mixture, references = lesson.mixture, lesson.targets
             parts["teacher_si_sdr"] = lesson.si_sdr
         estimates = self.separator(mixture)
@@ -136,9 +139,11 @@ class SeparationModule(TrainingModule):
         if self.graph:
             assert batch.utterances is not None
             assert batch.spans is not None
-            references = coloured(estimates, batch.utterances, batch.spans)
+            with self._naming("a similarity"):
+                references = coloured(estimates, batch.utterances, batch.spans)
         self.loss.begin(Moment(self.global_step, self.seed_of_batch(_LOSS)))
-        result = self.loss(estimates, references)
+        with self._naming("a distance"):
+            result = self.loss(estimates, references)
         if self.teacher is not None and not self.teacher.mixes:
             true = self.signal_loss(estimates.detach(), batch.references)
             parts["true_si_sdr"] = true.parts["si_sdr"]
@@ -146,6 +151,14 @@ class SeparationModule(TrainingModule):
         parts |= {"items": torch.ones_like(result.value), "kept": torch.ones_like(kept)}
         self._step.add(loss=kept, **parts, **result.parts)
         return kept.sum() / len(result.value)
+
+    @contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        """Name what is not finite where no assignment could be chosen."""
+        try:
+            yield
+        except NotFinite:
+            raise self.not_finite(what) from None
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Turn the gradient into that of the mean over the kept items of all devices and batches.
@@ -175,7 +188,8 @@ class SeparationModule(TrainingModule):
 
     def validation_step(self, batch: MixtureBatch, _: int) -> None:
         """SI-SDR and its improvement over the mixture; the signal loss is the one monitored."""
-        loss = self.signal_loss(self.separator(batch.mixture), batch.references)
+        with self._naming("an estimate"):
+            loss = self.signal_loss(self.separator(batch.mixture), batch.references)
         before = si_sdr(batch.mixture[:, None], batch.references).mean(-1)
         gain = loss.parts["si_sdr"] - before
         self._validation.add(items=torch.ones_like(gain), loss=loss.value, si_sdri=gain)

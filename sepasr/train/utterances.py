@@ -67,6 +67,7 @@ class TrainingUtterances(Dataset):
         config: how they are heard.
         batch: items of a batch.
         seed: items of another seed are other items.
+        batches: of a step, on all devices together.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class TrainingUtterances(Dataset):
         config: HearingConfig,
         batch: int,
         seed: int,
+        batches: int = 1,
     ) -> None:
         def heard(room_share: float, noise_share: float, silence_share: float) -> DynamicUtterances:
             return DynamicUtterances(
@@ -95,7 +97,7 @@ class TrainingUtterances(Dataset):
 
         self.clean = heard(0.0, 0.0, 0.0)
         self.augmented = heard(config.room_share, config.noise_share, config.silence_share)
-        self.clean_items = config.clean_steps * batch
+        self.clean_items = config.clean_steps * batch * batches
         self.masks = config.masked_times, config.masked_bands
         self.batch, self.pool, self.seed = batch, config.pool, seed
         self._block, self._order = -1, np.empty(0, dtype=np.int64)

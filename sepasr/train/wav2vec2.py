@@ -67,6 +67,8 @@ def new_model(config: ModelConfig) -> Any:
             apply_spec_augment=False,
         )
     )
+    # Nothing is masked, so that it has no gradient, for which several devices would wait.
+    cast(Any, model).wav2vec2.masked_spec_embed.requires_grad_(False)
     filters = filterbank(config.conv_dim[0], config.conv_kernel[0])
     first = cast(Any, model).wav2vec2.feature_extractor.conv_layers[0].conv
     with torch.no_grad():

@@ -18,8 +18,21 @@ from sepasr.config import read_yaml
 from sepasr.errors import UserError
 from sepasr.files import refuse_another, write_text
 from sepasr.train.checkpoint import LAST, steps_done
+from sepasr.train.schedule import PLATEAU
 
 CONFIG, LOCK = "config.yaml", ".lock"
+IDLE = (
+    "checkpoint_activations",
+    "loss.compare_every",
+    "loss.keep_mb",
+    "fit.workers",
+    "fit.valid_every",
+    "fit.save_every",
+    "fit.snapshots",
+    "fit.accelerator",
+    "fit.strategy",
+)
+"""What changes the log, time, memory and disk of a training, and not what comes of it."""
 PATIENCE_S = 120.0
 """How long the other processes wait for the first one to remove another training."""
 
@@ -86,14 +99,15 @@ def claim(
 ) -> None:
     """Write ``config.yaml``, after making sure that what is in ``out`` came from the same inputs.
 
-    Its length may change (steps, snapshots, how long the rate falls): a longer training goes on
-    where a shorter one ended. Of several processes the first one writes and removes; the others
-    wait until what was to be removed is gone. See :func:`claimed` for what keeps others out.
+    Its length may change (steps, how long the rate falls), so that a longer training goes on where
+    a shorter one ended, and so may what decides nothing (``IDLE``). Of several processes the first
+    one writes and removes; the others wait until what was to be removed is gone. See
+    :func:`claimed` for what keeps others out.
 
     Args:
         out: folder of the training.
         inputs: everything that decides the result, with the settings of
-            :class:`sepasr.train.fit.FitConfig` under ``fit``.
+            :class:`sepasr.train.fit.FitConfig` under ``fit`` and those of a loss under ``loss``.
         overwrite: remove what came from other inputs, or was trained further than is asked for.
         defaults: of settings that a training may have begun without, because there were none such.
 
@@ -112,7 +126,8 @@ def claim(
                 remedy="name another --out, or let --overwrite remove it",
             )
         if is_first_process():
-            (out / LAST).unlink()  # first, so that no other process goes on from it
+            print(f"{out}: another training is removed: {cause}", flush=True)
+            (out / LAST).unlink(missing_ok=True)  # first, so that no other process goes on from it
             for path in out.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -127,7 +142,8 @@ def claim(
 def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
     """In what the training that is in ``out`` differs, in words."""
     done = steps_done(out)
-    if not done or not (out / CONFIG).is_file():
+    exported = (out / "final").exists() or any(out.glob("step*"))
+    if not (done or exported) or not (out / CONFIG).is_file():
         return None
     before = _completed(read_yaml(out / CONFIG), inputs, defaults)
     cause = _difference(_without_length(before), _without_length(inputs))
@@ -151,10 +167,27 @@ def _completed(
     return whole
 
 
+def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a training without those of ``IDLE``, nor sections that hold no others.
+
+    Where the rate follows the validations it does matter how often there is one.
+    """
+    kept = deepcopy(dict(settings))
+    plateau = kept.get("fit", {}).get("optimizer", {}).get("schedule") == PLATEAU
+    for name in IDLE:
+        if plateau and name == "fit.valid_every":
+            continue
+        section, _, last = name.rpartition(".")
+        part = kept.get(section, {}) if section else kept
+        part.pop(last, None)
+        if not part:
+            kept.pop(section, None)
+    return kept
+
+
 def _without_length(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    kept = deepcopy(dict(inputs))
-    fit = kept["fit"]
-    for settings, name in ((fit, "steps"), (fit, "snapshots"), (fit["optimizer"], "decay_steps")):
+    kept = deciding(inputs)
+    for settings, name in ((kept["fit"], "steps"), (kept["fit"]["optimizer"], "decay_steps")):
         settings.pop(name, None)
     return kept
 

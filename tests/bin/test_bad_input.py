@@ -252,13 +252,14 @@ def test_train_with_a_bad_configuration(refused, train, tmp_path, text, message)
         ("fit.optimizer.schedule=steep", "unknown learning-rate schedule 'steep'"),
         ("fit.accelerator=abacus", "'abacus'"),
         ("fit.precision=exact", "'exact'"),
+        ("fit.devices=6", "5 batches to validate on, fewer than the 6 devices"),
         ("mixing.num_speakers=3", "set mixing.num_speakers"),
         ("mixing.reference=reverb", "has anechoic references"),
     ],
 )
 def test_train_with_a_bad_override(refused, train, tmp_path, setting, message):
     assert message in refused(*train(set=setting))
-    assert not (tmp_path / "out" / "final").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_train_from_a_checkpoint_of_another_network(refused, train, model, tmp_path):

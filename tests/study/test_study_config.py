@@ -132,9 +132,12 @@ def test_values_survive_the_command_line():
 def test_a_new_setting_with_its_default_changes_no_digest():
     one = load_config(TrainConfig, [], ["fit.optimizer.lr=0.1", "fit.steps=7"])
     assert without_length(one) == {"fit": {"optimizer": {"lr": 0.1}}}
-    falling = load_config(TrainConfig, [], ["fit.optimizer.schedule=cosine", "fit.steps=7"])
+    cosine = ["fit.optimizer.schedule=cosine", "fit.optimizer.decay_steps=3"]
+    falling = load_config(TrainConfig, [], [*cosine, "fit.steps=7"])
     assert without_length(falling)["fit"]["steps"] == 7
     assert changed(one, one) == {}
+    idle = ["loss.compare_every=10", "fit.workers=3", "fit.accelerator=cpu", "fit.valid_every=2"]
+    assert without_length(load_config(TrainConfig, [], idle)) == {"fit": {}}
 
 
 def test_the_command_lists_studies_and_says_what_is_wrong(capsys):

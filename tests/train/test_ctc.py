@@ -30,7 +30,7 @@ from sepasr.data.datadir import NoiseDir, RoomDir, UtteranceDir
 from sepasr.decode.recognisers.ctc import SentencePieceUnits
 from sepasr.errors import UserError
 from sepasr.train.ctc import CtcConfig, CtcModule, train_ctc
-from sepasr.train.ctc_model import ModelConfig, save_recogniser, train_pieces
+from sepasr.train.ctc_model import ModelConfig, save_recogniser
 from sepasr.train.utterances import (
     BUCKET_SAMPLES,
     FS,
@@ -118,10 +118,12 @@ def test_units_stand_for_the_text(pieces: Path) -> None:
         assert units.text(path) == text
 
 
-def test_too_many_pieces_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="5000 units"):
-        train_pieces(TEXTS, 5000, tmp_path / "spm.model")
-    assert not (tmp_path / "spm.model").exists()
+def test_every_weight_that_is_trained_has_a_gradient(pieces: Path) -> None:
+    """Else processes would wait for it in vain."""
+    module = CtcModule(new_model(TINY), pieces, config())
+    module.training_step(Collate(pieces)([Tones()[i] for i in range(3)]), 0).backward()
+    assert all(p.grad is not None for p in module.parameters() if p.requires_grad)
+    assert sum(not p.requires_grad for p in module.parameters()) == 1
 
 
 def test_a_batch_says_what_an_utterance_says_alone(pieces: Path) -> None:
@@ -219,6 +221,19 @@ def test_training_utterances_are_clean_first_and_of_similar_length(tmp_path: Pat
     np.testing.assert_array_equal(dataset[7].waveform, items[7].waveform)
 
 
+def test_clean_steps_are_of_all_batches_of_a_step(tmp_path: Path) -> None:
+    sources, _ = data_directories(tmp_path)
+    utterances = UtteranceDir.load(sources.utterances)
+    hearing = HearingConfig(clean_steps=3)
+    datasets = [
+        TrainingUtterances(utterances, None, None, hearing, batch, 0, batches)
+        for batch, batches in ((8, 1), (2, 4))
+    ]
+    for dataset in datasets:
+        assert dataset._heard(23) is dataset.clean
+        assert dataset._heard(24) is dataset.augmented
+
+
 def test_silence_counts_for_similar_lengths(tmp_path: Path) -> None:
     sources, _ = data_directories(tmp_path)
     hearing = HearingConfig(1, 0.0, 0.0, silence_share=0.5, silence_s=2.0, pool=3)
@@ -306,6 +321,31 @@ def test_training_goes_on_from_a_recogniser_with_its_units(tmp_path: Path) -> No
         train_from(tmp_path, tmp_path / "third")
     assert not (tmp_path / "third").exists()
     assert not (tmp_path / "wider").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.pieces=5000", "no 5000 units of these texts"),
+        ("fit.devices=9", "1 batches to validate on, fewer than the 9 devices"),
+        ("fit.precision=exact", "'exact'"),
+        ("fit.optimizer.layer_decay=0.5", "layer_decay is for separators"),
+    ],
+)
+def test_a_training_that_is_refused_removes_no_other(
+    tmp_path: Path, setting: str, message: str
+) -> None:
+    sources, dev = data_directories(tmp_path)
+    with pytest.raises(UserError, match=message):
+        train_ctc(
+            config_files=[],
+            overrides=["fit.accelerator=cpu", "model.pieces=20", setting],
+            sources=sources,
+            valid=dev,
+            out=tmp_path / "exp",
+            overwrite=True,
+        )
+    assert not (tmp_path / "exp").exists()
 
 
 def test_whole_training_from_directories_and_yaml(tmp_path: Path) -> None:

@@ -55,7 +55,14 @@ def test_each_item_is_validated_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"devices": 0}, {"num_nodes": 0}, {"strategy": "ddp_spawn"}, {"save_every": 0}]
+    "change",
+    [
+        {"devices": 0},
+        {"num_nodes": 0},
+        {"strategy": "ddp_spawn"},
+        {"strategy": "fsdp"},
+        {"save_every": 0},
+    ],
 )
 def test_settings_that_make_no_sense(change: dict) -> None:
     with pytest.raises(UserError, match=rf"fit\.{next(iter(change))}"):

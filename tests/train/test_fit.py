@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from tiny_training import THRESHOLD_DB, TINY, Tones, train, weights
 
 from sepasr.data.dynamic import MixtureItem
+from sepasr.errors import UserError
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator
 from sepasr.train.checkpoint import steps_done
@@ -56,6 +58,16 @@ def test_killed_and_resumed_gives_equal_weights(tmp_path: Path, accumulation: in
     assert equal(whole, trained(tmp_path / "killed", accumulation=accumulation))
 
 
+@pytest.fixture
+def _stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validations find the same loss whatever is learned."""
+    found = {name: torch.ones(1) for name in ("items", "loss", "si_sdri")}
+    monkeypatch.setattr(
+        SeparationModule, "validation_step", lambda module, *_: module._validation.add(**found)
+    )
+
+
+@pytest.mark.usefixtures("_stuck")
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_the_plateau_is_the_same_after_an_interruption(tmp_path: Path, accumulation: int) -> None:
     """Checkpoints and validations fall on the same steps."""
@@ -70,6 +82,32 @@ def test_the_plateau_is_the_same_after_an_interruption(tmp_path: Path, accumulat
     resumed = train(tmp_path / "killed", Tones(), **settings)
     assert resumed.trainer.optimizers[0].param_groups[0]["lr"] == rate
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+@pytest.mark.usefixtures("_stuck")
+@pytest.mark.parametrize("schedule", ["plateau", "constant"])
+def test_a_training_that_ended_with_a_validation_goes_on(tmp_path: Path, schedule: str) -> None:
+    settings = {
+        "optimizer": OptimizerConfig(lr=1e-7, schedule=schedule, patience=0),
+        "valid_every": 2,
+        "accumulation": 2,
+    }
+    train(tmp_path / "longer", Tones(), steps=4, **settings)
+    longer = train(tmp_path / "longer", Tones(), steps=12, **settings)
+    whole = train(tmp_path / "whole", Tones(), steps=12, **settings)
+    rates = [one.trainer.optimizers[0].param_groups[0]["lr"] for one in (longer, whole)]
+    assert rates[0] == rates[1]
+    assert (rates[0] < 1e-7) == (schedule == "plateau")
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "longer"))
+    assert logged(tmp_path / "longer", 4) == logged(tmp_path / "whole", 0)
+
+
+def logged(out: Path, start: int) -> dict[str, str]:
+    """The loss of training in the lines of the log, by their numbers."""
+    with (out / "csv" / f"from_step_{start}" / "metrics.csv").open() as stream:
+        lines = [line for line in csv.DictReader(stream) if line["train/loss"]]
+    assert lines
+    return {line["step"]: line["train/loss"] for line in lines}
 
 
 def test_training_changes_the_weights_and_the_seed_matters(tmp_path: Path) -> None:
@@ -124,6 +162,25 @@ def test_learning_rate_schedule() -> None:
     assert [constant(step) for step in (4, 9, 99)] == [0.5, 1.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedule": "steep"}, "unknown learning-rate schedule 'steep'.*constant, cosine"),
+        ({"schedule": "plateau", "warmup_steps": 5}, r"no use for fit\.optimizer\.warmup_steps"),
+        ({"schedule": "cosine"}, r"set fit\.optimizer\.decay_steps"),
+        ({"gradient_norm": -1.0}, r"gradient_norm is -1\.0, less than 0"),
+    ],
+)
+def test_settings_of_the_rate_that_would_be_ignored(settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        OptimizerConfig(**settings)
+
+
+def test_a_snapshot_behind_the_end_is_refused() -> None:
+    with pytest.raises(UserError, match=r"fit\.snapshots has 11, and fit\.steps is 10"):
+        FitConfig(steps=10, snapshots=[10, 11])
+
+
 def test_a_plateau_counts_from_when_the_rate_may_fall() -> None:
     calls, rates = iter(range(1, 11)), []
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -133,6 +190,15 @@ def test_a_plateau_counts_from_when_the_rate_may_fall() -> None:
         rates.append(optimizer.param_groups[0]["lr"])
     # The fourth loss is the first that counts, and the third after it that isn't lower halves.
     assert rates == [1.0] * 6 + [0.5] * 3 + [0.25]
+
+
+def test_a_negative_loss_that_rises_a_little_is_a_plateau() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    plateau = LatePlateau(optimizer, 3, lambda: True)
+    for number in range(5):
+        assert optimizer.param_groups[0]["lr"] == 1.0
+        plateau.step(-14 + number / 1000)
+    assert optimizer.param_groups[0]["lr"] == 0.5
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.02])

@@ -10,8 +10,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from sepasr.config import load_config
 from sepasr.separator.model import Separator, SeparatorConfig
-from sepasr.train.footprint import footprint
+from sepasr.train.footprint import Copies, footprint
+from sepasr.train.recipe import TrainConfig
 
 CONFIG = SeparatorConfig(32, width=16, hidden=24, heads=2, layers=2, depthwise_kernel=5)
 SAMPLES = 4000
@@ -30,6 +32,23 @@ def really_kept(config: SeparatorConfig, batch: int) -> int:
             separator.decoder(masked, torch.tensor([SAMPLES]))[0].square()
     weights = {p.untyped_storage().data_ptr() for p in separator.parameters()}
     return sum(t.untyped_storage().nbytes() for at, t in kept.items() if at not in weights)
+
+
+@pytest.mark.parametrize(
+    ("settings", "memory", "checkpoint"),
+    [
+        ([], 0, 0),
+        (["fit.average=0.9"], 1, 1),
+        (["fit.stay=0.1"], 1, 0),
+        (["loss.references=teacher"], 1, 0),
+        (["loss.references=ema", "loss.ema_decay=1"], 1, 0),
+        (["loss.references=remix", "fit.average=0.9", "fit.stay=1"], 3, 2),
+    ],
+)
+def test_weights_that_are_kept_once_more_are_counted(
+    settings: list[str], memory: int, checkpoint: int
+) -> None:
+    assert Copies.of(load_config(TrainConfig, [], settings)) == Copies(memory, checkpoint)
 
 
 @pytest.mark.parametrize("attention_dropout", [0.0, 0.1])

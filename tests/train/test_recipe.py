@@ -74,6 +74,23 @@ def test_a_changed_corpus_is_another_training(train, data_dirs):
     assert "data.noise was" in said[0]
 
 
+def test_what_is_validated_on_counts_where_the_rate_follows_it(train, data_dirs, tmp_path):
+    utterances = ("--utterances", data_dirs.utterances.path)
+    plateau = (*utterances, "--set", "fit.optimizer.schedule=plateau", "--out", tmp_path / "other")
+    assert train(*utterances)[0] == train(*plateau)[0] == 0
+    kept = tmp_path / "other" / "config.yaml"
+    before = yaml.safe_load(kept.read_text())
+    fewer = replace(data_dirs.mixtures, mixtures=data_dirs.mixtures.mixtures[:3])
+    fewer.write()
+    assert train(*utterances)[0] == 0
+    status, said = train(*plateau)
+    assert status == 2
+    assert "valid was" in said[0]
+    del before["valid"]  # as of a training before this was part of it
+    kept.write_text(yaml.safe_dump(before))
+    assert train(*plateau)[0] == 0
+
+
 @pytest.mark.parametrize("with_noise", [True, False])
 def test_mixing_without_rooms(train, data_dirs, tmp_path, with_noise):
     noise = ("--noise", data_dirs.noise.path) if with_noise else ()

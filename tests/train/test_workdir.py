@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 
 from sepasr.errors import UserError
 from sepasr.train import workdir
-from sepasr.train.workdir import alone, claim, claimed
+from sepasr.train.recipe import TrainConfig
+from sepasr.train.workdir import IDLE, alone, claim, claimed
 
 INPUTS = {"fit": {"steps": 10, "optimizer": {"lr": 0.1}}, "init": "abc"}
 
@@ -40,6 +43,26 @@ def test_more_steps_go_on(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "last.ckpt").exists()
 
 
+@pytest.mark.parametrize("name", IDLE)
+def test_what_decides_nothing_may_change(tmp_path: Path, name: str) -> None:
+    inputs = asdict(TrainConfig())
+    claim(tmp_path / "a", inputs, overwrite=False)
+    checkpoint(tmp_path / "a", 5)
+    changed = deepcopy(inputs)
+    section, _, last = name.rpartition(".")
+    (changed[section] if section else changed)[last] = "other"
+    claim(tmp_path / "a", changed, overwrite=False)
+    assert (tmp_path / "a" / "last.ckpt").exists()
+
+
+def test_how_often_is_validated_decides_where_the_rate_follows_it(tmp_path: Path) -> None:
+    fit = {"steps": 10, "valid_every": 2, "optimizer": {"schedule": "plateau"}}
+    claim(tmp_path / "a", {"fit": fit}, overwrite=False)
+    checkpoint(tmp_path / "a", 5)
+    with pytest.raises(UserError, match=r"fit\.valid_every was 2 and is 3"):
+        claim(tmp_path / "a", {"fit": {**fit, "valid_every": 3}}, overwrite=False)
+
+
 @pytest.mark.parametrize(
     ("changed", "cause"),
     [
@@ -49,15 +72,34 @@ def test_more_steps_go_on(tmp_path: Path) -> None:
         ({"fit": {"steps": 4, "optimizer": {"lr": 0.1}}}, "trained for 5 steps already"),
     ],
 )
-def test_other_inputs_are_refused_or_start_anew(tmp_path: Path, changed: dict, cause: str) -> None:
+def test_other_inputs_are_refused_or_start_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict, cause: str
+) -> None:
     out = tmp_path / "a"
     claim(out, INPUTS, overwrite=False)
     checkpoint(out, 5)
     with pytest.raises(UserError, match=cause):
         claim(out, {**INPUTS, **changed}, overwrite=False)
     assert (out / "last.ckpt").exists()
+    assert capsys.readouterr().out == ""
     claim(out, {**INPUTS, **changed}, overwrite=True)
     assert not (out / "last.ckpt").exists()
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith(f"{out}: another training is removed: ")
+    assert cause in said
+
+
+@pytest.mark.parametrize("exported", ["final", "step3"])
+def test_what_was_exported_is_another_training_too(tmp_path: Path, exported: str) -> None:
+    out, other = tmp_path / "a", {**INPUTS, "init": None}
+    claim(out, INPUTS, overwrite=False)
+    claim(out, other, overwrite=False)  # nothing has come of the first one
+    (out / exported).mkdir()
+    claim(out, other, overwrite=False)
+    with pytest.raises(UserError, match="init was None and is abc"):
+        claim(out, INPUTS, overwrite=False)
+    claim(out, INPUTS, overwrite=True)
+    assert not (out / exported).exists()
 
 
 def test_a_training_that_is_refused_leaves_that_at_work_as_it_is(

@@ -62,7 +62,7 @@ class DyingTones(Tones):
 
 def pieces_of_tones(folder: Path, model: ModelConfig) -> Path:
     """The sentencepiece model of the words, for a model's number of units."""
-    train_pieces(TEXTS, model.pieces, folder / "spm.model")
+    (folder / "spm.model").write_bytes(train_pieces(TEXTS, model.pieces))
     return folder / "spm.model"
 
 
