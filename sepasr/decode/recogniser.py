@@ -30,7 +30,7 @@ KINDS = {
     ),
     "whisper": (
         "sepasr.decode.recognisers.whisper",
-        {*HUB, "language", "beam", "compute_type", "device", "jobs"},
+        {*HUB, "language", "beam", "compute_type", "encoder_type", "device", "jobs"},
     ),
     "whisper_transformers": (
         "sepasr.decode.recognisers.whisper_transformers",
@@ -67,6 +67,8 @@ class RecogniserConfig:
         lm_weight: what the language model's log probability counts (espnet); 0 is none.
         length_bonus: added to the score of a hypothesis for each token (espnet).
         compute_type: CTranslate2's number type, such as int8, float16, float32.
+        encoder_type: number type of Whisper's encoder on PyTorch: float32, bfloat16, or auto for
+            bfloat16 on a CPU that multiplies matrices of it; without one CTranslate2 runs it.
         device: cpu or cuda.
         jobs: cores to use, as threads, or as processes by kinds in ``ONE_THREAD``; 0 means all.
         batch_size: streams decoded at a time. It does not change what is read.
@@ -88,6 +90,7 @@ class RecogniserConfig:
     lm_weight: float = 0.0
     length_bonus: float = 0.0
     compute_type: str = "int8"
+    encoder_type: str | None = None
     device: str = "cpu"
     jobs: int = 0
     batch_size: int = 8

@@ -1,4 +1,7 @@
-"""Whisper on CTranslate2, the engine of faster-whisper, many streams at a time."""
+"""Whisper on CTranslate2, the engine of faster-whisper, many streams at a time.
+
+Its encoder may run on PyTorch instead, see :mod:`sepasr.decode.recognisers.whisper_encoder`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from sepasr.decode.guard import Hypothesis
 from sepasr.decode.hearing import FS, MAX_WINDOW_S
 from sepasr.decode.recogniser import RecogniserConfig, cores
+from sepasr.decode.recognisers.whisper_encoder import TorchWhisperEncoder, chosen_type
 from sepasr.decode.weights import digest, require_files, weights_folder
 from sepasr.errors import UserError
 
@@ -74,7 +78,9 @@ class WhisperDecoder:
         folder: a CTranslate2 conversion of a Whisper model.
         language: of the speech, for multilingual models.
         beam: hypotheses kept.
-        compute_type: number type of the computation.
+        compute_type: number type of CTranslate2's computation.
+        encoder_type: number type of the encoder on PyTorch, see :func:`chosen_type`; None leaves
+            the encoder to CTranslate2.
         device: cpu or cuda.
         threads: of the computation on a CPU. Workers with streams of their own are a third faster
             than one with all the threads.
@@ -91,6 +97,7 @@ class WhisperDecoder:
         language: str,
         beam: int,
         compute_type: str,
+        encoder_type: str | None,
         device: str,
         threads: int,
         streams: int,
@@ -113,6 +120,8 @@ class WhisperDecoder:
             )
         except (RuntimeError, ValueError) as error:
             raise UserError(f"cannot be loaded: {error}", where=folder, remedy=remedy) from error
+        number_type = chosen_type(encoder_type, device)
+        self._encoder = number_type and TorchWhisperEncoder(folder, number_type, threads)
         self._extractor = FeatureExtractor(feature_size=self._model.n_mels)
         self._tokens = WhisperTokens(folder)
         spoken = language if self._model.is_multilingual else None
@@ -124,7 +133,7 @@ class WhisperDecoder:
             "compute_type": self._model.compute_type,
             "language": str(spoken),
             "beam": str(beam),
-        }
+        } | ({"encoder": self._encoder.engine} if self._encoder else {})
 
     def decode(
         self, waveforms: Sequence[np.ndarray], max_tokens: Sequence[int]
@@ -136,9 +145,15 @@ class WhisperDecoder:
         pending = []
         for start in range(0, len(waveforms), self._helping):
             helping = waveforms[start : start + self._helping]
-            features = np.stack([self.features(waveform) for waveform in helping])
+            features = [self.features(waveform) for waveform in helping]
+            # CTranslate2 tells spectrograms from states by their shapes.
+            heard = (
+                np.concatenate([self._encoder(one) for one in features])
+                if self._encoder
+                else np.stack(features)
+            )
             pending += self._model.generate(
-                ctranslate2.StorageView.from_array(features),
+                ctranslate2.StorageView.from_array(heard),
                 [self._prompt] * len(helping),
                 beam_size=self._beam,
                 # One token more than the longest cap tells a cut text from one that just fits.
@@ -178,6 +193,7 @@ def build_decoder(config: RecogniserConfig, source: str) -> WhisperDecoder:
         language=config.language,
         beam=config.beam,
         compute_type=config.compute_type,
+        encoder_type=config.encoder_type,
         device=config.device,
         threads=cores(config.jobs),
         streams=config.batch_size,
