@@ -57,7 +57,7 @@ class Finalists:
         keep: names of variants that go on whatever the screen says, at their best steps.
         set: the data directory.
         seeds: of the trainings, others than the screen's.
-        recognisers: as for the screen.
+        recognisers, all_measures: as for the screen.
     """
 
     choose: int = 1
@@ -67,10 +67,9 @@ class Finalists:
     set: str = "tt"
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
     recognisers: list[str] = field(
-        default_factory=lambda: [
-            *("whisper_tiny_en", "wav2vec2_mini", "moonshine_tiny", "pocketsphinx"),
-        ]
+        default_factory=lambda: ["whisper_tiny_en", "wav2vec2_mini", "moonshine_tiny"]
     )
+    all_measures: bool = False
 
 
 @dataclass(frozen=True)

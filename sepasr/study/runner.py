@@ -163,7 +163,8 @@ class Runner:
         name = f"{phase.set}{variant.task}"
         if name not in self._evaluations:
             data = self.place.mixtures(phase.set, variant.task)
-            brief = phase is self.screen and not self.study.screen.all_measures
+            asked = self.study.screen if phase is self.screen else self.study.finalists
+            brief = asked is not None and not asked.all_measures
             self._evaluations[name] = Evaluation(data, self.place, brief=brief)
         return self._evaluations[name]
 
