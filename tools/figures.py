@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Renew or check the figures in pages, or show the rows that one comes from.
 
-tools/figures.py --write [PAGE ...]         # all of README.md and docs/*.md, and RESULTS.md
+tools/figures.py --write [PAGE ...]         # README.md, docs/*.md, pretrained/README.md, RESULTS.md
 tools/figures.py --check [PAGE ...]         # says which differ; the status is 1 if any does
 tools/figures.py --rows docs/findings.md:17 # the row and the rows per mixture behind that line
 
@@ -55,7 +55,8 @@ def open_source(folder: Path, name: str) -> Source:
 
 def pages() -> list[Path]:
     """Those of the repository that may hold marks."""
-    return [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    found = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    return [*found, *sorted(REPOSITORY.glob("egs/*/pretrained/README.md"))]
 
 
 def opener(folder: Path) -> Opener:

@@ -170,8 +170,10 @@ class Study(OfStudy):
         for line in table.lines:
             mean = means[str(line[0]), str(line[1])]
             line += [Cell(mean, "gain"), Cell(mean, "p_holm"), Cell(mean, "si_sdri")]
-            if not one and mean.fields["against"]:
-                line[0] = f"{line[0]}, against {mean.fields['against']}"
+            against, steps = (str(mean.fields[name] or "") for name in ("against", "against_steps"))
+            others = ("" if one else against, f"{steps} steps" if steps != str(line[1]) else "")
+            if against and any(others):
+                line[0] = f"{line[0]}, against {', '.join(filter(None, others))}"
         table.note = self.provenance(records)
         return table
 

@@ -273,7 +273,8 @@ def test_the_table_of_a_study(filled: Filled, made: Path) -> None:
     assert lines[6] == "| sisdr | 300 | 70.0 | 70.0 | – | – | 7.25 |"
     cells = [line.strip("| ").split(" | ") for line in lines[5:9]]
     assert [c[0] for c in cells] == [
-        "start, against sisdr", "sisdr", "whisper, against sisdr", "graph, against whisper",
+        "start, against sisdr, 300 steps", "sisdr", "whisper, against sisdr",
+        "graph, against whisper",
     ]  # fmt: skip
     # Three comparisons by the mean over families.
     source = TOOL.open_source(made, "small")
