@@ -135,11 +135,7 @@ def from_ctranslate2(folder: Path) -> WhisperEncoder:
     """
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    stored = {
-        name.removeprefix("encoder/"): value
-        for name, value in read_variables(folder).items()
-        if name.startswith("encoder/")
-    }
+    stored = stack_variables(folder, "encoder")
     if "conv1/weight" not in stored or "num_heads" not in stored:
         raise UserError("no Whisper encoder in model.bin", where=folder, remedy="check the model")
     quantised = [n for n, v in stored.items() if v.dim() and not v.is_floating_point()]
@@ -148,46 +144,79 @@ def from_ctranslate2(folder: Path) -> WhisperEncoder:
         raise UserError(f"quantised weights ({quantised[0]})", where=folder, remedy=remedy)
     config = _config(stored)
     encoder = WhisperEncoder._from_config(config)
-    encoder.load_state_dict(_state_dict(stored, config.encoder_layers))
+    encoder.load_state_dict(_state_dict(stored))
     return encoder
+
+
+def stack_variables(folder: Path, which: str) -> dict[str, Tensor]:
+    """The variables of a CTranslate2 model's ``encoder`` or ``decoder``, without that name.
+
+    Raises:
+        UserError: see :func:`read_variables`.
+    """
+    start = f"{which}/"
+    found = read_variables(folder).items()
+    return {name.removeprefix(start): value for name, value in found if name.startswith(start)}
+
+
+def count_layers(stored: dict[str, Tensor]) -> int:
+    """How many layers there are, by the names of variables."""
+    first = {name.split("/")[0] for name in stored if name.startswith("layer_")}
+    return len(first - {"layer_norm"})
 
 
 def _config(stored: dict[str, Tensor]) -> WhisperConfig:
     from transformers import WhisperConfig
 
     width, bins, _ = stored["conv1/weight"].shape
-    layers = {name.split("/")[0] for name in stored if name.startswith("layer_")} - {"layer_norm"}
     return WhisperConfig(
         d_model=width,
         num_mel_bins=bins,
         max_source_positions=len(stored["position_encodings/encodings"]),
-        encoder_layers=len(layers),
+        encoder_layers=count_layers(stored),
         encoder_attention_heads=int(stored["num_heads"]),
         encoder_ffn_dim=len(stored["layer_0/ffn/linear_0/bias"]),
     )
 
 
-def _state_dict(stored: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """CTranslate2's variables under transformers' names, in float32."""
+def _state_dict(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's variables under transformers' names, in float32."""
+    convolutions = {
+        f"{name}.{kind}": stored[f"{name}/{kind}"].float()
+        for name in ("conv1", "conv2")
+        for kind in ("weight", "bias")
+    }
+    return convolutions | stack_weights(stored)
+
+
+def stack_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What encoder and decoder both have: positions, self-attention, feed-forward parts and norms.
+
+    Args:
+        stored: of one of them, see :func:`stack_variables`.
+
+    Returns:
+        Weights under transformers' names, in float32.
+    """
     renamed = {"embed_positions.weight": stored["position_encodings/encodings"]}
-    pairs = {"conv1": "conv1", "conv2": "conv2", "layer_norm": "layer_norm"}
-    for i in range(layers):
+    norms, linears = {"layer_norm": "layer_norm"}, {}
+    for i in range(count_layers(stored)):
         source, target = f"layer_{i}", f"layers.{i}"
-        pairs |= {
-            f"{source}/self_attention/layer_norm": f"{target}.self_attn_layer_norm",
-            f"{source}/self_attention/linear_1": f"{target}.self_attn.out_proj",
-            f"{source}/ffn/layer_norm": f"{target}.final_layer_norm",
-            f"{source}/ffn/linear_0": f"{target}.fc1",
-            f"{source}/ffn/linear_1": f"{target}.fc2",
-        }
+        norms[f"{source}/self_attention/layer_norm"] = f"{target}.self_attn_layer_norm"
+        norms[f"{source}/ffn/layer_norm"] = f"{target}.final_layer_norm"
+        linears[f"{source}/self_attention/linear_1"] = f"{target}.self_attn.out_proj"
+        linears[f"{source}/ffn/linear_0"] = f"{target}.fc1"
+        linears[f"{source}/ffn/linear_1"] = f"{target}.fc2"
         # Query, key and value are one matrix; Whisper's key has no bias, its part is zeros.
         for kind in ("weight", "bias"):
             parts = stored[f"{source}/self_attention/linear_0/{kind}"].chunk(3)
             for name, part in zip("qkv", parts, strict=True):
                 renamed[f"{target}.self_attn.{name}_proj.{kind}"] = part
         del renamed[f"{target}.self_attn.k_proj.bias"]
-    for source, target in pairs.items():
-        weight, bias = ("gamma", "beta") if source.endswith("layer_norm") else ("weight", "bias")
-        renamed[f"{target}.weight"] = stored[f"{source}/{weight}"]
-        renamed[f"{target}.bias"] = stored[f"{source}/{bias}"]
+    for source, target in linears.items():
+        for kind in ("weight", "bias"):
+            renamed[f"{target}.{kind}"] = stored[f"{source}/{kind}"]
+    for source, target in norms.items():
+        renamed[f"{target}.weight"] = stored[f"{source}/gamma"]
+        renamed[f"{target}.bias"] = stored[f"{source}/beta"]
     return {name: value.float() for name, value in renamed.items()}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from natural_voice import say
+from tiny_whisper import tiny_whisper
 
 from sepasr.decode.hearing import to_level
 from sepasr.decode.recogniser import Recogniser, load_recogniser
@@ -24,10 +24,6 @@ TEXTS = [
     "A pot of tea helps to pass the evening.",
 ]
 CAP = 200
-LANGUAGES = {
-    "lang_to_id": {"<|en|>": 50259, "<|de|>": 50261},
-    "task_to_id": {"translate": 50358, "transcribe": 50359},
-}
 
 
 @pytest.fixture(scope="module")
@@ -142,54 +138,6 @@ def test_long_streams_are_read_in_windows(spoken: list[np.ndarray]) -> None:
     assert read.guard == ()
 
 
-def _tiny_whisper(folder: Path, multilingual: bool, mel_bins: int = 80) -> Path:
-    """A random Whisper with a real vocabulary, saved by transformers, that listens."""
-    from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
-
-    source = packaged_model("whisper-base" if multilingual else "whisper-tiny.en")
-    end = 50257 if multilingual else 50256
-    special = {
-        "eos_token_id": end,
-        "bos_token_id": end,
-        "pad_token_id": end,
-        "decoder_start_token_id": end + 1,
-    }
-    torch.manual_seed(0)
-    config = WhisperConfig(
-        vocab_size=51865 if multilingual else 51864,
-        d_model=32,
-        encoder_layers=1,
-        decoder_layers=2,
-        num_mel_bins=mel_bins,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_ffn_dim=32,
-        suppress_tokens=None,
-        begin_suppress_tokens=None,
-        **special,
-    )
-    model = WhisperForConditionalGeneration(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(8)  # else its text does not depend on what it hears
-    stored = json.loads((source / "config.json").read_text())
-    model.generation_config = GenerationConfig(
-        is_multilingual=multilingual,
-        no_timestamps_token_id=end + 106,
-        suppress_tokens=stored["suppress_ids"],
-        begin_suppress_tokens=stored["suppress_ids_begin"],
-        **(LANGUAGES if multilingual else {}),
-        alignment_heads=[[0, 0]],
-        return_timestamps=False,
-        max_length=448,
-        **special,
-    )
-    model.save_pretrained(folder)
-    shutil.copy(source / "tokenizer.json", folder)
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("multilingual", [False, True])
 def test_both_engines_read_the_same(
@@ -197,7 +145,7 @@ def test_both_engines_read_the_same(
 ) -> None:
     from ctranslate2.converters import TransformersConverter
 
-    folder = _tiny_whisper(tmp_path / "transformers", multilingual)
+    folder = tiny_whisper(tmp_path / "transformers", multilingual)
     converter = TransformersConverter(str(folder), copy_files=["tokenizer.json"])
     converted = Path(converter.convert(str(tmp_path / "ctranslate2")))
     language = "de" if multilingual else "en"
@@ -219,7 +167,7 @@ def test_large_v3_has_more_mel_bins(tmp_path: Path, noisy: list[np.ndarray]) -> 
     """As large-v3 and its turbo, whose vocabularies need no more than their own files."""
     from ctranslate2.converters import TransformersConverter
 
-    folder = _tiny_whisper(tmp_path / "transformers", multilingual=True, mel_bins=128)
+    folder = tiny_whisper(tmp_path / "transformers", multilingual=True, num_mel_bins=128)
     reference = TransformersWhisperDecoder(folder, language="en", beam=1, device="cpu")
     converter = TransformersConverter(str(folder), copy_files=["tokenizer.json"])
     engine = _whisper(Path(converter.convert(str(tmp_path / "ctranslate2"))), "float32")

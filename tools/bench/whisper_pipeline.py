@@ -9,8 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from sepasr.encoder.ct2 import read_variables
-from sepasr.encoder.whisper import from_ctranslate2
+from sepasr.encoder.whisper import (
+    count_layers,
+    from_ctranslate2,
+    stack_variables,
+    stack_weights,
+)
 
 LANGUAGE = re.compile(r"<\|[a-z]{2,3}\|>")
 MULTILINGUAL = 51865
@@ -48,14 +52,12 @@ def whisper_of(folder: Path) -> Any:
     """
     from transformers import GenerationConfig, WhisperForConditionalGeneration
 
-    encoder, stored = from_ctranslate2(folder), read_variables(folder)
-    embeddings = stored["decoder/embeddings/weight"]
-    layers = {name.split("/")[1] for name in stored if name.startswith("decoder/layer_")}
+    encoder, stored = from_ctranslate2(folder), stack_variables(folder, "decoder")
     config = encoder.config
-    config.vocab_size = len(embeddings)
-    config.decoder_layers = len(layers - {"layer_norm"})
-    config.decoder_attention_heads = int(stored["decoder/num_heads"])
-    config.decoder_ffn_dim = len(stored["decoder/layer_0/ffn/linear_0/bias"])
+    config.vocab_size = len(stored["embeddings/weight"])
+    config.decoder_layers = count_layers(stored)
+    config.decoder_attention_heads = int(stored["num_heads"])
+    config.decoder_ffn_dim = len(stored["layer_0/ffn/linear_0/bias"])
     added = json.loads((folder / "tokenizer.json").read_text("utf-8"))["added_tokens"]
     ids = {token["content"]: token["id"] for token in added}
     special = {
@@ -67,7 +69,7 @@ def whisper_of(folder: Path) -> Any:
     config.update(special)
     model = WhisperForConditionalGeneration(config)
     model.model.encoder = encoder
-    model.model.decoder.load_state_dict(_decoder_weights(stored, config.decoder_layers))
+    model.model.decoder.load_state_dict(_decoder_weights(stored))
     model.tie_weights()
     came_with = json.loads((folder / "config.json").read_text("utf-8"))
     multilingual = config.vocab_size >= MULTILINGUAL
@@ -89,40 +91,20 @@ def whisper_of(folder: Path) -> Any:
     return model.eval()
 
 
-def _decoder_weights(stored: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+def _decoder_weights(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     """CTranslate2's variables of the decoder under transformers' names, in float32."""
-    found = {
-        "embed_tokens.weight": stored["decoder/embeddings/weight"],
-        "embed_positions.weight": stored["decoder/position_encodings/encodings"],
-    }
-    norms = {"decoder/layer_norm": "layer_norm"}
-    for i in range(layers):
-        source, target = f"decoder/layer_{i}", f"layers.{i}"
-        norms[f"{source}/self_attention/layer_norm"] = f"{target}.self_attn_layer_norm"
-        norms[f"{source}/attention/layer_norm"] = f"{target}.encoder_attn_layer_norm"
-        norms[f"{source}/ffn/layer_norm"] = f"{target}.final_layer_norm"
+    found = {"embed_tokens.weight": stored["embeddings/weight"]}
+    for i in range(count_layers(stored)):
+        source, target = f"layer_{i}/attention", f"layers.{i}.encoder_attn"
+        for ours, kind in (("gamma", "weight"), ("beta", "bias")):
+            found[f"{target}_layer_norm.{kind}"] = stored[f"{source}/layer_norm/{ours}"]
         for kind in ("weight", "bias"):
-            for ours, theirs in (("linear_0", "fc1"), ("linear_1", "fc2")):
-                found[f"{target}.{theirs}.{kind}"] = stored[f"{source}/ffn/{ours}/{kind}"]
-            own, other = f"{source}/self_attention", f"{source}/attention"
-            # Query, key and value are one matrix; of what the encoder gives, key and value.
-            parts = {
-                "self_attn": [
-                    *stored[f"{own}/linear_0/{kind}"].chunk(3),
-                    stored[f"{own}/linear_1/{kind}"],
-                ],
-                "encoder_attn": [
-                    stored[f"{other}/linear_0/{kind}"],
-                    *stored[f"{other}/linear_1/{kind}"].chunk(2),
-                    stored[f"{other}/linear_2/{kind}"],
-                ],
-            }
-            for name, values in parts.items():
-                for projection, value in zip(("q", "k", "v", "out"), values, strict=True):
-                    found[f"{target}.{name}.{projection}_proj.{kind}"] = value
-        for name in ("self_attn", "encoder_attn"):
-            del found[f"{target}.{name}.k_proj.bias"]  # Whisper's key has none, its part is zeros
-    for source, target in norms.items():
-        found[f"{target}.weight"] = stored[f"{source}/gamma"]
-        found[f"{target}.bias"] = stored[f"{source}/beta"]
-    return {name: value.float() for name, value in found.items()}
+            # Key and value are one matrix; Whisper's key has no bias, its part is zeros.
+            key, value = stored[f"{source}/linear_1/{kind}"].chunk(2)
+            found[f"{target}.q_proj.{kind}"] = stored[f"{source}/linear_0/{kind}"]
+            found[f"{target}.k_proj.{kind}"] = key
+            found[f"{target}.v_proj.{kind}"] = value
+            found[f"{target}.out_proj.{kind}"] = stored[f"{source}/linear_2/{kind}"]
+        del found[f"{target}.k_proj.bias"]
+    own = {name: value.float() for name, value in found.items()}
+    return own | stack_weights(stored)
