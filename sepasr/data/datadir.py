@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -302,10 +302,10 @@ def fingerprint(directory: MixtureDir | UtteranceDir | NoiseDir | RoomDir) -> st
         entries = directory.noises if isinstance(directory, NoiseDir) else directory.rooms
     digest = hashlib.sha256(repr(directory.info).encode())
     for entry in entries:
-        facts = {name: value for name, value in vars(entry).items() if not _is_place(value)}
+        facts = {name: value for name, value in vars(entry).items() if not _places(value)}
         digest.update(repr(facts).encode())
     for entry in entries[:: max(1, len(entries) // HEARD)][:HEARD]:
-        for path in _places(entry):
+        for path in (path for value in vars(entry).values() for path in _places(value)):
             if path.is_file():
                 digest.update(sha256(path).encode())
     if isinstance(directory, UtteranceDir):
@@ -315,14 +315,7 @@ def fingerprint(directory: MixtureDir | UtteranceDir | NoiseDir | RoomDir) -> st
     return digest.hexdigest()
 
 
-def _places(entry: object) -> Iterator[Path]:
-    for value in vars(entry).values():
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, Path):
-                yield one
-
-
-def _is_place(value: object) -> bool:
-    return isinstance(value, Path) or (
-        isinstance(value, tuple) and any(isinstance(one, Path) for one in value)
-    )
+def _places(value: object) -> list[Path]:
+    """The files that a field of an entry names."""
+    values = value if isinstance(value, tuple) else (value,)
+    return [one for one in values if isinstance(one, Path)]

@@ -61,10 +61,6 @@ def like(record: Record, found: Any, value: str = "") -> Record:
     return replace(record, fields={names.get(k, k): v for k, v in asdict(found).items()})
 
 
-def _spread(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
 class RunTable(Source):
     """The table of a run: its systems as every recogniser reads them."""
 
@@ -89,7 +85,7 @@ class RunTable(Source):
         nothing = Interval(math.nan, math.nan, math.nan)
         records = []
         for number, line in enumerate(results.systems):
-            measures = {k: v for m in MEASURES for k, v in _spread(m, getattr(line, m)).items()}
+            measures = {k: v for m in MEASURES for k, v in getattr(line, m).columns(m).items()}
             for reader, errors in line.wer.items():
                 found = gains.get((line.name, reader)) if line in results.lines else None
                 cells: dict[str, Any] = {
@@ -98,13 +94,13 @@ class RunTable(Source):
                     "recogniser": reader,
                 }
                 cells |= {"steps": line.steps, "against": found.against if found else ""}
-                cells |= _spread("cpwer", errors.cpwer) | _spread("orcwer", errors.orcwer)
+                cells |= errors.cpwer.columns("cpwer") | errors.orcwer.columns("orcwer")
                 for gain, p, x in (
                     ("gain", "p", found),
                     ("orc_gain", "orc_p", found and found.orcwer),
                 ):
                     interval = Interval(x.relative_gain, x.low, x.high) if x else nothing
-                    cells |= {**_spread(gain, interval), p: x.p if x else math.nan}
+                    cells |= {**interval.columns(gain), p: x.p if x else math.nan}
                 place = f"{shown(self._results)}: systems[{number}], {reader}"
                 records.append(Record(place, cells | measures))
         return records

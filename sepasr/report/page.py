@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from sepasr.report.curves import read_curves
 from sepasr.report.examples import ALL, Example, Gallery, choose
 from sepasr.report.studies import read_studies
 from sepasr.report.table import FEWER, MORE, UNDECIDED, notes, provenance, sections
+from sepasr.score.inputs import installed
 from sepasr.score.result import CLEAN, MIXTURE, Results
 from sepasr.score.rows import UtteranceRow, read_rows
 
@@ -154,13 +154,7 @@ def cell(text: str) -> Cell:
 
 def versions() -> str:
     """The software that the page is made with."""
-    found = [f"Python {platform.python_version()}"]
-    for name in VERSIONS:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} (not installed)")
-    return " · ".join(found)
+    return " · ".join([f"Python {platform.python_version()}", *map(installed, VERSIONS)])
 
 
 def _provenance(results: Results, info: Info | None) -> str:

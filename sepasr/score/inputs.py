@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,14 @@ def config_sha(exp: str | Path, folders: Sequence[str], recognisers: Sequence[st
             if file.is_file():
                 digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def installed(package: str) -> str:
+    """A package and its version."""
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{package} (not installed)"
 
 
 def commit(repository: str | Path) -> str:

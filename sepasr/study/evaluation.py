@@ -21,12 +21,13 @@ from sepasr.errors import UserError
 from sepasr.models import resolve_model
 from sepasr.parallel import OncePerProcess
 from sepasr.score import measures
+from sepasr.score.inputs import installed
 from sepasr.score.result import CLEAN, MIXTURE, RecogniserInfo, SystemInfo
 from sepasr.score.rows import MeasureRow, UtteranceRow, read_rows, write_rows
 from sepasr.score.score import score
 from sepasr.study.digest import data_digest, folder_digest
 from sepasr.study.lock import locked
-from sepasr.study.made import installed, note_commit, noted_commit
+from sepasr.study.made import note_commit, noted_commit
 from sepasr.study.place import Place
 
 REVISION = 2

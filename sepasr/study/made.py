@@ -1,9 +1,8 @@
-"""By which commit and software something was made, noted beside it."""
+"""By which commit something was made, noted beside it."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sepasr.files import write_text
@@ -30,11 +29,3 @@ def noted_commit(made: Path) -> str | None:
 
 def _note(made: Path) -> Path:
     return made.with_name(f"{made.name}.commit")
-
-
-def installed(package: str) -> str:
-    """A package and its version."""
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return f"{package} (not installed)"

@@ -53,11 +53,13 @@ class Phase:
         points: in the order of the work.
         set: name of the data directory, without a task's suffix.
         readers: who read.
+        all_measures: whether all signal measures are taken, or SI-SDR alone.
     """
 
     points: tuple[Point, ...]
     set: str
     readers: tuple[Reader, ...]
+    all_measures: bool
 
 
 class Runner:
@@ -113,7 +115,7 @@ class Runner:
             for seed in (screen.seeds if variant.trained else [None])
             for steps in variant.steps
         )
-        return Phase(points, screen.set, self._ears(screen.recognisers))
+        return Phase(points, screen.set, self._ears(screen.recognisers), screen.all_measures)
 
     def finals(self, chosen: Iterable[Finalist]) -> Phase:
         """The finalists, each at its steps, with the seeds of the finals."""
@@ -125,7 +127,8 @@ class Runner:
             for variant in [self.study.variant(finalist.variant)]
             for seed in (finalists.seeds if variant.trained else [None])
         )
-        return Phase(points, finalists.set, self._ears(finalists.recognisers))
+        readers = self._ears(finalists.recognisers)
+        return Phase(points, finalists.set, readers, finalists.all_measures)
 
     def _ears(self, names: Sequence[str]) -> tuple[Reader, ...]:
         for name in names:
@@ -163,9 +166,7 @@ class Runner:
         name = f"{phase.set}{variant.task}"
         if name not in self._evaluations:
             data = self.place.mixtures(phase.set, variant.task)
-            asked = self.study.screen if phase is self.screen else self.study.finalists
-            brief = asked is not None and not asked.all_measures
-            self._evaluations[name] = Evaluation(data, self.place, brief=brief)
+            self._evaluations[name] = Evaluation(data, self.place, brief=not phase.all_measures)
         return self._evaluations[name]
 
     def steps_to_do(self, phase: Phase) -> int:

@@ -88,10 +88,10 @@ def summarise_study(
         against = _against(line, lines, facts)
         resampling = _resampling(line.mixtures, draws)
         recognisers = [r for r in facts.recognisers if r.name in line.words]
-        for read_by in [*([r] for r in recognisers), recognisers]:
-            name = FAMILY_MEAN if read_by is recognisers else read_by[0].name
+        for reader in [*recognisers, None]:
+            read_by = [reader] if reader else recognisers
             cp, orc = (_compare(line, against, read_by, kind, resampling) for kind in (CP, ORC))
-            results.append(_result(line, against, facts, name, cp, orc))
+            results.append(_result(line, against, facts, reader, cp, orc))
     return _corrected(results)
 
 
@@ -212,18 +212,18 @@ def _result(
     line: _Line,
     against: _Line | None,
     facts: Facts,
-    name: str,
+    reader: RecogniserInfo | None,
     cp: _Compared,
     orc: _Compared,
 ) -> StudyResult:
+    """A line's figures as one recogniser reads it, or as the mean over families."""
     means = {}
     for measure, values in zip(MEASURES, line.measures, strict=True):
         ratio = mean(values)
         defined = ratio.denominator.sum()
         means[measure] = float(ratio.numerator.sum() / defined) if defined else math.nan
     compared = against is not None and not math.isnan(cp.gain.value)
-    reader = next((r for r in facts.recognisers if r.name == name), None)
-    words, errors = (float(x.sum()) for x in line.words[name][[0, CP]]) if reader else NOTHING
+    words, errors = line.words[reader.name][[0, CP]].sum(1).tolist() if reader else NOTHING
     return StudyResult(
         study=facts.study,
         variant=line.variant,
@@ -231,30 +231,22 @@ def _result(
         seed=line.seed,
         seeds=line.seeds,
         set=line.set,
-        recogniser=name,
+        recogniser=reader.name if reader else FAMILY_MEAN,
         family=reader.family if reader else "",
         relation=facts.relation(line.variant, reader) if reader else "",
         mixtures=line.mixtures,
         words=words,
         cp_errors=errors,
-        cpwer=cp.rate.value,
-        cpwer_low=cp.rate.low,
-        cpwer_high=cp.rate.high,
-        orcwer=orc.rate.value,
-        orcwer_low=orc.rate.low,
-        orcwer_high=orc.rate.high,
         against=against.variant if compared and against else "",
         against_steps=against.steps if compared and against else None,
-        gain=cp.gain.value,
-        gain_low=cp.gain.low,
-        gain_high=cp.gain.high,
-        orc_gain=orc.gain.value,
-        orc_gain_low=orc.gain.low,
-        orc_gain_high=orc.gain.high,
         p=cp.p,
         p_holm=math.nan,
         p_bh=math.nan,
         orc_p=orc.p,
+        **cp.rate.columns("cpwer"),
+        **cp.gain.columns("gain"),
+        **orc.rate.columns("orcwer"),
+        **orc.gain.columns("orc_gain"),
         **means,
     )
 
