@@ -21,9 +21,27 @@ layers() {
     fi
 }
 
+# Make paths that were given absolute: a script of a recipe has left the folder that they were given in.
+# Defaults are of the repository.
+resolve_paths() {
+    local name words word
+    [[ -n ${option_folder-} && ! $option_folder -ef $PWD ]] || return 0
+    for name in exp results choices corpus whamr wsj0 wham_noise whamr_scripts librimix librispeech; do
+        [[ -z ${!name-} || ${!name} == /* || ${!name} == "$(option_default "$name")" ]] ||
+            printf -v "$name" '%s' "$option_folder/${!name}"
+    done
+    words=()
+    for word in ${study-}; do # names, or files
+        [[ $word != *.yaml || $word == /* || ! -f $option_folder/$word ]] || word=$option_folder/$word
+        words+=("$word")
+    done
+    [[ -z ${study-} ]] || study=${words[*]}
+}
+
 # Set the folders, in all scripts of a recipe: egs, the recipe's; exp, of experiments; data, of data
 # directories; done, of the stages' markers.
 find_folders() {
+    resolve_paths
     egs=egs/$recipe
     : "${exp:=$egs/exp}"
     [[ $exp == /* || $exp != *=* ]] || exp=./$exp # or a file in it would be a key name=value
