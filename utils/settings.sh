@@ -58,7 +58,7 @@ find_folders() {
 #   systems          sisdr, the control, and ae_ENCODER and pit_ENCODER for the encoders of each kind
 #   folders          SYSTEM/seedN of all that is trained, below exp/finetune, exp/separate, exp/decode
 settle() {
-    local name system seed
+    local name system seed made
     find_folders
     : "${stop_stage:=$((stage > 5 ? stage : 5))}"
     [[ $stop_stage =~ ^[0-9]+$ ]] || fail "--stop_stage wants an integer, not '$stop_stage'"
@@ -95,8 +95,13 @@ settle() {
     layers new_separator "separator/$separator"
     [[ $from_scratch == true || $stage -gt 2 || $separator == "$(option_default separator)" ]] ||
         fail "--separator is for training from scratch (add --from_scratch true)"
-    [[ $dynamic_mixing == true || " ${Sets-${sets-tr}} " == *" tr "* ]] ||
+    made=" ${Sets-${sets-tr cv tt}} "
+    [[ $dynamic_mixing == true || $made == *" tr "* ]] ||
         fail "--dynamic_mixing false trains on the set tr, which is not made here (leave it out)"
+    [[ $made == *" cv "* || $stage -gt 3 || $stop_stage -lt 2 ]] ||
+        fail "stages 2 and 3 validate on the set cv, which is not in --sets (add it, or take --stop_stage 1)"
+    [[ $made == *" tt "* || $stage -gt 4 || $stop_stage -lt 4 ]] ||
+        fail "stage 4 separates the set tt, which is not in --sets (add it, or take --stop_stage 3)"
     layers pretrain train/pretrain
     [[ $dynamic_mixing == true ]] || layers pretrain train/pretrain train/pretrain_fixed
     layers ctc train/wav2vec2_ctc
