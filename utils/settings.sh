@@ -138,12 +138,19 @@ settle() {
 }
 
 # Set `material` to the options that name what is mixed for training: speech, and noise and rooms
-# where the corpus has them. Before stage 1 it is taken to have both.
+# where the corpus has them. Before stage 1 it is taken to have both. Refuse to train without what the
+# mixtures to validate on have.
 find_material() {
-    local name
+    local name condition=
     material=(--utterances "$data/tr_utterances")
+    [[ ! -f $data/cv/info.yaml ]] || condition=$(sed -n 's/^condition: *//p' "$data/cv/info.yaml")
     for name in noise rooms; do
-        [[ -d $data && ! -d $data/tr_$name ]] || material+=("--$name" "$data/tr_$name")
+        if [[ ! -d $data || -d $data/tr_$name ]]; then
+            material+=("--$name" "$data/tr_$name")
+        elif [[ $name == noise && -n $condition && $condition != *clean* ]] ||
+            [[ $name == rooms && $condition == *_reverb ]]; then
+            fail "there is no $data/tr_$name, and $condition is to be separated (run stages 0-1 with what they need for it)"
+        fi
     done
 }
 

@@ -260,6 +260,9 @@ def test_other_versions_are_made_beside(sources, tree, tmp_path):
 
 def test_stage_1_takes_what_stage_0_made(sources, tree, tmp_path, capsys):
     stage_1 = ["prepare", "whamr", "--whamr", str(tree), "--wsj0", str(sources.wsj0)]
+    rirs = tmp_path / "rirs"
+    assert main(["build", "rooms", "--num-rooms", "1", "--out", str(rirs)]) == 0
+    stage_1 += ["--rirs", str(rirs)]
     stage_1 += ["--corpus", "whamr", "--allow-partial", "--training", "--styles", "nvp"]
     assert main([*stage_1, "--out", str(tmp_path)]) == 0
     assert "not in WSJ0" not in capsys.readouterr().err
