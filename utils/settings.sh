@@ -50,6 +50,7 @@ find_folders() {
 
 # Set what the stages use, and refuse names that nothing is known by. The folders of find_folders, and
 #   task             name=value, what the corpus is asked for
+#   corpus_outputs   output=PATH of stage 0, as the recipe's options.sh names them
 #   parallel         options of commands that do things in parallel
 #   models           of those whose workers hold a model each, which is for other machines only
 #   plan             what makes a command of sepasr say what it would do: "plan" in a dry run
@@ -74,6 +75,10 @@ settle() {
         # Sets on request are made apart: asking for one more leaves all that is done as it is.
         [[ $name == extra_sets ]] || task+=("$name=${!name}")
     done
+    corpus_outputs=()
+    if declare -F made_in_stage_0 >/dev/null; then
+        while IFS= read -r name; do corpus_outputs+=("output=$name"); done < <(made_in_stage_0)
+    fi
     parallel=(--jobs "$jobs") models=()
     if [[ -n $cluster ]]; then
         layers config "cluster/$cluster"
