@@ -10,7 +10,8 @@ layers() {
     for name in "${@:2}"; do
         # shellcheck disable=SC2154
         for file in {conf,"$egs/conf","$exp/conf"}/"$name.yaml"; do
-            [[ ! -f $file ]] || list+=("$file")
+            # A name may come twice: what holds for a kind of systems is what holds for its only one.
+            [[ ! -f $file || " ${list[*]-} " == *" $file "* ]] || list+=("$file")
         done
     done
     if ((${#list[@]} == 0)); then
