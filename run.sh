@@ -59,13 +59,13 @@ settle # every name in the options is looked up before anything starts
 . tools/activate.sh || [[ $dry_run == true ]]
 
 if stage_wanted 0; then
-    once "$done/corpus" "the corpus" "${task[@]}" -- "$egs/local/corpus.sh"
+    once "$done/corpus" "the corpus" "${corpus_outputs[@]}" "${task[@]}" -- "$egs/local/corpus.sh"
     make_extra_corpus
 fi
 
 if stage_wanted 1; then
     stage_needs 0 "$done/corpus"
-    once "$done/data" "data directories in $data" "$egs/local/data.sh" "$done/corpus" -- "$egs/local/data.sh"
+    once "$done/data" "data directories" output="$data" "$egs/local/data.sh" "$done/corpus" -- "$egs/local/data.sh"
     make_extra_data
 fi
 
@@ -78,19 +78,19 @@ if stage_wanted 2; then
     if [[ $from_scratch == true ]]; then
         from=("${start[@]/#/$exp/scratch/}") from=("${from[@]/%//final}")
         train_by scratch/separator
-        once "$done/scratch/separator" "pretrain the separator $separator" "$done/data" \
+        once "$done/scratch/separator" "pretrain the separator $separator" "$done/data" output="${from[0]}" \
             options="${mixing[*]} ${training[*]} ${mixtures[*]}" "${pretrain[@]}" "${new_separator[@]}" \
             -- "${train[@]}" --config "${pretrain[@]}" --set "${mixing[@]}" "${training[@]}" "${mixtures[@]}" \
             --separator "${new_separator[@]}" --separator-set num_speakers="$num_speakers" fs="$fs" \
             --valid "$data/cv" --out "$exp/scratch/separator" --overwrite
         [[ ${#start[@]} -eq 1 ]] || once "$done/scratch/wav2vec2_mini" "train the recogniser wav2vec2_mini" \
-            "$done/data" options="${fitting[*]}" "${ctc[@]}" \
+            "$done/data" output="${from[1]}" options="${fitting[*]}" "${ctc[@]}" \
             -- sepasr train_ctc --config "${ctc[@]}" --set "${fitting[@]}" "${material[@]}" \
             --valid "$data/cv_utterances" --out "$exp/scratch/wav2vec2_mini" --overwrite
     fi
     files=()
     for name in "${from[@]}"; do files+=("$name"/*); done
-    once "$done/start" "start from ${from[*]}" "${files[@]}" -- utils/take_start.sh "$exp" "${from[@]}"
+    once "$done/start" "start from ${from[*]}" output="$exp/start/separator" "${files[@]}" -- utils/take_start.sh "$exp" "${from[@]}"
 fi
 
 if stage_wanted 3; then
@@ -100,7 +100,7 @@ if stage_wanted 3; then
         layers config train/finetune "train/finetune_${system%%_*}" "train/finetune_$system"
         [[ $system == sisdr ]] || layers encoder "encoder/${system#*_}"
         train_by "finetune/$folder"
-        once "$done/finetune/$folder" "fine-tune $folder" "$done"/{data,start} \
+        once "$done/finetune/$folder" "fine-tune $folder" "$done"/{data,start} output="$exp/finetune/$folder/final" \
             options="${options[*]} ${mixtures[*]}" "${config[@]}" "${encoder[@]}" \
             -- "${train[@]}" --config "${config[@]}" --set "${options[@]}" --encoder "${encoder[@]}" \
             --init "$exp/start/separator" "${mixtures[@]}" --valid "$data/cv" \
@@ -128,7 +128,7 @@ if stage_wanted 5; then
         test_place "$test"
         out=$results${part:+/$part}
         stage_needs 4 "${names[@]/#/$marks/decode/}"
-        once "$out/.done" "score $test" results="$out" "${config[@]}" "${names[@]/#/$marks/decode/}" \
+        once "$out/.done" "score $test" results="$out" output="$out/results.json" "${config[@]}" "${names[@]/#/$marks/decode/}" \
             -- sepasr score --recipe "$recipe" --config "${config[@]}" --data "$data/$test" --exp "$work" \
             --systems mixture clean pretrained "${folders[@]}" --recognisers "${names[@]}" \
             "${parallel[@]}" --out "$out"

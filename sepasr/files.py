@@ -161,6 +161,18 @@ def replaced_directory(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
+OLD = ".old-"
+"""Stands before the time in the name of a folder that was moved to make room for another."""
+
+
+def visible(folder: str | Path, pattern: str) -> list[Path]:
+    """What matches a pattern below a folder, sorted, but not names that begin with a dot.
+
+    Those are of files in the making, or what a killed process has left: see :func:`atomic_path`.
+    """
+    return sorted(path for path in Path(folder).glob(pattern) if not path.name.startswith("."))
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` as UTF-8; the file appears only when it is complete."""
     with atomic_path(path) as temporary:

@@ -251,6 +251,11 @@ def test_later_stages_say_what_comes_first(tmp_path: Path) -> None:
         (["--recognisers", ""], "--recognisers is empty"),
         (["--dynamic_mixing", "false"], "trains on the set tr"),
         (["--recipe", "whamr", "--from_scratch", "false"], "pretrained/separator to start from"),
+        (
+            ["--recipe", "whamr", "--sets", "tr tt"],
+            "validate on the set cv, which is not in --sets",
+        ),
+        (["--recipe", "whamr", "--sets", "tr cv"], "stage 4 separates the set tt, which is not in"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_starts(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from whamr_sources import MIXTURES, make_sources
 
-from sepasr.data.datadir import MixtureDir
+from sepasr.data.datadir import MixtureDir, NoiseDir
 from sepasr.data.validate import validate
 
 REPOSITORY = Path(__file__).parents[1]
@@ -56,6 +56,14 @@ def test_from_sources_to_data_directories(tmp_path: Path) -> None:
     assert not (tmp_path / "dry" / "rirs").exists()
     assert not [d for d in (tmp_path / "dry_data").iterdir() if d.name in ("tr_noise", "tr_rooms")]
 
+    # Where there is no set tr, its noise is WHAM's, of which the folder above will do, too.
+    above = {**made, "wham_noise": tmp_path, "sets": "cv tt"}
+    for script in ("corpus.sh", "data.sh"):
+        done = run(script, wsj0=sources.wsj0, data=tmp_path / "above", **above)
+        assert done.returncode == 0, done.stderr
+    noises = NoiseDir.load(tmp_path / "above" / "tr_noise").noises
+    assert {noise.path.parent for noise in noises} == {sources.noise / "tr"}
+
     # The tree that was made is one that can be given.
     given = {"whamr": corpus / "whamr", "corpus": tmp_path / "more"}
     (corpus / "whamr/wav16k/max/cv/noise" / f"{MIXTURES['cv'][0]}.wav").unlink()
@@ -71,6 +79,15 @@ def test_from_sources_to_data_directories(tmp_path: Path) -> None:
         ({}, "whamr: --wsj0 is not given (a folder above all discs of LDC93S6A)"),
         ({"wsj0": "x"}, "whamr: give --whamr, or to make it --wham_noise and --whamr_scripts"),
         ({"num_speakers": "3"}, "whamr: --num_speakers is 3, but mix_both_reverb has 2"),
+        (
+            {"wsj0": "x", "whamr": "y", "sets": "cv tt"},
+            "whamr: mixtures of mix_both_reverb have noise to train with, and --sets 'cv tt' has "
+            "none (add tr, or give --wham_noise)",
+        ),
+        (
+            {"wsj0": "x", "whamr_scripts": "y", "sets": "cv tt", "wham_noise": "z"},
+            "whamr: there is no z/tr (--wham_noise is the folder wham_noise, or the one that holds",
+        ),
     ],
 )
 def test_what_is_not_given_is_named(options: dict[str, str], message: str, tmp_path: Path) -> None:

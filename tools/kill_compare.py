@@ -2,7 +2,8 @@
 
 These may differ, and of them is compared what follows:
 
-- WAV of floats: libsndfile writes the second of its making into the header. Samples and format.
+- WAV of floats that others than sepasr.data.audio have written: libsndfile writes the second of its
+  making into the header. Samples and format.
 - last.ckpt: Lightning counts what this process has done. Weights, optimiser, schedule and steps.
 - csv/: a table for each start, and a kill takes lines that were not on disk yet. Each line that is
   there must be one of the undisturbed training.

@@ -6,6 +6,7 @@
 
 recipe=mini_whamr
 num_speakers="3 4"  # one starting point for each
+reference=anechoic  # as for run.sh
 train_set=          # name=value ... laid over the YAML, such as fit.steps=500
 exp=                # as for run.sh
 
@@ -23,7 +24,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 find_folders
 stage=0 stop_stage=2 stage_needs 2 "$done/start"
 
-read -ra settings <<<"$train_set"
+read -ra settings <<<"mixing.reference=$reference $train_set"
 layers config train/pretrain train/grow
 find_material
 # shellcheck disable=SC2128 # in run.sh it is an array
@@ -31,7 +32,7 @@ for count in $num_speakers; do
     valid=$data/cv_${count}speakers work=$exp/grow/${count}speakers to=$exp/start_${count}speakers
     [[ -d $valid ]] || fail "there is no $valid (run stages 0-1 with --extra_sets ${count}speakers)"
     once "$done/grow_${count}speakers" "train a separator of $count speakers" "$done"/{data,start} \
-        options="$train_set" "${config[@]}" \
+        output="$work/final" options="${settings[*]}" "${config[@]}" \
         -- sepasr train --config "${config[@]}" --set "mixing.num_speakers=$count" "${settings[@]}" \
         --init "$exp/start/separator" --grow-speakers "${material[@]}" --valid "$valid" \
         --out "$work" --overwrite

@@ -25,7 +25,8 @@
 
 # Every name here is a long one, because a short one could be an option of the script's.
 option_script=${BASH_SOURCE[1]}
-[[ -f $option_script ]] || option_script=$OLDPWD/$option_script # the script has changed folder
+option_folder=${OLDPWD-} # where a script that has changed folder was called
+[[ -f $option_script ]] || option_script=$option_folder/$option_script
 option_assignment='^([a-z][A-Za-z0-9_]*)=(.*)$'
 option_comment='^([[:space:]]*)#[[:space:]]?(.*)$'
 option_names=()

@@ -10,7 +10,8 @@ layers() {
     for name in "${@:2}"; do
         # shellcheck disable=SC2154
         for file in {conf,"$egs/conf","$exp/conf"}/"$name.yaml"; do
-            [[ ! -f $file ]] || list+=("$file")
+            # A name may come twice: what holds for a kind of systems is what holds for its only one.
+            [[ ! -f $file || " ${list[*]-} " == *" $file "* ]] || list+=("$file")
         done
     done
     if ((${#list[@]} == 0)); then
@@ -21,9 +22,27 @@ layers() {
     fi
 }
 
+# Make paths that were given absolute: a script of a recipe has left the folder that they were given in.
+# Defaults are of the repository.
+resolve_paths() {
+    local name words word
+    [[ -n ${option_folder-} && ! $option_folder -ef $PWD ]] || return 0
+    for name in exp results choices corpus whamr wsj0 wham_noise whamr_scripts librimix librispeech; do
+        [[ -z ${!name-} || ${!name} == /* || ${!name} == "$(option_default "$name")" ]] ||
+            printf -v "$name" '%s' "$option_folder/${!name}"
+    done
+    words=()
+    for word in ${study-}; do # names, or files
+        [[ $word != *.yaml || $word == /* || ! -f $option_folder/$word ]] || word=$option_folder/$word
+        words+=("$word")
+    done
+    [[ -z ${study-} ]] || study=${words[*]}
+}
+
 # Set the folders, in all scripts of a recipe: egs, the recipe's; exp, of experiments; data, of data
 # directories; done, of the stages' markers.
 find_folders() {
+    resolve_paths
     egs=egs/$recipe
     : "${exp:=$egs/exp}"
     [[ $exp == /* || $exp != *=* ]] || exp=./$exp # or a file in it would be a key name=value
@@ -32,6 +51,7 @@ find_folders() {
 
 # Set what the stages use, and refuse names that nothing is known by. The folders of find_folders, and
 #   task             name=value, what the corpus is asked for
+#   corpus_outputs   output=PATH of stage 0, as the recipe's options.sh names them
 #   parallel         options of commands that do things in parallel
 #   models           of those whose workers hold a model each, which is for other machines only
 #   plan             what makes a command of sepasr say what it would do: "plan" in a dry run
@@ -40,7 +60,7 @@ find_folders() {
 #   systems          sisdr, the control, and ae_ENCODER and pit_ENCODER for the encoders of each kind
 #   folders          SYSTEM/seedN of all that is trained, below exp/finetune, exp/separate, exp/decode
 settle() {
-    local name system seed
+    local name system seed made
     find_folders
     : "${stop_stage:=$((stage > 5 ? stage : 5))}"
     [[ $stop_stage =~ ^[0-9]+$ ]] || fail "--stop_stage wants an integer, not '$stop_stage'"
@@ -56,6 +76,10 @@ settle() {
         # Sets on request are made apart: asking for one more leaves all that is done as it is.
         [[ $name == extra_sets ]] || task+=("$name=${!name}")
     done
+    corpus_outputs=()
+    if declare -F made_in_stage_0 >/dev/null; then
+        while IFS= read -r name; do corpus_outputs+=("output=$name"); done < <(made_in_stage_0)
+    fi
     parallel=(--jobs "$jobs") models=()
     if [[ -n $cluster ]]; then
         layers config "cluster/$cluster"
@@ -77,8 +101,13 @@ settle() {
     layers new_separator "separator/$separator"
     [[ $from_scratch == true || $stage -gt 2 || $separator == "$(option_default separator)" ]] ||
         fail "--separator is for training from scratch (add --from_scratch true)"
-    [[ $dynamic_mixing == true || " ${Sets-${sets-tr}} " == *" tr "* ]] ||
+    made=" ${Sets-${sets-tr cv tt}} "
+    [[ $dynamic_mixing == true || $made == *" tr "* ]] ||
         fail "--dynamic_mixing false trains on the set tr, which is not made here (leave it out)"
+    [[ $made == *" cv "* || $stage -gt 3 || $stop_stage -lt 2 ]] ||
+        fail "stages 2 and 3 validate on the set cv, which is not in --sets (add it, or take --stop_stage 1)"
+    [[ $made == *" tt "* || $stage -gt 4 || $stop_stage -lt 4 ]] ||
+        fail "stage 4 separates the set tt, which is not in --sets (add it, or take --stop_stage 3)"
     layers pretrain train/pretrain
     [[ $dynamic_mixing == true ]] || layers pretrain train/pretrain train/pretrain_fixed
     layers ctc train/wav2vec2_ctc
@@ -115,12 +144,19 @@ settle() {
 }
 
 # Set `material` to the options that name what is mixed for training: speech, and noise and rooms
-# where the corpus has them. Before stage 1 it is taken to have both.
+# where the corpus has them. Before stage 1 it is taken to have both. Refuse to train without what the
+# mixtures to validate on have.
 find_material() {
-    local name
+    local name condition=
     material=(--utterances "$data/tr_utterances")
+    [[ ! -f $data/cv/info.yaml ]] || condition=$(sed -n 's/^condition: *//p' "$data/cv/info.yaml")
     for name in noise rooms; do
-        [[ -d $data && ! -d $data/tr_$name ]] || material+=("--$name" "$data/tr_$name")
+        if [[ ! -d $data || -d $data/tr_$name ]]; then
+            material+=("--$name" "$data/tr_$name")
+        elif [[ $name == noise && -n $condition && $condition != *clean* ]] ||
+            [[ $name == rooms && $condition == *_reverb ]]; then
+            fail "there is no $data/tr_$name, and $condition is to be separated (run stages 0-1 with what they need for it)"
+        fi
     done
 }
 

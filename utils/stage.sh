@@ -13,7 +13,8 @@
 #
 # A marker is a text file that lists what its stage depended on: the values of options, and the
 # SHA-256 of files, among which are the markers of the stages before. It is written last, so that a
-# stage which was broken off has none and is taken up again.
+# stage which was broken off has none and is taken up again. What the stage has made may be removed
+# afterwards: `once` looks for what it is told as output=PATH, which isn't in the marker.
 # $stage and $stop_stage are the script's own: the first and the last stage to run. With its
 # dry_run=true, `once` says what there is to do instead of doing it, and nothing is touched.
 
@@ -122,19 +123,29 @@ mark_stage() {
 }
 
 # Run the command after `--` unless the stage of marker $1 is complete with the keys that stand
-# before it; $2 tells what the command does.
-#     once exp/.done/finetune "fine-tune" lr="$lr" conf/train/finetune.yaml -- sepasr train ...
+# before it, and each output=PATH among them is there; $2 tells what the command does.
+#     once exp/.done/finetune "fine-tune" lr="$lr" output=exp/final conf/train/finetune.yaml -- sepasr train ...
 once() {
-    local marker=$1 what=$2 keys=()
+    local marker=$1 what=$2 keys=() missing=
     shift 2
     while [[ $1 != -- ]]; do
-        keys+=("$1")
+        if [[ $1 != output=* ]]; then
+            keys+=("$1")
+        elif [[ ! -e ${1#output=} ]]; then
+            missing=${1#output=}
+        fi
         shift
     done
     shift
     if [[ ${dry_run-} == true ]]; then
-        stage_plan "$marker" "$what" "$(stage_keys "${keys[@]}")" "$@"
-    elif ! stage_is_done "$marker" "${keys[@]}"; then
+        stage_plan "$marker" "$what" "$(stage_keys "${keys[@]}")" "$missing" "$@"
+        return
+    fi
+    if [[ -n $missing && -f $marker ]]; then
+        log "runs again: there is no $missing"
+        rm -f "$marker"
+    fi
+    if ! stage_is_done "$marker" "${keys[@]}"; then
         log "$what"
         "$@" || exit # set -e is off where this is called in a condition
         mark_stage "$marker"
@@ -146,8 +157,9 @@ stage_can_tell() {
     [[ ${dry_run-} != true ]] || command -v sepasr >/dev/null || { log "to do: $1" && return 1; }
 }
 
-# Say what `once` would do: whether the marker $1 holds with the keys $3, and what the command $4...
-# would read, write and need. A `sepasr` command tells that itself, a script in its first comment.
+# Say what `once` would do: whether the marker $1 holds with the keys $3 and without its output $4,
+# which is missing if it is not empty; and what the command $5... would read, write and need. A
+# `sepasr` command tells that itself, a script in its first comment.
 stage_plan() {
     local before='' earlier
     [[ ! -f $1 ]] || before=$(<"$1")
@@ -158,14 +170,16 @@ stage_plan() {
         log "to do again, for $(stage_change "$before" "$3"): $2"
     elif [[ -n $earlier ]]; then
         log "to do again, for $earlier will change: $2"
+    elif [[ -n $4 ]]; then
+        log "to do again, for there is no $4: $2"
     else
         log "complete: $2"
         return
     fi
     stage_planned+=("$1")
-    if [[ $4 != sepasr ]]; then
-        sed -n '2,${/^#/!q; s/^# /    /p;}' "$4"
+    if [[ $5 != sepasr ]]; then
+        sed -n '2,${/^#/!q; s/^# /    /p;}' "$5"
     elif command -v sepasr >/dev/null; then
-        sepasr plan "${@:5}" || exit
+        sepasr plan "${@:6}" || exit
     fi
 }

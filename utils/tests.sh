@@ -22,12 +22,20 @@ test_place() {
 
 # Stages 0 and 1 of the sets that a recipe makes on request, its option extra_sets.
 make_extra_corpus() {
+    local outputs
+    # shellcheck disable=SC2206 # names of sets have no spaces
+    outputs=(${extra_sets-})
     [[ -z ${extra_sets-} ]] || once "$done/extra_corpus" "extra sets: $extra_sets" "$done/corpus" \
-        extra_sets="$extra_sets" "$egs/local/extra_corpus.sh" -- "$egs/local/extra_corpus.sh"
+        extra_sets="$extra_sets" "${outputs[@]/#/output=${corpus-}/extra/}" "$egs/local/extra_corpus.sh" \
+        -- "$egs/local/extra_corpus.sh"
 }
 make_extra_data() {
+    local outputs
+    # shellcheck disable=SC2206
+    outputs=(${extra_sets-})
     [[ -z ${extra_sets-} ]] || once "$done/extra_data" "data directories of extra sets" \
-        "$done/extra_corpus" "$egs/local/extra_data.sh" -- "$egs/local/extra_data.sh"
+        "${outputs[@]/#/output=$data/tt_}" "$done/extra_corpus" "$egs/local/extra_data.sh" \
+        -- "$egs/local/extra_data.sh"
 }
 
 # Separate the test set $1, of which test_place was told, with every system.
@@ -36,7 +44,9 @@ separate_test() {
     for folder in pretrained "${folders[@]}"; do
         model=$exp/finetune/$folder/final made=finetune/$folder
         [[ $folder != pretrained ]] || model=$exp/start/separator made=start
+        # A model that was trained again by the same settings is another one.
         once "$marks/separate/$folder" "separate ${part:+$1 }with $folder" "$listed" "$done/$made" \
+            "$model/model.safetensors" output="$work/separate/$folder" \
             -- sepasr separate "$data/$1" --model "$model" --out "$work/separate/$folder" \
             ${device:+--device "$device"} "${models[@]}"
     done
@@ -44,12 +54,13 @@ separate_test() {
 
 # Read every system's streams of the test set $1 with every recogniser.
 read_test() {
-    local name
+    local name outputs
     for name in $recognisers; do
+        outputs=("${folders[@]/%//$name}")
         layers config "asr/$name"
         once "$marks/decode/$name" "read everything ${part:+of $1 }with $name" \
             asr_source="$asr_source" "${config[@]}" "$done"/start "$marks"/separate/pretrained \
-            "${folders[@]/#/$marks/separate/}" \
+            "${folders[@]/#/$marks/separate/}" "${outputs[@]/#/output=$work/decode/}" \
             -- sepasr recognise --recogniser "${config[@]}" --asr-source "$asr_source" \
             --data "$data/$1" --exp "$work" --systems mixture clean pretrained "${folders[@]}" \
             ${device:+--device "$device"} "${models[@]}"

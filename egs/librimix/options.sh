@@ -10,3 +10,7 @@ librimix=          # folder that holds Libri2Mix or Libri3Mix, as github.com/Jor
 librispeech=       # LibriSpeech, or the folder that holds it: for transcripts and dynamic mixing
 train_subset=train-100 # or train-360
 allow_partial=false # take what there is of the corpus, where it isn't all
+
+made_in_stage_0() { # prints what there is after it, a path a line
+    echo "$librimix"
+}

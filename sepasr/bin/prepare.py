@@ -88,14 +88,17 @@ def run(options: argparse.Namespace) -> None:
 
 def _prepare_whamr(options: argparse.Namespace) -> None:
     from sepasr.data.datadir import write_directories
-    from sepasr.data.whamr import DIRECTORIES, read_material, read_sets
+    from sepasr.data.whamr import DIRECTORIES, check_material, read_material, read_sets
     from sepasr.data.whamr_tree import Whamr, check_tree
     from sepasr.data.wsj0 import Wsj0
     from sepasr.errors import UserError
 
     whamr = Whamr(options.whamr, options.fs, options.cut, options.condition, options.reference)
+    sets = options.sets or SETS
+    if options.training:
+        check_material(options.condition, sets, noise=options.noise, rirs=options.rirs)
     if options.check:
-        check_tree(whamr, options.sets or SETS, allow_partial=options.allow_partial)
+        check_tree(whamr, sets, allow_partial=options.allow_partial)
         return
     wsj0 = None if options.wsj0 is None else Wsj0(options.wsj0)
     if options.training and wsj0 is None:
@@ -105,7 +108,7 @@ def _prepare_whamr(options: argparse.Namespace) -> None:
         whamr,
         wsj0,
         options.out,
-        options.sets or SETS,
+        sets,
         allow_partial=options.allow_partial,
         text=not options.no_text,
         styles=options.styles,

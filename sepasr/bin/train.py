@@ -30,7 +30,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--valid", type=Path, required=True, help="data directory to validate on")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints and logs go")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace a training with other settings in OUT"
+        "--overwrite",
+        action="store_true",
+        help="move or remove another training that is in OUT",
     )
 
 

@@ -33,7 +33,9 @@ class MixingConfig:
         num_speakers: speakers in a mixture.
         segment_s: length of an item in seconds.
         gain_db: gain of each source, relative to the level of its file.
-        snr_db: level of the loudest reverberant source over the noise.
+        snr_db: level of the loudest reverberant source over the noise. Its power is the mean over
+            the whole item: where it is padded or silent for a while, it is louder than that while
+            it speaks.
         speed_percent: speed of each source; tempo and pitch move together.
         reference: ``anechoic`` or ``reverb``: what the references are.
         utterances: what each speaker says, one utterance after another. With several, items are

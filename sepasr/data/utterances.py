@@ -10,6 +10,7 @@ from sepasr.data.header import all_good, read_headers
 from sepasr.data.scp import read_table
 from sepasr.data.wsj0 import Wsj0, speaker_of
 from sepasr.errors import UserError
+from sepasr.files import visible
 
 
 def read_subset(
@@ -180,7 +181,7 @@ def read_rirs(
 
 def _wav_files(folder: str | Path) -> list[Path]:
     """The WAV files of a folder, sorted by name without suffix."""
-    files = sorted(Path(folder).absolute().glob("*.wav"), key=lambda file: file.stem)
+    files = sorted(visible(Path(folder).absolute(), "*.wav"), key=lambda file: file.stem)
     if not files:
         raise UserError("no such folder, or no WAV files in it", where=folder)
     return files

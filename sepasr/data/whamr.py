@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from sepasr.data.datadir import Info, Mixture, MixtureDir, NoiseDir, RoomDir, UtteranceDir
@@ -149,6 +149,28 @@ def _hear(
         )
 
 
+def check_material(
+    condition: str,
+    sets: Collection[str],
+    *,
+    noise: str | Path | None = None,
+    rirs: str | Path | None = None,
+) -> None:
+    """Check that training can hear what mixtures of a condition have; see :func:`read_material`.
+
+    Raises:
+        UserError: they have noise, and there is neither a set tr to take it from nor ``noise``; or
+            they are reverberant, and there are no ``rirs``.
+    """
+    if is_noisy(condition) and "tr" not in sets and noise is None:
+        what = f"mixtures of {condition} have noise, and there is none to train with"
+        remedy = "name the set tr, whose noise it is, or a folder of noise with --noise"
+        raise UserError(what, where=f"sets {' '.join(sets)}", remedy=remedy)
+    if is_reverberant(condition) and rirs is None:
+        what = f"mixtures of {condition} are reverberant, and there are no rooms to train in"
+        raise UserError(what, remedy="name a folder of impulse responses with --rirs")
+
+
 def read_material(
     directories: Sequence[MixtureDir],
     wsj0: Wsj0,
@@ -165,7 +187,8 @@ def read_material(
     si_tr_s. None that is heard in cv or tt is among them, and no speaker of tt. They are WSJ0's own
     files, at 16 kHz whatever the rate of the mixtures. `cv_utterances` are those that cv is made
     of. `tr_noise` is the noise of tr, and `tr_rooms` what is in ``rirs``. Training hears what the
-    mixtures' condition has: without reverberation there are no rooms, and in `clean` no noise.
+    mixtures' condition has: without reverberation there are no rooms, and in `clean` no noise. What
+    the condition has must be there.
 
     Args:
         directories: of the sets, as :func:`read_sets` gives them.
@@ -173,17 +196,19 @@ def read_material(
         out: the directories are in this folder.
         noise: a folder of noise, where there is no tr: WHAM's, at 16 kHz whatever the rate of the
             mixtures.
-        rirs: a folder of impulse responses, at the rate of the mixtures.
+        rirs: a folder of impulse responses, at the rate of the mixtures; needed where they are
+            reverberant.
         jobs: processes.
         cluster: see :func:`sepasr.parallel.parallel_map`.
 
     Raises:
         UserError: an utterance of tr or cv is not in WSJ0; a file is missing, truncated, or of
-            another rate.
+            another rate; there is no noise or room where mixtures of the condition have them.
     """
     sets = {directory.path.name: directory for directory in directories}
     info = directories[0].info
     condition = info.condition or ""
+    check_material(condition, sets, noise=noise, rirs=rirs)
     heard = {
         name: {u for mixture in directory.mixtures for u in utterances_of(mixture.id)}
         for name, directory in sets.items()
@@ -212,10 +237,10 @@ def read_material(
         path = Path(out, f"{name}_utterances")
         spoken = tuple(u for u in read if u.id in utterances)
         material.append(UtteranceDir(path, Info(info.corpus, WSJ0_FS), spoken))
-    if "tr" in sets and sets["tr"].mixtures[0].noise:
+    if is_noisy(condition) and "tr" in sets:
         noises = noises_of(sets["tr"].mixtures)
         material.append(NoiseDir(Path(out, "tr_noise"), Info(info.corpus, info.fs), noises))
-    elif noise is not None and is_noisy(condition):
+    elif is_noisy(condition) and noise is not None:
         path = Path(out, "tr_noise")
         material.append(
             read_noise(noise, path, WHAM_FS, corpus=info.corpus, jobs=jobs, cluster=cluster)

@@ -214,4 +214,5 @@ def _files(root: Path) -> Iterator[Path]:
         seen.add(real)
         subfolders.sort()
         for name in sorted(names):
-            yield Path(folder, name)
+            if not name.startswith("."):  # a file in the making, see sepasr.files
+                yield Path(folder, name)

@@ -33,6 +33,7 @@ from sepasr.decode.long_recording import (
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.voice import VoiceEmbedding
 from sepasr.errors import UserError
+from sepasr.files import visible
 from sepasr.separator.model import Separator
 
 SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif"}
@@ -54,7 +55,7 @@ def find_recordings(source: str | Path) -> list[Recording]:
     """
     source = Path(source)
     if source.is_dir():
-        files = sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES)
+        files = [p for p in visible(source, "*") if p.suffix.lower() in SUFFIXES]
         names = [file.stem for file in files]
         for name in names:
             if names.count(name) > 1:

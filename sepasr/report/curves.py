@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sepasr.errors import UserError
+from sepasr.files import OLD
 
 CSV_FOLDER, TENSORBOARD_FOLDER = "csv", "tensorboard"
 """Where :func:`sepasr.train.fit.fit` logs to, below a training's folder."""
@@ -42,13 +43,14 @@ def read_curves(exp: str | Path) -> list[Curve]:
     """All curves below ``exp/finetune``, by tag and training.
 
     Of a training that was broken off and went on, what was logged twice counts once, as it was
-    logged last.
+    logged last. A training that has made room for another is left out.
 
     Raises:
         UserError: a file can't be read.
     """
     root = Path(exp) / "finetune"
     places = {p.parent for name in (CSV_FOLDER, TENSORBOARD_FOLDER) for p in root.rglob(name)}
+    places = {place for place in places if OLD not in place.relative_to(root).as_posix()}
     curves = []
     for place in sorted(places):
         points = _from_csv(place / CSV_FOLDER) or _from_tensorboard(place / TENSORBOARD_FOLDER)

@@ -31,14 +31,14 @@ from sepasr.simulate.mixture import (
 )
 from sepasr.simulate.noise import KINDS, draw_noise
 from sepasr.simulate.rooms import ROOM_M, can_decay, draw_room, impulse_responses
-from sepasr.simulate.tasks import Task, make_missing, prune
+from sepasr.simulate.tasks import Task, make_missing, prune, refuse_to_shrink
 from sepasr.simulate.voices import FS, Speaker, speak
 
 POSITIONS = 4
 """Source positions in each room of the training bank."""
 
 _FOLDERS = ("wsj0", "wham_noise", "rirs", "whamr/wav16k")
-"""What the corpus consists of; a file that it doesn't hold is removed from them."""
+"""What the corpus consists of."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ _SETS = {
 _ENGINE_TAGS: dict[voices.Engine, int] = {"hibari": 10, "joe": 11, "espeak": 12}
 _NOISE_TAGS = {"tr": 20, "cv": 21, "tt": 22}
 _ROOM_TAG = 30
-_SIZES = {
+SIZES = {
     *("num_train_hibari", "num_train_joe", "num_train_espeak", "num_dev", "num_test"),
     *("num_rooms", "num_noises_train"),
 }
@@ -128,17 +128,17 @@ _SIZES = {
 def build_corpus(
     config: CorpusConfig, out: Path, *, jobs: int = 1, cluster: Path | None = None
 ) -> None:
-    """Make the corpus, or what is missing of it, and remove what it no longer holds.
+    """Make the corpus, or what is missing of it, and remove what a killed run has left.
 
     Args:
         config: what it is made of.
-        out: its directory; may hold a corpus made with other sizes, or part of one.
+        out: its directory; may hold a smaller corpus, or part of one.
         jobs: as for :func:`sepasr.parallel.parallel_map`.
         cluster: likewise.
 
     Raises:
-        UserError: the directory holds a corpus made with another seed or other conditions, or one
-            that isn't made here; or a value of ``config`` makes no sense.
+        UserError: the directory holds a corpus made with another seed or other conditions, a
+            larger one, or one that isn't made here; or a value of ``config`` makes no sense.
     """
     _check(config)
     _claim(config, out)
@@ -146,6 +146,9 @@ def build_corpus(
     plans = {name: chosen.plans(config) for name, chosen in _SETS.items()}
     first = [*_speech(config, out, training), *_noises(config, out), *_rooms(config, out)]
     second = [_mixture(config, out, s, i, plan) for s in plans for i, plan in enumerate(plans[s])]
+    folders = [out / name for name in _FOLDERS]
+    files = {file for task in (*first, *second) for file in task.files}
+    refuse_to_shrink(folders, files, sizes(config))
     # Mixtures come second because they read the noise files.
     for tasks, description in ((first, "speech, noise and rooms"), (second, "mixtures")):
         make_missing(tasks, description, jobs=jobs, cluster=cluster)
@@ -160,8 +163,12 @@ def build_corpus(
     write_table(out / "similar_speakers", similar_speakers(training_speakers))
     write_table(out / "speaker_genders", speaker_genders())
     write_text(out / "grammar.jsgf", text.jsgf())
-    kept = {*dots, *(file for task in (*first, *second) for file in task.files)}
-    prune((out / name for name in _FOLDERS), kept)
+    prune(folders, {*dots, *files})
+
+
+def sizes(config: CorpusConfig) -> str:
+    """How large the parts of a corpus are, in words."""
+    return " ".join(f"{name}={getattr(config, name)}" for name in sorted(SIZES))
 
 
 def similar_speakers(speakers: Sequence[Speaker]) -> dict[str, str]:
@@ -193,7 +200,7 @@ def _check(config: CorpusConfig) -> None:
 
 
 def _claim(config: CorpusConfig, out: Path) -> None:
-    conditions = {k: v for k, v in asdict(config).items() if k not in _SIZES}
+    conditions = {k: v for k, v in asdict(config).items() if k not in SIZES}
     # Another grammar would give the utterances that are there another transcript.
     conditions["grammar_crc32"] = zlib.crc32(text.jsgf().encode())
     content = yaml.safe_dump({k: v if np.isscalar(v) else list(v) for k, v in conditions.items()})

@@ -31,10 +31,11 @@ from sepasr.simulate.corpus import (
     make_utterance,
     noise_path,
     similar_speakers,
+    sizes,
 )
 from sepasr.simulate.listing import Spoken, write_dots
 from sepasr.simulate.mixture import MixturePlan, sound, utterance_id
-from sepasr.simulate.tasks import Task, make_missing, prune
+from sepasr.simulate.tasks import Task, make_missing, prune, refuse_to_shrink
 from sepasr.simulate.voices import FS, speak
 
 FOLDER = "extra"
@@ -73,7 +74,7 @@ def build_extra_sets(
     jobs: int = 1,
     cluster: Path | None = None,
 ) -> None:
-    """Make what is missing of some sets, and remove what they no longer hold.
+    """Make what is missing of some sets, and remove what a killed run has left.
 
     Args:
         config: what the corpus is made of; the sets have as many mixtures as its own, up to 100.
@@ -83,28 +84,32 @@ def build_extra_sets(
         cluster: likewise.
 
     Raises:
-        UserError: there is no such set.
+        UserError: there is no such set, or there is a larger one.
     """
     for name in names:
         if name not in EXTRA:
             raise UserError(f"unknown extra set '{name}'", remedy=f"there are {', '.join(EXTRA)}")
     tasks: list[Task] = []
-    tables: set[Path] = set()
+    listed: list[tuple[list[MixturePlan], Path]] = []
     folders: list[Path] = []
     for name in names:
         folder = out / FOLDER / name
         if name == LONG:
             folders += [folder / "wsj0", folder / "rirs"]  # stage 1 mixes beside them
-            tables |= _list_speech(config, folder)
             tasks += [task for part in EXTRA[name] for task in _material(config, part, folder)]
         else:
             folders.append(folder)
             for part in EXTRA[name]:
                 plans = part.plans(config)[:MOST]
-                tables |= _list_mixtures(plans, folder / part.set)
+                listed.append((plans, folder / part.set))
                 tasks += [_mixture(config, part, *plan, out, folder) for plan in enumerate(plans)]
+    files = {file for task in tasks for file in task.files}
+    refuse_to_shrink(folders, files, sizes(config))
+    tables = {table for plans, place in listed for table in _list_mixtures(plans, place)}
+    if LONG in names:
+        tables |= _list_speech(config, out / FOLDER / LONG)
     make_missing(tasks, "extra sets", jobs=jobs, cluster=cluster)
-    prune(folders, tables | {file for task in tasks for file in task.files})
+    prune(folders, tables | files)
 
 
 def _list_mixtures(plans: Sequence[MixturePlan], folder: Path) -> set[Path]:

@@ -1,4 +1,4 @@
-"""Files that are made once: what is missing of a corpus, and what it no longer holds."""
+"""Files that are made once: what is missing of a corpus, and what it isn't asked for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from sepasr.errors import UserError
+from sepasr.files import visible
 from sepasr.parallel import parallel_map
 
 
@@ -37,8 +39,32 @@ def _make(task: Task) -> None:
     task.make()
 
 
+def refuse_to_shrink(folders: Iterable[Path], kept: Collection[Path], asked: str) -> None:
+    """Make sure that no whole WAV of the folders would be removed.
+
+    Data directories of another experiment may list it.
+
+    Args:
+        folders: of a corpus.
+        kept: the files that it is asked for.
+        asked: its sizes, for the error.
+
+    Raises:
+        UserError: there is a file that isn't among ``kept``.
+    """
+    for folder in folders:
+        surplus = [path for path in visible(folder, "**/*.wav") if path not in kept]
+        if surplus:
+            what = (
+                f"holds more than is asked for by {asked}: {len(surplus)} WAV files, such as "
+                f"{surplus[0].relative_to(folder)}, which another experiment may use"
+            )
+            remedy = "ask for as much as there is, name another folder for the corpus, or remove it"
+            raise UserError(what, where=folder, remedy=remedy)
+
+
 def prune(folders: Iterable[Path], kept: Collection[Path]) -> None:
-    """Remove what a larger corpus or a killed run has left in some folders."""
+    """Remove what a killed run has left in some folders, and whatever else isn't of the corpus."""
     for folder in folders:
         for path in folder.rglob("*"):
             if path.is_file() and path not in kept:

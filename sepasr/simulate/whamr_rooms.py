@@ -25,6 +25,7 @@ from sepasr.errors import UserError
 from sepasr.files import claim, sha256
 from sepasr.parallel import parallel_map
 from sepasr.simulate.rooms import Point, Room, at_unit_energy
+from sepasr.simulate.tasks import refuse_to_shrink
 
 FS = 16000
 """Everything is computed at this rate, in Hz, and taken down to another where that is asked for."""
@@ -202,7 +203,7 @@ def build_rooms(
 ) -> None:
     """Write the responses of rooms as `room<number>_{reverb,anechoic}.wav`.
 
-    Those that are there are kept, those beyond the number of rooms removed. Channel s is speaker s.
+    Those that are there are kept. Channel s is speaker s.
     Each pair is scaled so that the anechoic one has unit energy: distance decides how reverberant
     speech is, gains alone how loud.
 
@@ -214,7 +215,8 @@ def build_rooms(
         cluster: see :func:`sepasr.parallel.parallel_map`.
 
     Raises:
-        UserError: the folder holds responses of other rooms, or a room is none.
+        UserError: the folder holds responses of other rooms, or of more, which the data
+            directories of another experiment may list; or a room is none.
     """
     claim(
         out / "rooms.yaml",
@@ -223,6 +225,7 @@ def build_rooms(
         remedy=f"remove {out}",
     )
     files = [_files(out, number) for number in range(len(bank.rooms))]
+    refuse_to_shrink([out], {file for pair in files for file in pair}, f"{len(bank.rooms)} rooms")
     tasks = [
         (room, pair)
         for room, pair in zip(bank.rooms, files, strict=True)
@@ -230,10 +233,6 @@ def build_rooms(
     ]
     work = partial(_write_responses, fs)
     parallel_map(work, tasks, jobs=jobs, cluster=cluster, description="rooms", unit="room")
-    kept = {file for pair in files for file in pair}
-    for surplus in out.glob("room*.wav"):
-        if surplus not in kept:
-            surplus.unlink()
 
 
 def _files(out: Path, number: int) -> tuple[Path, Path]:

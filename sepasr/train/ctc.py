@@ -179,7 +179,7 @@ def train_ctc(
         sources: what to train on.
         valid: clean utterances to validate on.
         out: checkpoints, logs and ``final/``, the trained recogniser.
-        overwrite: remove a training with other inputs that is in ``out``.
+        overwrite: take the place of a training with other inputs that is in ``out``.
         init: directory of such a recogniser to start from, with its units; None makes a new one.
 
     Raises:

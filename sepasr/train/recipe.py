@@ -274,7 +274,7 @@ def train_separator(
         material: what to mix at every step, or the directory of fixed mixtures.
         valid: mixtures to validate on.
         out: checkpoints, logs and ``final/``, the trained separator.
-        overwrite: remove a training with other inputs that is in ``out``.
+        overwrite: take the place of a training with other inputs that is in ``out``.
 
     Raises:
         UserError: anything that does not fit, before the first step.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -16,11 +17,11 @@ import yaml
 
 from sepasr.config import read_yaml
 from sepasr.errors import UserError
-from sepasr.files import refuse_another, write_text
+from sepasr.files import OLD, refuse_another, write_text
 from sepasr.train.checkpoint import LAST, steps_done
 from sepasr.train.schedule import PLATEAU
 
-CONFIG, LOCK = "config.yaml", ".lock"
+CONFIG, LOCK, FINAL = "config.yaml", ".lock", "final"
 IDLE = (
     "checkpoint_activations",
     "loss.compare_every",
@@ -33,6 +34,9 @@ IDLE = (
     "fit.strategy",
 )
 """What changes the log, time, memory and disk of a training, and not what comes of it."""
+SHARES = ("batch", "accumulation", "devices", "num_nodes")
+"""What gives the same gradients where the product is the same; but a recogniser's batches are drawn
+by their size."""
 PATIENCE_S = 120.0
 """How long the other processes wait for the first one to remove another training."""
 
@@ -100,15 +104,18 @@ def claim(
     """Write ``config.yaml``, after making sure that what is in ``out`` came from the same inputs.
 
     Its length may change (steps, how long the rate falls), so that a longer training goes on where
-    a shorter one ended, and so may what decides nothing (``IDLE``). Of several processes the first
-    one writes and removes; the others wait until what was to be removed is gone. See
-    :func:`claimed` for what keeps others out.
+    a shorter one ended, and so may what decides nothing (``IDLE``), and how a batch of the same
+    size is shared among devices and accumulated. Of several processes the first one writes and
+    removes; the others wait until what was to be removed is gone. See :func:`claimed` for what
+    keeps others out.
 
     Args:
         out: folder of the training.
         inputs: everything that decides the result, with the settings of
             :class:`sepasr.train.fit.FitConfig` under ``fit`` and those of a loss under ``loss``.
-        overwrite: remove what came from other inputs, or was trained further than is asked for.
+        overwrite: make room where something came from other inputs, or was trained further than is
+            asked for. A training that was finished is moved to a folder beside it, others are
+            removed.
         defaults: of settings that a training may have begun without, because there were none such.
 
     Raises:
@@ -123,26 +130,51 @@ def claim(
             raise UserError(
                 f"holds another training: {cause}",
                 where=out,
-                remedy="name another --out, or let --overwrite remove it",
+                remedy="name another --out, or let --overwrite make room for it",
             )
         if is_first_process():
-            print(f"{out}: another training is removed: {cause}", flush=True)
-            (out / LAST).unlink(missing_ok=True)  # first, so that no other process goes on from it
-            for path in out.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name != LOCK:  # it is held
-                    path.unlink()
+            _make_room(out, cause)
         else:
             time.sleep(0.1)
     if is_first_process():
         write_text(out / CONFIG, text)
 
 
+def _make_room(out: Path, cause: str) -> None:
+    """Remove the training in ``out``, or move it to a folder beside it if it was finished."""
+    # The checkpoint first, so that no other process goes on from it; the lock stays, it is held.
+    paths = sorted(out.iterdir(), key=lambda path: (path.name != LAST, path.name == FINAL))
+    paths = [path for path in paths if path.name != LOCK]
+    if (out / FINAL).exists():
+        old = _new_folder(out)
+        print(f"{out}: the training that was finished here is kept in {old}: {cause}", flush=True)
+        for path in paths:
+            path.rename(old / path.name)
+        return
+    print(f"{out}: another training is removed: {cause}", flush=True)
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _new_folder(out: Path) -> Path:
+    """A new folder beside a training's, named after the second."""
+    while True:
+        old = out.with_name(f"{out.name}{OLD}{time.strftime('%Y%m%d-%H%M%S')}")
+        try:
+            old.mkdir()
+        except FileExistsError:
+            time.sleep(0.1)
+        else:
+            return old
+
+
 def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
     """In what the training that is in ``out`` differs, in words."""
     done = steps_done(out)
-    exported = (out / "final").exists() or any(out.glob("step*"))
+    exported = (out / FINAL).exists() or any(out.glob("step*"))
     if not (done or exported) or not (out / CONFIG).is_file():
         return None
     before = _completed(read_yaml(out / CONFIG), inputs, defaults)
@@ -187,6 +219,11 @@ def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_length(inputs: Mapping[str, Any]) -> dict[str, Any]:
     kept = deciding(inputs)
+    shares = [kept["fit"].get(name) for name in SHARES]
+    if "hearing" not in kept and all(isinstance(share, int) for share in shares):
+        for name in SHARES:
+            del kept["fit"][name]
+        kept["fit"]["batch of all devices"] = math.prod(shares)
     for settings, name in ((kept["fit"], "steps"), (kept["fit"]["optimizer"], "decay_steps")):
         settings.pop(name, None)
     return kept

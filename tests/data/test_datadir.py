@@ -10,6 +10,7 @@ import kaldiio
 import numpy as np
 import pytest
 
+from sepasr.data.audio import read_audio, write_audio
 from sepasr.data.datadir import (
     Info,
     Mixture,
@@ -222,6 +223,23 @@ def test_28_000_mixtures_load_in_seconds(small):
     start = time.process_time()
     assert [mixture.id for mixture in MixtureDir.load(small.path).mixtures] == names
     assert time.process_time() - start < 10  # about 1.5
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE", "PCM_16"])
+def test_a_fingerprint_is_not_of_the_time(tmp_path, subtype):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1000, 3)).astype(np.float32)
+    prints = []
+    for place in (tmp_path / "a", tmp_path / "b"):
+        if prints:
+            time.sleep(1.1)  # libsndfile writes the second into the header
+        write_audio(place / "n.wav", samples, 16000, subtype)
+        noise = Noise("n", place / "n.wav", 1000 / 16000)
+        prints.append(fingerprint(NoiseDir(place, Info("noise", 16000), (noise,))))
+    assert prints[0] == prints[1]
+    written, _ = read_audio(tmp_path / "b" / "n.wav", 16000)
+    np.testing.assert_allclose(written, samples, atol=1e-4)
+    write_audio(tmp_path / "b" / "n.wav", -samples, 16000, subtype)
+    assert fingerprint(NoiseDir(place, Info("noise", 16000), (noise,))) != prints[0]
 
 
 def test_a_fingerprint_is_of_what_is_listed_not_of_places(data_dirs, tmp_path):

@@ -13,6 +13,7 @@ from sepasr.bin.main import main
 from sepasr.data import whamr_tree
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Info, Mixture, MixtureDir, NoiseDir, RoomDir, UtteranceDir
+from sepasr.data.utterances import read_noise, read_rirs
 from sepasr.data.validate import validate
 from sepasr.data.whamr import of_style, read_material, read_sets
 from sepasr.data.whamr_audio import likeness, si_sdr
@@ -186,10 +187,11 @@ def test_what_training_mixes(tmp_path, capsys):
         assert validate(directory, samples=True) == []
 
     # Without tr, all of si_tr_s that is heard in neither; what has become surplus is removed.
-    partial = ["--sets", "cv", "tt", "--training", "--noise", str(corpora.noise)]
+    partial = ["--sets", "cv", "tt", "--training", "--rirs", str(corpora.rirs)]
+    partial += ["--noise", str(corpora.noise)]
     assert prepare(corpora, out, *partial) == 0
     assert sorted(directory.name for directory in out.iterdir()) == [
-        "cv", "cv_utterances", "tr_noise", "tr_utterances", "tt",
+        "cv", "cv_utterances", "tr_noise", "tr_rooms", "tr_utterances", "tt",
     ]  # fmt: skip
     tr = UtteranceDir.load(out / "tr_utterances")
     assert [u.id for u in tr.utterances] == ["011c0201", "22go010b"]
@@ -215,10 +217,41 @@ def test_what_training_mixes(tmp_path, capsys):
         assert [d.path.name for d in material] == ["tr_utterances", "cv_utterances", *heard]
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("rirs", "sets cv tt: mixtures of mix_both_reverb have noise, and there is none to train"),
+        ("noise", "mixtures of mix_both_reverb are reverberant, and there are no rooms to train"),
+    ],
+)
+def test_training_does_not_go_without_what_mixtures_have(corpora, tmp_path, capsys, given, message):
+    out, place = tmp_path / "data", getattr(corpora, given)
+    for more in ([], ["--check"]):
+        assert prepare(corpora, out, "--training", f"--{given}", str(place), *more) == 2
+        assert message in capsys.readouterr().err
+    assert not out.exists()
+    with pytest.raises(UserError, match=message.split(":")[-1]):
+        read_material(read(corpora, out), Wsj0(corpora.wsj0), out, **{given: place})
+
+
+def test_a_file_in_the_making_is_no_part_of_a_corpus(corpora, tmp_path):
+    before = [directory.mixtures for directory in read(corpora, tmp_path)]
+    noises = read_noise(corpora.noise, tmp_path).noises
+    folders = [path.parent for path in corpora.whamr.parent.rglob("*.[wW][aA][vV]")]
+    for folder in {*folders, corpora.noise, corpora.rirs}:
+        (folder / ".22gc0105.part.wav").write_bytes(b"")
+    assert [directory.mixtures for directory in read(corpora, tmp_path)] == before
+    assert read_noise(corpora.noise, tmp_path).noises == noises
+    assert len(read_rirs(corpora.rirs, tmp_path).rooms) == 2
+    found = Wsj0(corpora.wsj0).utterances("si_et_05")
+    assert all(not path.name.startswith(".") for path in found.values())
+
+
 def test_a_training_utterance_without_audio_is_named(tmp_path, capsys):
     corpora = make_corpora(tmp_path / "corpora", ["tr", "cv", "tt"])
     write_wav(corpora.wsj0 / "si_tr_s" / "011" / "011c0201.wav", 500, subtype="PCM_16")
-    assert prepare(corpora, tmp_path / "data", "--training") == 2
+    material = ["--noise", str(corpora.noise), "--rirs", str(corpora.rirs)]
+    assert prepare(corpora, tmp_path / "data", "--training", *material) == 2
     error = capsys.readouterr().err
     assert "si_tr_s/**: no audio of '22gc0105', which is heard in cv (3 like it)" in error
     assert not (tmp_path / "data").exists()

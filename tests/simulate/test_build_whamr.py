@@ -260,6 +260,9 @@ def test_other_versions_are_made_beside(sources, tree, tmp_path):
 
 def test_stage_1_takes_what_stage_0_made(sources, tree, tmp_path, capsys):
     stage_1 = ["prepare", "whamr", "--whamr", str(tree), "--wsj0", str(sources.wsj0)]
+    rirs = tmp_path / "rirs"
+    assert main(["build", "rooms", "--num-rooms", "1", "--out", str(rirs)]) == 0
+    stage_1 += ["--rirs", str(rirs)]
     stage_1 += ["--corpus", "whamr", "--allow-partial", "--training", "--styles", "nvp"]
     assert main([*stage_1, "--out", str(tmp_path)]) == 0
     assert "not in WSJ0" not in capsys.readouterr().err
@@ -446,9 +449,17 @@ def test_rooms_of_the_corpus_for_training(sources, tmp_path, capsys):
             np.testing.assert_allclose(reverb[:, speaker], responses[0] * scale, atol=1e-6)
             assert np.sum(anechoic[:, speaker] ** 2) == pytest.approx(1)
     times = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.glob("*.wav"))}
-    assert main([*command, "--num-rooms", "1"]) == 0
+    assert main([*command, "--num-rooms", "1"]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path}: holds more than is asked for by 1 rooms: 2 WAV files" in said
     kept = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.glob("*.wav"))}
-    assert list(kept.items()) == list(times.items())[:2]
+    assert kept == times
+    for path in sorted(kept)[2:]:
+        path.unlink()
+    assert main(command) == 0  # what is missing is made, the rest is left alone
+    again = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.glob("*.wav"))}
+    assert again.keys() == times.keys()
+    assert list(again.items())[:2] == list(times.items())[:2]
     assert main([*command, "--num-rooms", "3"]) == 2
     assert "reverb_params_tr.csv: 2 rooms, fewer than 3" in capsys.readouterr().err
     assert main([*command, "--fs", "8000"]) == 2

@@ -33,11 +33,9 @@ def corpus(tmp_path_factory):
 
 
 def snapshot(out):
-    """Every file of a corpus: audio as samples (its header holds the time), the rest as text."""
+    """Every file of a corpus."""
     return {
-        str(path.relative_to(out)): soundfile.read(path, dtype="float32")[0].tobytes()
-        if path.suffix == ".wav"
-        else path.read_text(encoding="utf-8")
+        str(path.relative_to(out)): path.read_bytes()
         for path in sorted(out.rglob("*"))
         if path.is_file()
     }
@@ -155,8 +153,19 @@ def test_processes_interruption_and_size_change_no_sample(corpus, tmp_path):
     for path in sorted(tmp_path.rglob("*.wav"))[::3]:
         path.unlink()
     (tmp_path / "wsj0" / "si_tr_s" / "h24" / ".h24c0000.torso.wav").write_bytes(b"RIFF")
-    build_corpus(CONFIG, tmp_path)
-    assert snapshot(tmp_path) == before
+    build_corpus(replace(CONFIG, num_test=3, num_train_hibari=8), tmp_path)
+    assert snapshot(tmp_path) == larger
+
+
+def test_a_smaller_corpus_takes_nothing_from_a_larger_one(corpus):
+    """Data directories of another experiment may list it."""
+    before = snapshot(corpus)
+    for smaller in ({"num_test": 1}, {"num_rooms": 1}, {"num_train_joe": 1, "num_dev": 5}):
+        with pytest.raises(UserError, match=f"holds more .* {min(smaller)}=") as error:
+            build_corpus(replace(CONFIG, **smaller), corpus)
+        assert str(corpus) in str(error.value)
+        assert "another experiment" in str(error.value)
+        assert snapshot(corpus) == before
 
 
 def test_another_seed_in_the_same_directory_is_refused(corpus):

@@ -55,7 +55,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert {
             path: content for path, content in snapshot(out).items() if path in before
         } == before
-        build_corpus(CONFIG, out)  # which removes what isn't its own
+        build_corpus(CONFIG, out)  # which leaves the sets alone
     return out
 
 
@@ -104,24 +104,23 @@ def test_a_set_becomes_a_data_directory(
         np.testing.assert_array_equal(read_mono(mixture.mixture), total + read_mono(mixture.noise))
 
 
-def test_sets_go_on_and_lose_what_they_no_longer_hold(
+def test_sets_go_on_and_keep_what_others_may_use(
     corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sepasr.simulate.extra.speak", beep)
     before = snapshot(corpus)
     folder = corpus / "extra" / "3speakers" / "tt"
-    (folder / "noise" / "leftover.wav").write_bytes(b"")
+    (folder / "noise" / ".leftover.part.wav").write_bytes(b"")
     min(folder.glob("mix_both_reverb/*.wav")).unlink()
     build_extra_sets(CONFIG, ["3speakers"], corpus)
     assert snapshot(corpus) == before
     monkeypatch.setattr(extra, "MOST", 1)
-    build_extra_sets(CONFIG, ["3speakers"], corpus)
-    assert len([*(folder / "mix_both_reverb").iterdir()]) == 1
+    with pytest.raises(UserError, match="holds more than is asked for"):
+        build_extra_sets(CONFIG, ["3speakers"], corpus)
     monkeypatch.undo()
     monkeypatch.setattr("sepasr.simulate.extra.speak", beep)
-    build_extra_sets(replace(CONFIG, num_test=1), ["3speakers"], corpus)
-    assert len(list(folder.glob("*/*.wav"))) == len(list(folder.iterdir())) - 4
-    build_extra_sets(CONFIG, ["3speakers"], corpus)
+    with pytest.raises(UserError, match=r"3speakers: holds more .* num_test=1.*: 8 WAV files"):
+        build_extra_sets(replace(CONFIG, num_test=1), ["3speakers"], corpus)
     assert snapshot(corpus) == before
 
 
@@ -160,7 +159,7 @@ def test_what_is_mixed_beside_the_material_stays(
     folder = corpus / "extra" / "long"
     kept, left = (
         folder / "tt" / "long00000_mixture.wav",
-        folder / "rirs" / "tt" / "room9_reverb.wav",
+        folder / "rirs" / "tt" / ".room9_reverb.part.wav",
     )
     for path in (kept, left):
         path.parent.mkdir(exist_ok=True)

@@ -89,6 +89,44 @@ def test_other_inputs_are_refused_or_start_anew(
     assert cause in said
 
 
+def test_what_was_finished_is_moved_and_never_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a"
+    for number in range(3):
+        with claimed(out, {**INPUTS, "init": number}, overwrite=True):
+            assert not (out / "final").exists()
+            checkpoint(out, 10)
+            (out / "final").mkdir()
+            (out / "final" / "model").write_text(str(number))
+    kept = sorted(tmp_path.glob("a.old-????????-??????"))
+    assert [(old / "final" / "model").read_text() for old in kept] == ["0", "1"]
+    for number, old in enumerate(kept):
+        assert {path.name for path in old.iterdir()} == {"config.yaml", "final", "last.ckpt"}
+        assert f"init: {number}" in (old / "config.yaml").read_text()
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"{out}: the training that was finished here is kept in {old}: init was {n} and is {n + 1}"
+        for n, old in enumerate(kept)
+    ]
+
+
+def test_a_batch_may_be_shared_in_another_way(tmp_path: Path) -> None:
+    inputs = asdict(TrainConfig())
+    shares = {"batch": 8, "accumulation": 1, "devices": 1, "num_nodes": 1}
+    claim(tmp_path / "a", {**inputs, "fit": {**inputs["fit"], **shares}}, overwrite=False)
+    checkpoint(tmp_path / "a", 5)
+    shared = {**inputs["fit"], "batch": 1, "accumulation": 2, "devices": 2, "num_nodes": 2}
+    claim(tmp_path / "a", {**inputs, "fit": shared}, overwrite=False)
+    with pytest.raises(UserError, match=r"fit\.batch of all devices was 8 and is 12"):
+        claim(tmp_path / "a", {**inputs, "fit": {**shared, "devices": 3}}, overwrite=False)
+    ctc = {**inputs, "hearing": {}}  # a recogniser's batches are drawn by their size
+    claim(tmp_path / "b", ctc, overwrite=False)
+    checkpoint(tmp_path / "b", 5)
+    with pytest.raises(UserError, match=r"fit\.\w+ was"):
+        claim(tmp_path / "b", {**ctc, "fit": shared}, overwrite=False)
+
+
 @pytest.mark.parametrize("exported", ["final", "step3"])
 def test_what_was_exported_is_another_training_too(tmp_path: Path, exported: str) -> None:
     out, other = tmp_path / "a", {**INPUTS, "init": None}

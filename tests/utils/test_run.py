@@ -40,6 +40,9 @@ def run(bash, tmp_path: Path):
             marker = tmp_path / "exp/.done" / name
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.touch()
+        for name in ("start/separator", "finetune/sisdr/seed1/final"):  # what trainings would leave
+            (tmp_path / "exp" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "exp" / name / "model.safetensors").touch()
         given = ["--exp", "exp", "--encoders", "", "--recognisers", "pocketsphinx", *options]
         ran = bash("run.sh", "--stage", str(first), "--stop_stage", str(last), *given)
         assert ran.returncode == 0, ran.stderr
@@ -101,6 +104,53 @@ def test_tuning_has_the_defaults_of_the_recipe(bash, tmp_path: Path) -> None:
     for line in commands:
         assert "mixing.num_speakers=3 mixing.reference=anechoic fit.seed=0" in line
         assert "--asr-source hub" in line
+
+
+def files_of(command: str, option: str) -> list[str]:
+    """The files that a command is given as an option."""
+    after = command.split(f" {option} ", 1)[1].split()
+    return after[: next((i for i, word in enumerate(after) if word.startswith("--")), len(after))]
+
+
+def test_no_file_of_settings_is_laid_over_itself(run) -> None:
+    (trained,) = run(3, 3, done=("data", "start"))
+    assert files_of(trained, "--config") == [
+        *("conf/train/finetune.yaml", "egs/mini_whamr/conf/train/finetune.yaml"),
+        *("conf/train/finetune_sisdr.yaml", "egs/mini_whamr/conf/train/finetune_sisdr.yaml"),
+    ]
+
+
+def test_tuning_begins_without_what_was_chosen(bash, tmp_path: Path) -> None:
+    (tmp_path / "exp/.done").mkdir(parents=True)
+    (tmp_path / "exp/.done/start").touch()
+    tuned = bash("utils/tune.sh", "--exp", "exp", "--choices", "choices").stdout.splitlines()
+    commands = [line for line in tuned if line.startswith("sepasr tune")]
+    assert len(commands) == 3
+    base = ["conf/train/finetune.yaml", "egs/mini_whamr/conf/train/finetune.yaml"]
+    assert files_of(commands[0], "--config") == [*base, "conf/train/finetune_sisdr.yaml"]
+    assert all(files_of(command, "--config") == base for command in commands[1:])
+
+
+def test_growing_heeds_the_reference(bash, tmp_path: Path) -> None:
+    for name in ("exp/.done", "exp/data/cv_3speakers", "exp/data/tr_noise", "exp/data/tr_rooms"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("data", "start"):
+        (tmp_path / "exp/.done" / name).touch()
+    (tmp_path / "exp/grow/3speakers/final").mkdir(parents=True)
+    given = ("--exp", "exp", "--num_speakers", "3")
+    for reference in ("anechoic", "reverb"):
+        grown = bash("utils/grow.sh", *given, "--reference", reference)
+        assert grown.returncode == 0, grown.stderr
+        assert f" mixing.num_speakers=3 mixing.reference={reference} " in grown.stdout
+
+
+def test_paths_are_of_the_folder_where_the_command_is_given(bash, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for script, rest in (("run.sh", ()), ("egs/librimix/run.sh", ())):
+        refused = bash(
+            "-c", f"cd elsewhere && bash ../{script} --exp runs/1 --stage 3 --encoders ''", *rest
+        )
+        assert f"there is no {tmp_path}/elsewhere/runs/1/.done/start" in refused.stderr
 
 
 def test_a_dry_run_does_without_an_environment(bash, tmp_path: Path) -> None:

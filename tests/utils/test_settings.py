@@ -43,6 +43,52 @@ def test_an_unknown_name_is_told_those_of_all_folders(tmp_path: Path) -> None:
     )
 
 
+def test_paths_are_of_the_folder_where_they_were_given(tmp_path: Path) -> None:
+    """Defaults are of the repository, and so is what is given in it."""
+    script = """
+        option_default() { case $1 in corpus) echo egs/mini_whamr/corpus ;; esac; }
+        exp=runs/1 wsj0=/corpora/wsj0 corpus=egs/mini_whamr/corpus librimix= whamr=../whamr
+        study="layer mine.yaml" option_folder=FOLDER
+        find_folders; echo "$data $wsj0 $corpus [$librimix] $whamr $study"
+    """
+    (tmp_path / "mine.yaml").touch()
+    rest = "/corpora/wsj0 egs/mini_whamr/corpus []"
+    assert bash(script.replace("FOLDER", str(tmp_path))).strip() == (
+        f"{tmp_path}/runs/1/data {rest} {tmp_path}/../whamr layer {tmp_path}/mine.yaml"
+    )
+    here = bash(script.replace("FOLDER", "$PWD")).strip()
+    assert here == f"runs/1/data {rest} ../whamr layer mine.yaml"
+
+
+@pytest.mark.parametrize(
+    ("condition", "there", "found"),
+    [
+        ("mix_both_reverb", "tr_noise tr_rooms", "--noise D/tr_noise --rooms D/tr_rooms"),
+        ("mix_both_reverb", "tr_rooms", "there is no D/tr_noise"),
+        ("mix_both_reverb", "tr_noise", "there is no D/tr_rooms"),
+        ("mix_single_anechoic", "tr_noise", "--noise D/tr_noise"),
+        ("mix_clean_reverb", "tr_rooms", "--rooms D/tr_rooms"),
+        ("mix_clean_anechoic", "", ""),
+        ("mix_both", "tr_noise", "--noise D/tr_noise"),
+        ("mix_both", "", "there is no D/tr_noise"),
+        ("mix_clean", "", ""),
+    ],
+)
+def test_what_is_mixed_is_all_that_the_condition_has(
+    tmp_path: Path, condition: str, there: str, found: str
+) -> None:
+    data = tmp_path / "data"
+    for name in ("cv", "tr_utterances", *there.split()):
+        (data / name).mkdir(parents=True)
+    (data / "cv/info.yaml").write_text(f"corpus: whamr\ncondition: {condition}\nfs: 16000\n")
+    told = bash(
+        f'exp={tmp_path}; find_folders; (find_material; echo "${{material[*]}}") 2>&1 || true'
+    )
+    found = found.replace("D/", f"{data}/")
+    expected = f"--utterances {data}/tr_utterances {found}".strip()
+    assert told.strip() == expected if "there is no" not in found else found in told
+
+
 def settled(options: str, script: str) -> str:
     return bash(f"{OPTIONS}\n{options}\nsettle\n{script}").strip()
 

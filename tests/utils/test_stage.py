@@ -131,6 +131,46 @@ def test_missing_file_is_named(recipe):
     ]
 
 
+OUTPUT = f"""
+set -euo pipefail
+stage=1 stop_stage=1 dry_run=${{1:-false}}
+. {UTILS}/stage.sh
+stage_wanted 1
+once out/one "make one" text=x output=made/a output="made/b c" -- ./one.sh
+"""
+
+
+def test_what_is_no_longer_there_is_made_again(recipe):
+    script = recipe.folder / "one.sh"
+    script.write_text("#!/bin/sh\n# Writes both.\nmkdir -p made\ntouch made/a 'made/b c'\n")
+    script.chmod(0o755)
+
+    def run(dry="false"):
+        done = subprocess.run(
+            ["bash", "-c", OUTPUT, "recipe", dry],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            cwd=recipe.folder,
+            env=recipe.environment,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return [line.split("] ", 1)[-1] for line in done.stdout.splitlines()]
+
+    assert run() == ["stage 1: make one"]
+    marker = (recipe.folder / "out/one").read_text()
+    assert marker == "text=x\n"
+    assert run() == ["stage 1: complete (out/one)"]
+    (recipe.folder / "made/b c").unlink()
+    assert run("true") == [
+        "stage 1: to do again, for there is no made/b c: make one",
+        "    Writes both.",
+    ]
+    assert run() == ["stage 1: runs again: there is no made/b c", "stage 1: make one"]
+    assert (recipe.folder / "out/one").read_text() == marker
+    assert run() == ["stage 1: complete (out/one)"]
+
+
 DRY = f"""
 set -euo pipefail
 stage=1 stop_stage=3 dry_run=${{1:-true}}

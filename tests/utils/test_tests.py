@@ -57,6 +57,32 @@ def test_a_device_is_named_only_when_it_is_asked_for(device: str) -> None:
     assert all((f"--device {device}" in c) if device else ("--device" not in c) for c in commands)
 
 
+def test_a_model_that_was_trained_again_separates_again(tmp_path: Path) -> None:
+    script = f"""
+        exp={tmp_path} done=$exp/.done test_sets=tt data=$exp/data asr_source=package device=
+        stage_number= folders=(sisdr/seed1) models=() recognisers=
+        mkdir -p $done/finetune/sisdr $exp/start/separator $exp/finetune/sisdr/seed1/final
+        touch $done/data $done/start $done/finetune/sisdr/seed1
+        weights=$exp/finetune/sisdr/seed1/final/model.safetensors
+        echo 1 >$exp/start/separator/model.safetensors; echo 1 >$weights
+        . utils/stage.sh
+        sepasr() {{ echo "$1 $4"; mkdir -p "$6"; }}
+        test_place tt; separate_test tt; echo; separate_test tt; echo
+        echo 2 >$weights; separate_test tt; echo
+        rm -r $exp/separate/pretrained; separate_test tt"""
+    models = f"{tmp_path}/start/separator", f"{tmp_path}/finetune/sisdr/seed1/final"
+    runs = [
+        [line for line in run.splitlines() if line.startswith("separate ")]
+        for run in bash(script).split("\n\n")
+    ]
+    assert runs == [
+        [f"separate {model}" for model in models],
+        [],
+        [f"separate {models[1]}"],
+        [f"separate {models[0]}"],
+    ]
+
+
 def test_what_is_made_on_request_is_listed_apart(tmp_path: Path) -> None:
     (tmp_path / "extra_data").touch()
     script = f"exp=exp done={tmp_path} test_sets='tt tt_espeak'\n"

@@ -62,6 +62,7 @@ def listing(options) -> dict:
         command = [sys.executable, "-m", "sepasr.bin.main", "prepare", "whamr"]
         command += ["--corpus", "whamr", "--whamr", str(place / "whamr")]
         command += ["--wsj0", str(place / "wsj0"), "--jobs", str(jobs)]
+        command += ["--rirs", str(place / "rirs")]
         command += [*(["--allow-partial"] if options.quick else []), "--training", "--out"]
         taken = [
             seconds(lambda out=place / f"data{number}": prepare([*command, str(out)]))
@@ -103,7 +104,9 @@ def write_corpora(place: Path, sets: Mapping[str, tuple[str, int]]) -> int:
     for name, sound in sounds.items():
         recorded[name] = place / f"{name}.wav"
         soundfile.write(recorded[name], sound, FS, subtype="FLOAT")
-    files = 0
+    for room in ("room0_reverb", "room0_anechoic"):  # training has some, whose number is small
+        link(recorded[PARTS[1]], place / "rirs" / f"{room}.wav")
+    files = 2
     for subset in SPEAKERS:
         dots: dict[Path, list[str]] = {}
         for number in range(SPEAKERS[subset]):

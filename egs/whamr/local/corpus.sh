@@ -17,11 +17,21 @@ speakers=2
     fail "--num_speakers is $num_speakers, but $condition has $speakers"
 [[ -n ${wsj0?} ]] || fail "--wsj0 is not given (a folder above all discs of LDC93S6A)"
 
+# Without the set tr, whose noise it is, training mixes with WHAM's.
+if [[ " ${sets:?} " != *" tr "* && $condition != mix_clean_* ]]; then
+    [[ -n ${wham_noise?} ]] ||
+        fail "mixtures of $condition have noise to train with, and --sets '$sets' has none (add tr, or give --wham_noise)"
+    # shellcheck source=egs/whamr/local/noise.sh
+    . egs/whamr/local/noise.sh
+    [[ -d $training_noise ]] ||
+        fail "there is no $training_noise (--wham_noise is the folder wham_noise, or the one that holds it)"
+fi
+
 options=(--fs "${fs:?}" --jobs "${jobs:?}" ${cluster:+--cluster "$cluster"})
 if [[ -n ${whamr?} ]]; then
     egs/whamr/local/data.sh --check
 elif [[ -n ${wham_noise?} && -n ${whamr_scripts?} ]]; then
-    read -ra of_sets <<<"${sets:?}"
+    read -ra of_sets <<<"$sets"
     partial=()
     [[ ${allow_partial:?} == false ]] || partial=(--allow-partial)
     sepasr build whamr --scripts "$whamr_scripts" --wsj0 "$wsj0" --noise "$wham_noise" \

@@ -10,8 +10,10 @@ read -ra of_styles <<<"${styles?}"
 options=(--jobs "${jobs:?}" ${cluster:+--cluster "$cluster"})
 [[ ${allow_partial:?} == false ]] || options+=(--allow-partial)
 [[ ${cut:?} == max ]] || options+=(--no-text) # words that are cut are in no transcript
+# shellcheck source=egs/whamr/local/noise.sh
+. egs/whamr/local/noise.sh
 sepasr prepare whamr --corpus whamr --whamr "${whamr:-${corpus:?}/whamr}" --wsj0 "${wsj0:?}" \
     --sets "${of_sets[@]}" --styles "${of_styles[@]}" --fs "${fs:?}" --cut "$cut" \
     --condition "${condition:?}" --reference "${reference:?}" --training \
-    ${wham_noise:+--noise "$wham_noise/tr"} --rirs "${corpus:?}/rirs" --out "${data:?}" \
+    ${training_noise:+--noise "$training_noise"} --rirs "${corpus:?}/rirs" --out "${data:?}" \
     "${options[@]}" "$@"
