@@ -282,6 +282,7 @@ def _td_conformer(config: SeparatorConfig) -> nn.Module:
         config.subsamplings,
         config.dropout,
         config.attention_dropout,
+        config.subsampling_padding,
     )
 
 

@@ -98,10 +98,14 @@ def export_onnx(model: str | Path, out: str | Path) -> Path:
 def shortest(separator: Separator) -> int:
     """Samples of the shortest mixture that an exported file is made for.
 
-    Shorter ones would need branches in the graph: each subsampling wants two frames or more.
+    Shorter ones would need branches in the graph: each subsampling wants whole kernels, and two
+    frames or more are to be left.
     """
     config = separator.config
-    return max(config.kernel, 2 * config.stride * 2**config.subsamplings)
+    frames = 2
+    for _ in range(config.subsamplings):
+        frames = 2 * (frames + 1 - config.subsampling_padding)
+    return max(config.kernel, config.stride * frames)
 
 
 def _trace(separator: Separator, where: str | Path) -> Any:

@@ -21,6 +21,7 @@ pytest.importorskip("onnxscript")
 SMALL = {"channels": 16, "width": 8, "hidden": 8, "heads": 2, "layers": 1}
 SHAPES = {
     "s": {**SMALL, "kernel": 16, "stride": 8, "depthwise_kernel": 64},
+    "unpadded": {**SMALL, "kernel": 16, "stride": 8, "subsampling_padding": 0},
     "mini": {**SMALL, "kernel": 256, "stride": 64, "depthwise_kernel": 31},
     "uneven": {**SMALL, "kernel": 10, "stride": 4, "depthwise_kernel": 3, "subsamplings": 2},
 }
@@ -54,7 +55,7 @@ def test_what_is_traced_is_the_separator(shape: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", ["s", "uneven"])  # the pretrained one has mini's
+@pytest.mark.parametrize("shape", ["s", "unpadded", "uneven"])  # the pretrained one has mini's
 def test_onnxruntime_gives_what_torch_gives(shape: str, tmp_path: Path) -> None:
     separator = separator_of(shape)
     separator.save_pretrained(tmp_path / "separator")
