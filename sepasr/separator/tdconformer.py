@@ -34,9 +34,13 @@ class ChannelPReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give a tensor of the shape of ``x``."""
-        # In the weight's precision also under autocast: the residual stream begins behind it.
         x = x.to(self.weight.dtype).transpose(1, 2)
-        return F.prelu(x, self.weight).transpose(1, 2)
+        kind = x.device.type
+        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+            return F.prelu(x, self.weight).transpose(1, 2)
+        # The residual stream begins behind it, and autocast would take PReLU to lower precision.
+        with torch.autocast(kind, enabled=False):
+            return F.prelu(x, self.weight).transpose(1, 2)
 
 
 class GlobalNorm(nn.Module):
@@ -160,18 +164,18 @@ class Subsampling(nn.Module):
 
     def __init__(self, width: int, padding: int = 0) -> None:
         super().__init__()
+        self.padding = padding
         self.convolution = nn.Conv1d(width, width, 4, stride=2, padding=padding)
         self.activation = ChannelPReLU(width)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, frames, width) to (batch, max(1, frames // 2 - 1 + padding), width)."""
-        (padding,) = self.convolution.padding
-        least = 4 - 2 * padding  # frames that the kernel needs
+        least = 4 - 2 * self.padding  # frames that the kernel needs
         if x.shape[1] < least:
             x = F.pad(x, (0, 0, 0, least - x.shape[1]))
         weight, bias = self.convolution.weight.unsqueeze(2), self.convolution.bias
-        image = F.conv2d(as_image(x), weight, bias, stride=(1, 2), padding=(0, padding))
+        image = F.conv2d(as_image(x), weight, bias, stride=(1, 2), padding=(0, self.padding))
         return self.norm(self.activation(as_frames(image)))
 
 

@@ -13,6 +13,7 @@ from sepasr.config import load_config
 from sepasr.separator.config import read_description
 from sepasr.separator.model import Separator, SeparatorConfig
 from sepasr.separator.tdconformer import (
+    ChannelPReLU,
     ConformerLayer,
     GlobalNorm,
     Subsampling,
@@ -173,3 +174,28 @@ def test_weights_of_before_there_was_a_choice_keep_their_padding() -> None:
         ]
     )
     torch.testing.assert_close(estimates[:, 1000::3000], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_the_residual_stream_stays_in_float32_under_autocast(padding: int) -> None:
+    network = TDConformer(10, 2, 8, 8, 2, 2, 5, 2, subsampling_padding=padding)
+    seen: dict[str, torch.dtype] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, ChannelPReLU | ConformerLayer | Subsampling | Supersampling):
+            module.register_forward_pre_hook(
+                lambda _, given, name=name: seen.update({f"into {name}": given[0].dtype})
+            )
+            module.register_forward_hook(
+                lambda _, __, out, name=name: seen.update({name: out.dtype})
+            )
+    linear = network.layers[0].feed_forward_in.expand
+    linear.register_forward_hook(lambda _, __, out: seen.update(linear=out.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        network.masks(torch.randn(1, 40, 10)).sum().backward()
+    assert seen.pop("linear") == torch.bfloat16  # autocast is at work
+    del seen["into bottleneck_activation"]  # behind a linear layer
+    of_activations = [name for name in seen if name.startswith("into") and "activation" in name]
+    assert len(of_activations) == 4
+    for name in of_activations[:2]:
+        del seen[name]  # behind a convolution
+    assert set(seen.values()) == {torch.float32}, seen
