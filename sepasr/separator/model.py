@@ -18,7 +18,7 @@ from sepasr.separator.config import (
     read_description,
 )
 from sepasr.separator.hub import Pretrained
-from sepasr.separator.networks import WAVEFORM, build, find_network
+from sepasr.separator.networks import WAVEFORM, build, find_network, renew_positions
 
 __all__ = [
     "CONFIG",
@@ -150,6 +150,8 @@ class Separator(nn.Module, Pretrained):
     def _separate(self, padded: Tensor) -> Tensor:
         """From whole frames (batch, samples) to streams (batch, speakers, samples)."""
         network = find_network(self.config.network)
+        if network and network.positions and torch.is_grad_enabled():
+            renew_positions(self.separator)
         float32 = (
             torch.autocast(padded.device.type, enabled=False)
             if network and network.float32
