@@ -67,7 +67,7 @@ def measure(size: str, options) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    made = parser(__doc__, rounds=10)
+    made = parser(__doc__, rounds=10, gpu=True)
     made.add_argument("sizes", nargs="+", help="names in conf/separator")
     made.add_argument("--batch", type=int, default=1)
     made.add_argument("--seconds", type=float, default=4.0, help="length of a mixture")

@@ -75,7 +75,7 @@ def measure(size: str, options) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    made = parser(__doc__, rounds=3)
+    made = parser(__doc__, rounds=3, gpu=True)
     made.add_argument("sizes", nargs="+", help="names in conf/separator")
     made.add_argument("--seconds", type=float, default=4.0, help="length of the mixture")
     made.add_argument("--alone", action="store_true", help="in GB, without the plain network")
