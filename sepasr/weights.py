@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig
 
+# Masking of the input, which happens in training alone; without it no weights are missing for it.
+UNMASKED = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
+
 
 def pretrained_config(model: Path | str, **overrides: Any) -> Any:
     """Read a Hugging Face model's configuration.

@@ -38,6 +38,7 @@ def test_later_layers_win_and_the_rest_stays(tmp_path: Path) -> None:
         (SeparatorConfig, "dropout=1", "dropout is 1.0, not from 0 to less than 1"),
         (SeparatorConfig, "attention_dropout=-0.1", "attention_dropout is -0.1"),
         (SeparatorConfig, "subsamplings=-1", "subsamplings is -1"),
+        (SeparatorConfig, "subsampling_padding=2", "subsampling_padding is 2"),
         (SeparatorConfig, "heads=7", "can't be divided among 7 heads"),
         (SeparatorConfig, "stride=99", "stride 99"),
     ],

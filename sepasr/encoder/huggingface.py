@@ -13,7 +13,7 @@ from sepasr.encoder.seamless import HOP, WINDOW, SeamlessMel, forget_rotations
 from sepasr.errors import UserError
 from sepasr.lengths import within
 from sepasr.models import resolve_model
-from sepasr.weights import pretrained_config, pretrained_model
+from sepasr.weights import UNMASKED, pretrained_config, pretrained_model
 
 if TYPE_CHECKING:
     from transformers import (
@@ -35,9 +35,8 @@ FAMILIES = {
 # What would make an embedding random if the model were ever in training mode; an adapter would
 # change the number of frames.
 PLAIN = {
+    **UNMASKED,
     "apply_spec_augment": False,
-    "mask_time_prob": 0.0,
-    "mask_feature_prob": 0.0,
     "layerdrop": 0.0,
     "add_adapter": False,
 }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sepasr.errors import UserError
-from sepasr.weights import pretrained_config, pretrained_model
+from sepasr.weights import UNMASKED, pretrained_config, pretrained_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Wav2Vec2Config
@@ -31,7 +31,7 @@ def convert_wav2vec2(place: Path) -> dict[str, Any]:
     """
     from transformers import Wav2Vec2Model
 
-    config = pretrained_config(place)
+    config = pretrained_config(place, **UNMASKED)
     _check_expressible(place, config)
     model = pretrained_model(Wav2Vec2Model, place, config)
     convolutions = zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)

@@ -25,7 +25,7 @@ def model_card(
     Args:
         description: see :meth:`sepasr.separator.hub.Pretrained.description`.
         weights: its state.
-        versions: of the packages it was written with.
+        versions: of the packages it was written with, where that is known.
         repo_id: its name on the hub, for the examples.
         results: a ``results.json``, whose tables are shown.
 
@@ -40,7 +40,8 @@ def model_card(
         "sampling rate": f"{config['fs']} Hz",
         "speakers": config["num_speakers"],
         "training references": description["reference"] or "not stated",
-        "written with": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "written with": ", ".join(f"{name} {number}" for name, number in versions.items())
+        or "not stated",
     }
     data = ModelCardData(library_name="sepasr", pipeline_tag="audio-to-audio", tags=TAGS)
     parts = [

@@ -34,6 +34,7 @@ _TD_CONFORMER = (
     "subsamplings",
     "dropout",
     "attention_dropout",
+    "subsampling_padding",
 )
 _FRAMES = ("kernel", "stride")
 _AT_LEAST_ONE = (
@@ -53,6 +54,9 @@ class SeparatorConfig:
         num_speakers: speakers to separate.
         width, hidden, heads, layers, depthwise_kernel, subsamplings, dropout, attention_dropout:
             see :class:`sepasr.separator.tdconformer.TDConformer`; of no other network.
+        subsampling_padding: as those. Weights belong to the one that they were trained with, and
+            descriptions of before there was a choice mean 1; the published networks have 0, which
+            ``conf/separator/*.yaml`` say.
         fs: sampling rate in Hz.
         network: ``td_conformer``, or a name of :data:`sepasr.separator.networks.NETWORKS`.
         filterbank: what the network works on: ``conv`` (learnt filterbanks), ``stft`` (the complex
@@ -79,6 +83,7 @@ class SeparatorConfig:
     network: str = TD_CONFORMER
     filterbank: str = CONV
     arguments: dict[str, Any] = field(default_factory=dict)
+    subsampling_padding: int = 1
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_ONE:
@@ -87,6 +92,9 @@ class SeparatorConfig:
                 raise UserError(what, remedy="set it to 1 or more")
         if self.subsamplings < 0:
             raise UserError(f"subsamplings is {self.subsamplings}", remedy="set it to 0 or more")
+        if self.subsampling_padding not in (0, 1):
+            what = f"subsampling_padding is {self.subsampling_padding}"
+            raise UserError(what, remedy="set it to 0, or to 1 for weights that were trained so")
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 what = f"{name} is {getattr(self, name)}, not from 0 to less than 1"
@@ -108,11 +116,14 @@ class SeparatorConfig:
     def settings(self) -> dict[str, Any]:
         """The attributes that mean something for this network, as a mapping to keep in a file.
 
-        For a TD-Conformer they are those of before there were other networks.
+        For a TD-Conformer they are those of before there were other networks, and a choice of
+        padding: what was written then is found to be the same.
         """
         idle = self._idle()
         if self.network == TD_CONFORMER:
             idle = (*idle, "network", "filterbank")
+            if self.subsampling_padding == _DEFAULTS["subsampling_padding"]:
+                idle = (*idle, "subsampling_padding")
         return {name: value for name, value in asdict(self).items() if name not in idle}
 
     def _idle(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -82,12 +83,26 @@ class Pretrained(ModelHubMixin):
             dtype: how the weights are stored; they are loaded as float32 again.
             provenance: how these weights came about, where :attr:`provenance` no longer says.
             config: not used; the hub's mixin hands its own notion of one through here.
-            model_card_kwargs: see :meth:`generate_model_card`.
+            model_card_kwargs: see :meth:`generate_model_card`. With ``files``, a directory that
+                this separator was loaded from, its files are copied, and the card is new.
 
         Raises:
             UserError: a weight is too large for ``dtype``.
         """
-        directory = Path(directory)
+        directory, card = Path(directory), dict(model_card_kwargs or {})
+        if files := card.get("files"):
+            directory.mkdir(parents=True, exist_ok=True)
+            for name in (CONFIG, WEIGHTS):
+                shutil.copyfile(Path(files) / name, directory / name)
+        else:
+            self._write(directory, dtype, provenance)
+        said = self.generate_model_card(provenance=provenance, **card)
+        write_text(directory / CARD, str(said))
+
+    def _write(
+        self, directory: Path, dtype: torch.dtype, provenance: Provenance | None = None
+    ) -> None:
+        """The weights, then the description."""
         tensors = {name: _stored(name, v, dtype) for name, v in self.state_dict().items()}
         with atomic_path(directory / WEIGHTS) as temporary:
             try:
@@ -102,8 +117,6 @@ class Pretrained(ModelHubMixin):
             "versions": versions(),
         }
         write_text(directory / CONFIG, json.dumps(written, indent=2) + "\n")
-        card = self.generate_model_card(provenance=provenance, **(model_card_kwargs or {}))
-        write_text(directory / CARD, str(card))
 
     def generate_model_card(  # type: ignore[override]
         self,
@@ -111,6 +124,7 @@ class Pretrained(ModelHubMixin):
         repo_id: str | None = None,
         results: str | Path | None = None,
         provenance: Provenance | None = None,
+        files: str | Path | None = None,
     ) -> Any:
         """The model card, of ``huggingface_hub``'s ``ModelCard``.
 
@@ -118,21 +132,34 @@ class Pretrained(ModelHubMixin):
             repo_id: its name on the hub.
             results: a ``results.json`` of the recipe, whose tables go into the card.
             provenance: as for :meth:`save_pretrained`.
+            files: directory of the separator, which says with what versions it was written; None
+                for those at hand.
         """
         from sepasr.separator.card import model_card
 
+        written = versions()
+        if files is not None:  # of before there were versions in it, too
+            described = json.loads((Path(files) / CONFIG).read_text(encoding="utf-8"))
+            written = described.get("versions", {})
         return model_card(
-            self.description(provenance), self.state_dict(), versions(), repo_id, results
+            self.description(provenance), self.state_dict(), written, repo_id, results
         )
 
     def push_to_hub(  # type: ignore[override]
-        self, repo_id: str, *, results: str | Path | None = None, **options: Any
+        self,
+        repo_id: str,
+        *,
+        results: str | Path | None = None,
+        files: str | Path | None = None,
+        **options: Any,
     ) -> str:
         """Upload the files to the Hugging Face hub.
 
         Args:
             repo_id: ``owner/model``; made where it is missing.
             results: a ``results.json`` of the recipe, whose tables go into the model card.
+            files: a directory that this separator was loaded from, whose weights and description
+                go up as they are; None writes them anew, in float32.
             options: of ``huggingface_hub.ModelHubMixin.push_to_hub``: ``private``, ``token``,
                 ``branch``, ``create_pr``, ``commit_message``.
 
@@ -142,7 +169,7 @@ class Pretrained(ModelHubMixin):
         Raises:
             UserError: the hub refuses, or can't be reached.
         """
-        card = {"repo_id": repo_id, "results": results}
+        card = {"repo_id": repo_id, "results": results, "files": files}
         try:
             return super().push_to_hub(repo_id, model_card_kwargs=card, **options)
         except hub_refusals() as error:
@@ -211,11 +238,11 @@ class Pretrained(ModelHubMixin):
 def push_to_hub(
     directory: str | Path, repo_id: str, results: str | Path | None = None, **options: Any
 ) -> str:
-    """Upload the separator of a directory; see :meth:`Pretrained.push_to_hub`."""
+    """Upload the files of a separator's directory; see :meth:`Pretrained.push_to_hub`."""
     from sepasr.separator.model import Separator
 
     return Separator.from_pretrained(Path(directory)).push_to_hub(
-        repo_id, results=results, **options
+        repo_id, results=results, files=directory, **options
     )
 
 

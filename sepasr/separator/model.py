@@ -18,7 +18,7 @@ from sepasr.separator.config import (
     read_description,
 )
 from sepasr.separator.hub import Pretrained
-from sepasr.separator.networks import WAVEFORM, build, find_network
+from sepasr.separator.networks import WAVEFORM, build, find_network, renew_positions
 
 __all__ = [
     "CONFIG",
@@ -104,13 +104,13 @@ class Separator(nn.Module, Pretrained):
         if not mixture.is_floating_point():
             remedy = "give floating-point samples, full scale 1.0"
             raise UserError(f"a mixture of {mixture.dtype}", remedy=remedy)
-        mixture = mixture.to(next(self.parameters()).dtype)
+        mixture = mixture.to(self._level_dtype())
         if mixture.ndim == 1:
             return self.forward(mixture[None], sample_rate)[0]
         if sample_rate is not None and sample_rate != self.fs:
             estimates = self.forward(resample(mixture, sample_rate, self.fs))
             return resample(estimates, self.fs, sample_rate)[..., : mixture.shape[-1]]
-        return match_level(self.unscaled(mixture), mixture.float())
+        return match_level(self.unscaled(mixture), mixture)
 
     def unscaled(self, mixture: Tensor) -> Tensor:
         """Separate mixtures, but leave the streams at the scale at which the network makes them.
@@ -127,6 +127,7 @@ class Separator(nn.Module, Pretrained):
         if mixture.ndim == 1:
             return self.unscaled(mixture[None])[0]
         samples = mixture.shape[-1]
+        mixture = mixture.to(self._level_dtype())
         # The network hears every mixture at one level (its norms have an epsilon, so a quiet
         # recording would otherwise be another signal); the output goes back to the mixture's.
         rms = mixture.square().mean(-1, keepdim=True).sqrt()
@@ -138,13 +139,19 @@ class Separator(nn.Module, Pretrained):
             click = F.pad(torch.ones_like(rms), (0, samples - 1))
             heard = torch.where(rms > 1e-8, heard, click)
         left, right = self.framing.padding(samples)
-        padded = F.pad(heard, (left, right))
+        padded = F.pad(heard, (left, right)).to(next(self.parameters()).dtype)
         estimates = self._separate(padded)[..., left : left + samples]
         return estimates.float() * level[:, None]
+
+    def _level_dtype(self) -> torch.dtype:
+        """What levels are taken in: in half precision the square of a quiet sample is zero."""
+        return torch.promote_types(next(self.parameters()).dtype, torch.float32)
 
     def _separate(self, padded: Tensor) -> Tensor:
         """From whole frames (batch, samples) to streams (batch, speakers, samples)."""
         network = find_network(self.config.network)
+        if network and network.positions and torch.is_grad_enabled():
+            renew_positions(self.separator)
         float32 = (
             torch.autocast(padded.device.type, enabled=False)
             if network and network.float32

@@ -102,6 +102,7 @@ class Network:
         framing: of a network on waveforms, from the arguments that it is built with.
         given: further arguments that follow from the configuration.
         float32: whether it makes complex numbers of what it computes: there are none of bfloat16.
+        positions: whether it keeps a table of positions, which grows with what it hears.
     """
 
     module: str
@@ -111,6 +112,7 @@ class Network:
     framing: Callable[[Mapping[str, Any]], Framing] | None = None
     given: Callable[[SeparatorConfig], dict[str, Any]] = lambda config: {}
     float32: bool = False
+    positions: bool = False
 
     @property
     def cls(self) -> type[nn.Module]:
@@ -152,8 +154,8 @@ NETWORKS: dict[str, Network] = {
     "dprnn": Network("dprnn_separator", "DPRNNSeparator", _MASKS),
     "dptnet": Network("dptnet_separator", "DPTNetSeparator", _MASKS),
     "skim": Network("skim_separator", "SkiMSeparator", _MASKS),
-    "conformer": Network("conformer_separator", "ConformerSeparator", _MASKS),
-    "transformer": Network("transformer_separator", "TransformerSeparator", _MASKS),
+    "conformer": Network("conformer_separator", "ConformerSeparator", _MASKS, positions=True),
+    "transformer": Network("transformer_separator", "TransformerSeparator", _MASKS, positions=True),
     "dc_crn": Network("dc_crn_separator", "DC_CRNSeparator", (STFT,), float32=True),
     "bsrnn": Network(
         "bsrnn_separator",
@@ -268,6 +270,29 @@ def build(config: SeparatorConfig) -> tuple[Any, Any, Any, Framing]:
     return encoder, separator, _decoder(config), _framing(config)
 
 
+def renew_positions(network: nn.Module) -> None:
+    """Make tables of positions fit for training again.
+
+    They are no buffers: one that grew, or was moved, in inference mode is a tensor that no gradient
+    may need.
+    """
+    for module in _with_positions(network):
+        if module.pe.is_inference():
+            module.pe = module.pe.clone()
+
+
+def extend_positions(network: nn.Module, frames: int) -> None:
+    """Let tables of positions reach so many frames at least, on the CPU in float32."""
+    import torch
+
+    for module in _with_positions(network):
+        module.extend_pe(torch.empty(1, frames))
+
+
+def _with_positions(network: nn.Module) -> list[Any]:
+    return [module for module in network.modules() if hasattr(module, "extend_pe")]
+
+
 def _td_conformer(config: SeparatorConfig) -> nn.Module:
     from sepasr.separator.tdconformer import TDConformer
 
@@ -282,6 +307,7 @@ def _td_conformer(config: SeparatorConfig) -> nn.Module:
         config.subsamplings,
         config.dropout,
         config.attention_dropout,
+        config.subsampling_padding,
     )
 
 

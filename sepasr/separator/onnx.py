@@ -1,4 +1,4 @@
-"""A separator as one ONNX file, for any number of mixtures of any length."""
+"""A separator as one ONNX file, for any number of mixtures of any length, or up to a limit."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from torch.nn import functional as F
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
 from sepasr.separator.model import Separator, match_level
+from sepasr.separator.networks import extend_positions, find_network
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4
+LONGEST_FRAMES = 20_000
+"""Of networks with a table of positions, which the file holds: its scores of attention would take
+1.6 GB for each head."""
 
 
 class TraceableSeparator(nn.Module):
@@ -63,7 +67,8 @@ def export_onnx(model: str | Path, out: str | Path) -> Path:
     Input ``mixture``, float32 (batch, samples); output ``estimates``, float32 (batch, speakers,
     samples), as :class:`sepasr.separator.model.Separator` gives them. The file's metadata hold
     ``sample_rate`` in Hz, ``num_speakers``, ``reference`` (what the training references were),
-    ``min_samples`` (shorter mixtures are to be padded) and ``description`` (``config.json``).
+    ``min_samples`` (shorter mixtures are to be padded), ``max_samples`` (of networks that can't
+    hear any length) and ``description`` (``config.json``).
 
     Args:
         model: directory that ``save_pretrained`` wrote.
@@ -98,19 +103,38 @@ def export_onnx(model: str | Path, out: str | Path) -> Path:
 def shortest(separator: Separator) -> int:
     """Samples of the shortest mixture that an exported file is made for.
 
-    Shorter ones would need branches in the graph: each subsampling wants two frames or more.
+    Shorter ones would need branches in the graph: each subsampling wants whole kernels, and two
+    frames or more are to be left.
     """
     config = separator.config
-    return max(config.kernel, 2 * config.stride * 2**config.subsamplings)
+    frames = 2
+    for _ in range(config.subsamplings):
+        frames = 2 * (frames + 1 - config.subsampling_padding)
+    return max(config.kernel, config.stride * frames)
+
+
+def longest(separator: Separator) -> int | None:
+    """Samples of the longest mixture that an exported file is made for; None for any length.
+
+    A graph can't let a table of positions grow: it has the length that it was given before.
+    """
+    config = separator.config
+    network = find_network(config.network)
+    if network is None or not network.positions:
+        return None
+    return config.stride * (LONGEST_FRAMES + 1) - config.kernel
 
 
 def _trace(separator: Separator, where: str | Path) -> Any:
+    limit = longest(separator)
+    if limit is not None:
+        extend_positions(separator.separator, LONGEST_FRAMES)
     # Any length serves as the example, but one that is a multiple of nothing in the network hides
     # no dependence on such a multiple.
     example = torch.ones(2, 8 * shortest(separator) + 3)
     dimensions = {
         0: torch.export.Dim("batch", min=1, max=1 << 16),
-        1: torch.export.Dim("samples", min=shortest(separator), max=1 << 30),
+        1: torch.export.Dim("samples", min=shortest(separator), max=limit or 1 << 30),
     }
     # Of operators of packages that aren't here, and of how other code calls torch.
     talkative = logging.getLogger("torch.onnx")
@@ -142,11 +166,13 @@ def _trace(separator: Separator, where: str | Path) -> Any:
 
 
 def _metadata(separator: Separator) -> dict[str, str]:
+    limit = longest(separator)
     return {
         "sample_rate": str(separator.fs),
         "num_speakers": str(separator.num_speakers),
         "reference": separator.provenance.reference or "unknown",
         "min_samples": str(shortest(separator)),
+        **({} if limit is None else {"max_samples": str(limit)}),
         "description": json.dumps(separator.description()),
     }
 
@@ -158,7 +184,11 @@ def _verify(separator: Separator, path: Path, where: str | Path) -> None:
     generator = torch.Generator().manual_seed(0)
     least = shortest(separator)
     session = None
-    for batch, samples in ((1, least), (1, least + 1), (3, 7 * least + 5), (1, separator.fs + 1)):
+    lengths = [(1, least), (1, least + 1), (3, 7 * least + 5), (1, separator.fs + 1)]
+    if longest(separator) is not None:
+        # Beyond the table that such a network comes with, of 5000 frames.
+        lengths.append((1, 5100 * separator.config.stride))
+    for batch, samples in lengths:
         mixture = 0.1 * torch.randn(batch, samples, generator=generator)
         with torch.inference_mode():
             expected = separator(mixture)

@@ -34,9 +34,13 @@ class ChannelPReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give a tensor of the shape of ``x``."""
-        # In the weight's precision also under autocast: the residual stream begins behind it.
         x = x.to(self.weight.dtype).transpose(1, 2)
-        return F.prelu(x, self.weight).transpose(1, 2)
+        kind = x.device.type
+        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+            return F.prelu(x, self.weight).transpose(1, 2)
+        # The residual stream begins behind it, and autocast would take PReLU to lower precision.
+        with torch.autocast(kind, enabled=False):
+            return F.prelu(x, self.weight).transpose(1, 2)
 
 
 class GlobalNorm(nn.Module):
@@ -152,20 +156,26 @@ class ConformerLayer(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Halve the frames: convolution of kernel 4 and stride 2, PReLU, LayerNorm."""
+    """Halve the frames: convolution of kernel 4 and stride 2, PReLU, LayerNorm.
 
-    def __init__(self, width: int) -> None:
+    Without padding, frame j is made of frames 2j to 2j + 3, which are those that
+    :class:`Supersampling` makes of it again. A padding of 1 begins one frame earlier.
+    """
+
+    def __init__(self, width: int, padding: int = 0) -> None:
         super().__init__()
-        self.convolution = nn.Conv1d(width, width, 4, stride=2, padding=1)
+        self.padding = padding
+        self.convolution = nn.Conv1d(width, width, 4, stride=2, padding=padding)
         self.activation = ChannelPReLU(width)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, frames, width) to (batch, max(1, frames // 2), width)."""
-        if x.shape[1] < 2:  # a kernel of 4 with padding 1 needs two frames
-            x = F.pad(x, (0, 0, 0, 2 - x.shape[1]))
+        """(batch, frames, width) to (batch, max(1, frames // 2 - 1 + padding), width)."""
+        least = 4 - 2 * self.padding  # frames that the kernel needs
+        if x.shape[1] < least:
+            x = F.pad(x, (0, 0, 0, least - x.shape[1]))
         weight, bias = self.convolution.weight.unsqueeze(2), self.convolution.bias
-        image = F.conv2d(as_image(x), weight, bias, stride=(1, 2), padding=(0, 1))
+        image = F.conv2d(as_image(x), weight, bias, stride=(1, 2), padding=(0, self.padding))
         return self.norm(self.activation(as_frames(image)))
 
 
@@ -203,6 +213,8 @@ class TDConformer(AbsSeparator):
         attention_dropout: dropout rate of the attention weights. Apart from ``dropout``, because
             on a CPU it keeps PyTorch's fused attention, which is several times faster than ours
             with dropout, from being used.
+        subsampling_padding: frames of zeros on either side before they are halved; 0 in the
+            published models.
 
     Attributes:
         checkpoint_activations: whether training keeps only the input of each conformer layer and
@@ -222,6 +234,7 @@ class TDConformer(AbsSeparator):
         subsamplings: int = 1,
         dropout: float = 0.1,
         attention_dropout: float = 0.1,
+        subsampling_padding: int = 0,
     ) -> None:
         super().__init__()
         self.checkpoint_activations = False
@@ -229,7 +242,9 @@ class TDConformer(AbsSeparator):
         self.bottleneck_norm = nn.LayerNorm(input_dim)
         self.bottleneck = nn.Linear(input_dim, width)
         self.bottleneck_activation = ChannelPReLU(width)
-        self.subsampling = nn.ModuleList(Subsampling(width) for _ in range(subsamplings))
+        self.subsampling = nn.ModuleList(
+            Subsampling(width, subsampling_padding) for _ in range(subsamplings)
+        )
         self.layers = nn.ModuleList(
             ConformerLayer(width, hidden, heads, kernel, dropout, attention_dropout)
             for _ in range(layers)

@@ -78,7 +78,7 @@ class EncoderRow:
         frames_per_second: rate of its frames.
         parameters: of what the loss runs, layers above the highest that it compares left out.
         cost: time of a loss step, by that of the separator's own step.
-        cause: why there is none; None where it was had, and a gradient proven.
+        cause: why there is none, or no cost; None where there is all of it.
     """
 
     conf: EncoderConfig
@@ -106,7 +106,7 @@ def try_encoder(
         published: shapes by name of the model.
 
     Returns:
-        The row; a model that can't be had is one with a cause.
+        The row; a model that can't be had, or can't take the trial, is one with a cause.
     """
     weights = OWN
     try:
@@ -119,17 +119,28 @@ def try_encoder(
             with _random(conf, published[conf.model]) as stand_in:
                 encoder = build_encoder(stand_in)
     except UserError as error:
-        return EncoderRow(conf, cause=str(error).replace(f"{REPOSITORY}/", ""))
+        return EncoderRow(conf, cause=_cause(error))
+    cost = cause = None
+    try:
+        cost = relative_cost(encoder, trial)
+    except UserError as error:
+        cause = _cause(error)
     row = EncoderRow(
         conf,
         weights,
         frames_per_second(encoder),
         sum(parameter.numel() for parameter in encoder.model.parameters()),
-        relative_cost(encoder, trial),
+        cost,
+        cause,
     )
     del encoder
     gc.collect()  # gigabytes, before the next one is loaded
     return row
+
+
+def _cause(error: UserError) -> str:
+    """On one line, with places as seen from the repository."""
+    return str(error).replace(f"{REPOSITORY}/", "")
 
 
 @contextmanager
@@ -192,13 +203,14 @@ def markdown_table(rows: Sequence[EncoderRow]) -> str:
             "Random weights: the model was not at hand, and a network of its shape took its place."
         )
     # Libraries tell a failed connection in many words.
-    causes = [
-        f"- {row.conf.name}: {shorten(row.cause, NOTE_WIDTH, placeholder=' ...')}"
-        for row in rows
-        if row.cause
-    ]
-    if causes:
-        parts.append("Not at hand:\n\n" + "\n".join(causes))
+    for heading, at_hand in (("Not at hand", False), ("Cost not measured", True)):
+        causes = [
+            f"- {row.conf.name}: {shorten(row.cause, NOTE_WIDTH, placeholder=' ...')}"
+            for row in rows
+            if row.cause and (row.weights is not None) == at_hand
+        ]
+        if causes:
+            parts.append(f"{heading}:\n\n" + "\n".join(causes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -211,7 +223,7 @@ def _cells(row: EncoderRow) -> list[str]:
         _figure(row.frames_per_second, "g"),
         _figure(None if row.parameters is None else row.parameters / 1e6, ".1f"),
         _figure(row.cost, ".2f"),
-        cells.MISSING if row.cause else "yes",
+        "yes" if row.weights else cells.MISSING,
     ]
 
 

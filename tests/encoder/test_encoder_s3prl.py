@@ -18,6 +18,7 @@ from encoder_helpers import (
     unit_variance,
     with_gradient,
 )
+from safetensors.torch import load_file, save_file
 from transformers import (
     HubertConfig,
     HubertModel,
@@ -93,6 +94,18 @@ def test_frames_and_gradient_are_those_of_transformers(tmp_path, stable, norm, c
         assert frames.shape == expected.shape
         assert relative_error(frames, expected) < 1e-5
         assert relative_error(gradient, expected_gradient) < 1e-4
+
+
+def test_weights_without_the_vector_of_masking(tmp_path):
+    """As those of facebook/wav2vec2-base-960h, whose configuration masks all the same."""
+    saved(tmp_path)
+    frames = encoded(s3prl(tmp_path), [9000])
+    waveform = noise(1, 9000)
+    expected = frames(waveform)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["wav2vec2.masked_spec_embed"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert torch.equal(encoded(s3prl(tmp_path), [9000])(waveform), expected)
 
 
 def test_the_state_after_all_layers_when_only_the_normed_one_is_there(tmp_path):

@@ -95,6 +95,17 @@ class Layer(nn.Module):
         return self.norm(x)
 
 
+class Halving(nn.Conv1d):
+    """Kernel 4, stride 2; what is shorter than the kernel is filled up with zeros."""
+
+    def __init__(self, width: int, padding: int) -> None:
+        super().__init__(width, width, 4, stride=2, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = 4 - 2 * self.padding[0] - x.shape[-1]
+        return super().forward(nn.functional.pad(x, (0, max(missing, 0))))
+
+
 class PlainTDConformer(nn.Module):
     """The mask network, with the interface of ESPnet's separators."""
 
@@ -107,7 +118,7 @@ class PlainTDConformer(nn.Module):
         )
         self.down = nn.ModuleList(
             nn.Sequential(
-                nn.Conv1d(width, width, 4, stride=2, padding=1),
+                Halving(width, config.subsampling_padding),
                 nn.PReLU(width),
                 ChannelNorm(width),
             )

@@ -91,6 +91,27 @@ def test_a_directory_is_uploaded_as_it_is_loaded(hub, tmp_path):
     assert same(Separator.from_pretrained(NAME), separator)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_directory_goes_up_in_its_own_precision_and_with_its_own_versions(hub, tmp_path, known):
+    saved = tmp_path / "saved"
+    tiny().save_pretrained(saved, torch.float16)
+    said = json.loads((saved / "config.json").read_text())
+    if known:
+        said["versions"]["torch"] = "1.2.3"
+    else:
+        del said["versions"]
+    (saved / "config.json").write_text(json.dumps(said))
+    push_to_hub(saved, NAME)
+    there = hub.folder / "main"
+    assert {v.dtype for v in load_file(there / "model.safetensors").values()} == {torch.float16}
+    for name in ("config.json", "model.safetensors"):
+        assert (there / name).read_bytes() == (saved / name).read_bytes()
+    card = (there / "README.md").read_text()
+    assert f"# {NAME}" in card
+    assert ("torch 1.2.3" if known else "| written with | not stated |") in card
+    assert f"torch {torch.__version__}" not in card
+
+
 def test_revision_and_the_rest_are_passed_on(hub):
     first, second = tiny(0), tiny(1)
     first.push_to_hub(NAME, branch="v1")

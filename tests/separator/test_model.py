@@ -94,6 +94,16 @@ def test_any_floating_point_type_is_heard_in_that_of_the_weights(sample_rate: in
         separator(mixture[:, None], sample_rate)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_hears_quiet_mixtures_as_loud_ones(dtype: torch.dtype) -> None:
+    """The squares of such samples are zero in float16."""
+    separator, mixture = tiny().to(dtype), torch.randn(2, 801) / 10
+    with torch.inference_mode():
+        loud, quiet = separator(mixture), separator(mixture * 2**-14)
+    assert quiet.dtype == torch.float32
+    torch.testing.assert_close(quiet * 2**14, loud, rtol=1e-4, atol=1e-6)
+
+
 def test_round_trip_through_files(tmp_path: Path) -> None:
     separator = tiny()
     separator.provenance = Provenance("anechoic", ({"seed": 3, "steps": 10},))

@@ -264,6 +264,17 @@ def test_published_espnet_networks_separate(name: str, parameters: int) -> None:
     assert f"{parameters:,}" in (CONF / f"espnet_{name}.yaml").read_text()
 
 
+@pytest.mark.parametrize("name", ["transformer", "conformer"])
+def test_training_goes_on_after_a_longer_mixture_in_inference_mode(name: str) -> None:
+    """As after a validation: the table of positions has grown there, as an inference tensor."""
+    separator = tiny(name, CONV)
+    with torch.inference_mode():
+        long = separator(torch.randn(1, 5100 * 8))
+    assert long.shape == (1, 2, 5100 * 8)
+    separator.train()(torch.randn(1, 400)).square().sum().backward()
+    assert all(p.grad is not None for p in separator.separator.parameters())
+
+
 def test_old_descriptions_mean_a_td_conformer() -> None:
     shape = SeparatorConfig(width=64)
     assert shape.network == "td_conformer"

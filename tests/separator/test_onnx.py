@@ -13,7 +13,7 @@ from sepasr.bin.separate import PRETRAINED
 from sepasr.errors import UserError
 from sepasr.separator import onnx as export
 from sepasr.separator.model import Provenance, Separator, SeparatorConfig
-from sepasr.separator.onnx import TraceableSeparator, export_onnx, shortest
+from sepasr.separator.onnx import TraceableSeparator, export_onnx, longest, shortest
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -21,6 +21,7 @@ pytest.importorskip("onnxscript")
 SMALL = {"channels": 16, "width": 8, "hidden": 8, "heads": 2, "layers": 1}
 SHAPES = {
     "s": {**SMALL, "kernel": 16, "stride": 8, "depthwise_kernel": 64},
+    "unpadded": {**SMALL, "kernel": 16, "stride": 8, "subsampling_padding": 0},
     "mini": {**SMALL, "kernel": 256, "stride": 64, "depthwise_kernel": 31},
     "uneven": {**SMALL, "kernel": 10, "stride": 4, "depthwise_kernel": 3, "subsamplings": 2},
 }
@@ -54,7 +55,7 @@ def test_what_is_traced_is_the_separator(shape: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", ["s", "uneven"])  # the pretrained one has mini's
+@pytest.mark.parametrize("shape", ["s", "unpadded", "uneven"])  # the pretrained one has mini's
 def test_onnxruntime_gives_what_torch_gives(shape: str, tmp_path: Path) -> None:
     separator = separator_of(shape)
     separator.save_pretrained(tmp_path / "separator")
@@ -107,6 +108,35 @@ def test_a_network_that_onnx_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="can't be expressed in ONNX"):
         export_onnx(model, tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["transformer", "conformer"])
+def test_tables_of_positions_reach_as_far_as_the_file_says(
+    network: str, tmp_path: Path, monkeypatch
+) -> None:
+    """They come with 5000 positions; twice the limit here would take minutes."""
+    monkeypatch.setattr(export, "LONGEST_FRAMES", 6000)
+    arguments = {"adim": 4, "aheads": 1, "layers": 1, "linear_units": 4}
+    model = espnet_network(tmp_path / "model", channels=4, network=network, arguments=arguments)
+    session = onnxruntime.InferenceSession(str(export_onnx(model, tmp_path / "model.onnx")))
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["max_samples"] == str(longest(Separator.from_pretrained(model))) == "47992"
+    assert_equal(session, Separator.from_pretrained(model), noise(1, 47992))
+
+
+def test_only_tables_of_positions_limit_the_length() -> None:
+    assert longest(separator_of("s")) is None
+    arguments = {"adim": 8, "aheads": 2, "layers": 1, "linear_units": 8}
+    config = SeparatorConfig(
+        channels=8, kernel=16, stride=8, network="transformer", arguments=arguments
+    )
+    separator = Separator(config)
+    limit = longest(separator)
+    left, right = separator.framing.padding(limit)
+    assert (left + limit + right - 16) // 8 + 1 == export.LONGEST_FRAMES
+    left, right = separator.framing.padding(limit + 1)
+    assert (left + limit + 1 + right - 16) // 8 + 1 == export.LONGEST_FRAMES + 1
 
 
 def test_a_file_that_onnxruntime_refuses_is_an_error(tmp_path: Path) -> None:

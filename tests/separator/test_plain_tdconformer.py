@@ -36,8 +36,10 @@ def separators(config: SeparatorConfig) -> tuple[Separator, Separator]:
         (SMALL, 1, 8),
         (replace(SMALL, depthwise_kernel=5, subsamplings=2, num_speakers=3), 2, 1000),
         (replace(SMALL, subsamplings=0, kernel=32, stride=16), 2, 1000),
+        (replace(SMALL, subsampling_padding=0), 1, 8),
+        (replace(SMALL, subsampling_padding=0, subsamplings=2), 2, 807),
     ],
-    ids=["s", "odd", "shortest", "three", "flat"],
+    ids=["s", "odd", "shortest", "three", "flat", "unpadded shortest", "unpadded twice"],
 )
 def test_output_and_gradients_are_those_of_the_plain_network(
     config: SeparatorConfig, batch: int, samples: int

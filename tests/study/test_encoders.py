@@ -122,6 +122,19 @@ def test_an_absent_model_is_a_row_with_the_cause(tmp_path: Path, trial: Trial) -
     assert f"- tiny: {tmp_path / 'nowhere'}: no such model" in table
 
 
+def test_an_encoder_that_cannot_take_the_trial_is_a_row_with_the_cause(
+    model: Path, trial: Trial
+) -> None:
+    row = try_encoder(conf(model), replace(trial, seconds=0.01))
+    assert (row.weights, row.frames_per_second, row.cost) == ("its own", 50, None)
+    other = try_encoder(conf(model, name="other"), trial)
+    table = markdown_table([row, other])
+    assert row.cause in table
+    assert "Cost not measured:\n\n- tiny: " in table
+    assert "Not at hand" not in table
+    assert "| – | yes |" in table.splitlines()[2]
+
+
 def test_random_weights_take_its_place_only_when_asked_and_are_named(
     tmp_path: Path, trial: Trial
 ) -> None:

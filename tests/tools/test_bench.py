@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,6 +60,7 @@ def test_a_quick_run_gives_a_figure(
     assert json.loads(results.read_text()) == [given]
     assert tuple(given) == FIELDS
     assert given["low"] <= given["value"] <= given["high"]
+    assert given["note"].endswith("; 1 round" if name == "train_memory" else "; 2 rounds")
     if name != "torchaudio_conformer":  # it has no goal
         assert given["unit"] == bench("table").GOALS[given["name"]][1]
 
@@ -101,6 +102,7 @@ def test_recognition_gives_a_figure(bench: Callable[[str], ModuleType], tmp_path
     (given,) = bench("recognition").main([str(tmp_path), *recogniser, *quick])
     assert json.loads(results.read_text()) == [given]
     assert "3 streams" in given["note"]
+    assert given["dtype"] == "float32"
     assert "100.00% of the words" in given["note"]
 
 
@@ -112,6 +114,7 @@ def test_data_gives_figures(bench: Callable[[str], ModuleType], tmp_path: Path) 
     assert (rooms["name"], listing["name"]) == ("rooms_per_s", "listing_s")
     assert rooms["low"] <= rooms["value"] <= rooms["high"]
     assert "12 mixtures" in listing["note"]
+    assert rooms["note"].endswith("; 1 round")
 
 
 @pytest.mark.slow
@@ -160,6 +163,9 @@ def test_an_hour_gives_figures(
     swaps, mini, s, memory = bench("hour").main(["--data", str(talking), *quick])
     assert swaps["name"] == "hour_swaps"
     assert swaps["low"] <= swaps["value"]
+    assert "most of one; woman and man: " in swaps["note"]
+    assert " turns in the other stream); 1 round" in swaps["note"]
+    assert mini["note"].endswith("; 1 round")
     assert mini["value"] > 0
     assert s["name"] == "real_time_s"
     assert memory["name"] == "hour_memory"
@@ -191,6 +197,92 @@ def test_another_run_replaces_its_figure_only(
         paired.keep(options, name, spread, "s", against="nothing", dtype="float32", note="")
     kept = [(e["name"], e["value"]) for e in json.loads(results.read_text())]
     assert kept == [("a", 2.0), ("b", 3.0)]
+
+
+def test_settings_and_rounds_are_among_the_remarks(
+    bench: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    results = ["--quick", "--threads", "1", "--results", str(tmp_path / "r.json")]
+    settings = ["--set", "attention_dropout=0", "--set", "dropout=0"]
+    (given,) = bench("torchaudio_conformer").main(["s", *settings, *results])
+    assert given["note"].endswith("; set attention_dropout=0 dropout=0; 2 rounds")
+
+
+def test_a_device_is_for_benchmarks_that_run_on_it_and_must_be_there(
+    bench: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    quick = ["--quick", "--results", str(tmp_path / "r.json")]
+    for name in ("scoring", "measures", "mixing", "data"):
+        with pytest.raises(SystemExit):
+            bench(name).main([*quick, "--device", "cpu"])
+        assert "unrecognized arguments: --device" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        bench("inference").main(["s", *quick, "--device", "cuda"])
+    assert "--device cuda: torch finds no GPU here" in capsys.readouterr().err
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_every_round_of_scoring_normalises(bench: Callable[[str], ModuleType]) -> None:
+    scoring = bench("scoring")
+    drawn, missed = scoring.texts(5), []
+    for _ in range(2):
+        scoring.score(drawn)
+        missed.append(scoring.normalise.cache_info().misses)
+    assert missed[0] == missed[1] == len({text for pair in drawn for part in pair for text in part})
+
+
+def test_recognisers_have_the_threads_of_the_pipeline(
+    bench: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    recognition = bench("recognition")
+    options = SimpleNamespace(set=["beam=2"], device="cpu")
+    torch.set_num_threads(3)
+    whisper, ctc = (
+        recognition.ROOT / f"conf/asr/{name}.yaml" for name in ("whisper_tiny_en", "wav2vec2_mini")
+    )
+    assert recognition.settings_of(whisper, options) == ["beam=2", "device=cpu", "jobs=3"]
+    options.set = []
+    assert recognition.settings_of(ctc, options) == ["device=cpu"]
+    options.set = ["jobs=1"]
+    with pytest.raises(SystemExit, match="--threads"):
+        recognition.settings_of(whisper, options)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["encoder_type=bfloat16"], "bfloat16, int8"),
+        (["encoder_type=null", "compute_type=float32"], "float32"),
+    ],
+)
+def test_the_recorded_type_is_that_of_the_recogniser(
+    bench: Callable[[str], ModuleType], settings: list[str], expected: str
+) -> None:
+    recognition = bench("recognition")
+    conf = recognition.ROOT / "conf/asr/whisper_tiny_en.yaml"
+    config = recognition.load_config(recognition.RecogniserConfig, [conf], settings)
+    assert recognition.number_types(config) == expected
+
+
+def test_settings_hold_for_torchaudios_layers_too(bench: Callable[[str], ModuleType]) -> None:
+    conformer = bench("torchaudio_conformer")
+    config = replace(bench("separators").built("s", quick=True).config, dropout=0.3)
+    for rate in (0.0, 0.2):
+        theirs = conformer.torchaudio_of(replace(config, attention_dropout=rate))
+        assert {layer.self_attn.dropout for layer in theirs.conformer_layers} == {rate}
+        assert {m.p for m in theirs.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+
+
+@pytest.mark.slow  # it starts a process
+def test_processes_of_their_own_have_as_many_threads(bench: Callable[[str], ModuleType]) -> None:
+    memory = bench("train_memory")
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        assert memory.apart(torch.get_num_threads) == threads
 
 
 def test_a_quick_run_is_kept_out_of_the_results(bench: Callable[[str], ModuleType]) -> None:

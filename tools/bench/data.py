@@ -49,6 +49,7 @@ def rooms(options) -> dict:
         dtype="float64",
         note=f"{len(found)} rooms of WHAMR's distribution, the median of one",
         packages=["numpy", "scipy"],
+        rounds=1,
     )
 
 

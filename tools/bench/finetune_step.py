@@ -113,7 +113,7 @@ def measure(options) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    made = parser(__doc__, rounds=10)
+    made = parser(__doc__, rounds=10, gpu=True)
     made.add_argument("separator", nargs="?", default="mini", help="a name in conf/separator")
     made.add_argument("encoder", nargs="?", default="whisper_tiny_en", help="in conf/encoder")
     made.add_argument("--batch", type=int, default=4)

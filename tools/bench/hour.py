@@ -36,6 +36,7 @@ PRETRAINED = ROOT / "egs/mini_whamr/pretrained/separator"
 PAUSES, CHANCES = (-0.8, 0.3, 1.0, 11.0, 20.0), (0.25, 0.35, 0.2, 0.1, 0.1)
 """Seconds from the end of a turn to the next; before 0 they overlap."""
 SNR_DB = 20.0
+PAIRS = {"fm": "woman and man", "ff": "two women", "mm": "two men"}
 COMMON: dict = {"dtype": "float32", "packages": ["numpy", "soundfile"]}
 
 
@@ -164,20 +165,25 @@ def measure(options) -> list[dict]:
 def measure_swaps(options) -> list[dict]:
     """In conversations of ten minutes."""
     seconds, counts, notes = 8.0 if options.quick else 600.0, [], []
-    for genders in ("fm",) if options.quick else ("fm", "ff", "mm"):
-        for seed in range(1 if options.quick else options.rounds):
+    rounds = 1 if options.quick else options.rounds
+    for genders in ("fm",) if options.quick else PAIRS:
+        for seed in range(rounds):
             talk = converse(options.data, genders, seconds, seed)
             count, turns = swaps(talk, _run(talk, options).streams)
             counts.append(count)
-            notes.append(f"{genders} {seed}: {count} ({turns} of {len(talk.turns)} turns)")
+            notes.append(
+                f"{PAIRS[genders]}: {count} swap{'s' * (count != 1)} ({turns} of "
+                f"{len(talk.turns)} turns in the other stream)"
+            )
     entry = keep(
         options,
         "hour_swaps",
         Spread(float(np.sum(counts)), float(np.min(counts)), float(np.max(counts))),
         "swaps",
         against="nothing",
-        note=f"in all of {len(counts)} conversations of {seconds:g} s, from the least to the "
-        f"most of one; women and men, {'; '.join(notes)}",
+        note=f"sum over {len(counts)} conversations of {seconds:g} s, behind it the least and the "
+        f"most of one; {'; '.join(notes)}",
+        rounds=rounds,
         **COMMON,
     )
     return [entry]
@@ -199,6 +205,7 @@ def measure_memory(options) -> list[dict]:
         SHARE,
         against=f"a recording of {short:g} s",
         note=f"{long.memory:.3f} GB against {brief.memory:.3f}, one run each",
+        rounds=1,
         **COMMON,
     )
     return [
@@ -224,6 +231,7 @@ def _speed(options, size: str, factor: float, note: str) -> dict:
         REAL_TIME,
         against="the recording's length",
         note=f"{note}; one run of sepasr separate, from its start to its end",
+        rounds=1,
         **COMMON,
     )
 

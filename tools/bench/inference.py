@@ -78,7 +78,7 @@ def measure(size: str, options) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    made = parser(__doc__, rounds=20)
+    made = parser(__doc__, rounds=20, gpu=True)
     made.add_argument("sizes", nargs="+", help="names in conf/separator")
     made.add_argument("--weights", type=Path, help="folder of a trained separator of that size")
     made.add_argument("--batch", type=int, default=1)

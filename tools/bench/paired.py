@@ -107,15 +107,24 @@ def keep(
     dtype: str,
     note: str,
     packages: Sequence[str] = (),
+    rounds: int | None = None,
 ) -> dict:
-    """Put a figure in the place of the one of its name, print it and give it."""
+    """Put a figure in the place of the one of its name, print it and give it.
+
+    The note is said with the settings laid over the YAML, and with how many rounds there were:
+    ``rounds`` where it isn't as many as were asked for.
+    """
+    settings = getattr(options, "set", [])
+    note += f"; set {' '.join(settings)}" if settings else ""
+    rounds = options.rounds if rounds is None else rounds
+    note += f"; {rounds} round{'s' * (rounds != 1)}"
     entry = {
         "name": name,
         **{key: float(f"{value:.4g}") for key, value in asdict(spread).items()},
         "unit": unit,
         "against": against,
         "dtype": dtype,
-        "machine": machine(options.device),
+        "machine": machine(getattr(options, "device", "cpu")),
         "versions": versions(packages),
         "date": datetime.now(timezone.utc).date().isoformat(),
         "note": note,
@@ -152,12 +161,13 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def parser(doc: str | None, rounds: int) -> argparse.ArgumentParser:
-    """The options of every benchmark."""
+def parser(doc: str | None, rounds: int, *, gpu: bool = False) -> argparse.ArgumentParser:
+    """The options of every benchmark; ``--device`` of those that can run on a GPU."""
     made = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     made.add_argument("--rounds", type=int, default=rounds, help="pairs of runs")
     made.add_argument("--threads", type=int, default=0, help="of torch; 0 for one on each core")
-    made.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    if gpu:
+        made.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     made.add_argument("--results", type=Path, default=RESULTS, help="the list to put figures in")
     made.add_argument("--quick", action="store_true", help="tiny sizes: does it run at all?")
     return made
@@ -169,6 +179,8 @@ def begin(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> arg
     A quick run is no measurement: it must name a list of its own.
     """
     options = made.parse_args(arguments)
+    if getattr(options, "device", "cpu") == "cuda" and not torch.cuda.is_available():
+        made.error("--device cuda: torch finds no GPU here")
     if options.quick:
         if options.results == RESULTS:
             made.error("--quick measures nothing: give --results a file of its own")

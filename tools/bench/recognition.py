@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from paired import ROOT, SPEEDUP, Spread, UnequalError, alternate, begin, keep, parser
 from whisper_pipeline import whisper_pipeline
 
 from sepasr.config import load_config
 from sepasr.data.audio import read_mono
 from sepasr.decode.hearing import to_level
-from sepasr.decode.recogniser import RecogniserConfig, load_recogniser
+from sepasr.decode.recogniser import RecogniserConfig, heeded, load_recogniser
+from sepasr.decode.recognisers.whisper_encoder import chosen_type
 from sepasr.decode.weights import weights_folder
 
 LEAST_EQUAL = 0.995
@@ -87,13 +89,31 @@ def equal_words(found: Sequence[list[str]], expected: Sequence[list[str]]) -> fl
     return share
 
 
+def settings_of(conf: Path, options) -> list[str]:
+    """What is laid over the YAML: the device, and as many cores as the pipeline has."""
+    if any(setting.partition("=")[0].strip() in {"device", "jobs"} for setting in options.set):
+        raise SystemExit("device and jobs are for both ways: give --device and --threads")
+    settings = [*options.set, f"device={options.device}"]
+    if "jobs" in heeded(load_config(RecogniserConfig, [conf], settings)):
+        settings.append(f"jobs={torch.get_num_threads()}")
+    return settings
+
+
+def number_types(config: RecogniserConfig) -> str:
+    """What ours computes in; Whisper's encoder, where it is apart, before its decoder."""
+    if config.kind != "whisper":
+        return "float32"
+    encoder = chosen_type(config.encoder_type, config.device)
+    return ", ".join(filter(None, (encoder, config.compute_type)))
+
+
 def measure(options) -> dict:
     files = sorted(options.streams.rglob("*.wav"))[: options.most]
     if not files:
         raise SystemExit(f"no *.wav in {options.streams}")
     name = options.recogniser
     conf = Path(name if name.endswith(".yaml") else ROOT / f"conf/asr/{name}.yaml")
-    settings = [*options.set, f"device={options.device}"]
+    settings = settings_of(conf, options)
     config = load_config(RecogniserConfig, [conf], settings)
     ours = load_recogniser(conf, overrides=settings)
     folder = weights_folder(config.model, config.package, "package", config.revision)
@@ -114,7 +134,7 @@ def measure(options) -> dict:
         Spread.of(taken[:, 0] / taken[:, 1]),
         SPEEDUP,
         against="transformers pipeline file by file, float32",
-        dtype=options.dtype,
+        dtype=number_types(config),
         note=f"{config.name}, {len(files)} streams: {old:.1f} s, {new:.1f} s; "
         f"{share:.2%} of the words equal",
         packages=["transformers"],
@@ -122,13 +142,12 @@ def measure(options) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    made = parser(__doc__, rounds=5)
+    made = parser(__doc__, rounds=5, gpu=True)
     made.add_argument("streams", type=Path, help="folder of audio, such as exp/separate/SYSTEM")
     made.add_argument(
         "--recogniser", default="whisper_tiny_en", help="a name in conf/asr, or a YAML"
     )
     made.add_argument("--set", action="append", default=[], help="NAME=VALUE, of ours")
-    made.add_argument("--dtype", default="float32", help="what ours computes in, for the record")
     made.add_argument("--most", type=int, default=64, help="streams to read")
     return [measure(begin(made, arguments))]
 

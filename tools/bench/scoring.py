@@ -48,7 +48,11 @@ def texts(mixtures: int, seed: int = 0) -> list[tuple[list[str], list[str]]]:
 
 
 def score(drawn: Sequence[tuple[list[str], list[str]]]) -> np.ndarray:
-    """Reference words, cp errors and orc errors, (mixtures, 3); intervals are computed too."""
+    """Reference words, cp errors and orc errors, (mixtures, 3); intervals are computed too.
+
+    Texts are normalised anew, which a command does once: they would be kept from the last time.
+    """
+    normalise.cache_clear()
     counts = []
     for said, read in drawn:
         references, hypotheses = [normalise(t) for t in said], [normalise(t) for t in read]

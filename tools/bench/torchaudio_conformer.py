@@ -18,6 +18,8 @@ from separators import FLOAT32, built
 from torch import Tensor, nn
 from torchaudio.models import Conformer
 
+from sepasr.separator.model import SeparatorConfig
+
 FRAMES_PER_S = 1000
 """Of the published models, behind their subsampling at 16 kHz."""
 
@@ -30,21 +32,31 @@ def passing(network: nn.Module, run: Callable[[Tensor], Tensor], x: Tensor) -> C
     return way
 
 
-def measure(size: str, options) -> dict:
-    separator = built(size, options.set, quick=options.quick).to(options.device).train()
-    config, layers = separator.config, nn.Sequential(*separator.separator.layers)
-    kernel = config.depthwise_kernel - 1 + config.depthwise_kernel % 2
-    theirs = Conformer(
+def odd_kernel(config: SeparatorConfig) -> int:
+    return config.depthwise_kernel - 1 + config.depthwise_kernel % 2
+
+
+def torchaudio_of(config: SeparatorConfig) -> Conformer:
+    """Layers of the same sizes and dropout."""
+    made = Conformer(
         config.width,
         config.heads,
         config.hidden,
         config.layers,
-        kernel,
+        odd_kernel(config),
         config.dropout,
         use_group_norm=True,
         convolution_first=True,
     )
-    theirs = theirs.to(options.device).train()
+    for layer in made.conformer_layers:  # which has one rate for all
+        layer.self_attn.dropout = config.attention_dropout
+    return made
+
+
+def measure(size: str, options) -> dict:
+    separator = built(size, options.set, quick=options.quick).to(options.device).train()
+    config, layers = separator.config, nn.Sequential(*separator.separator.layers)
+    theirs = torchaudio_of(config).to(options.device).train()
     frames = 50 if options.quick else round(options.seconds * FRAMES_PER_S)
     x = torch.randn(options.batch, frames, config.width, device=options.device)
     lengths = torch.full((options.batch,), frames, device=options.device)
@@ -59,7 +71,7 @@ def measure(size: str, options) -> dict:
         f"torchaudio_{size}",
         Spread.of(taken[:, 0] / taken[:, 1]),
         SPEEDUP,
-        against=f"torchaudio's Conformer, kernel {kernel}",
+        against=f"torchaudio's Conformer, kernel {odd_kernel(config)}",
         dtype=FLOAT32,
         note=f"layers alone, {options.batch} x {frames} frames: {old:.3f} s, {new:.3f} s",
         packages=["torchaudio"],
@@ -67,11 +79,11 @@ def measure(size: str, options) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    made = parser(__doc__, rounds=10)
+    made = parser(__doc__, rounds=10, gpu=True)
     made.add_argument("sizes", nargs="+", help="names in conf/separator")
     made.add_argument("--batch", type=int, default=1)
     made.add_argument("--seconds", type=float, default=4.0, help="length of a mixture")
-    made.add_argument("--set", action="append", default=[], help="NAME=VALUE, of ours")
+    made.add_argument("--set", action="append", default=[], help="NAME=VALUE, on both sides")
     options = begin(made, arguments)
     return [measure(size, options) for size in options.sizes]
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from paired import GIGABYTES, SHARE, Spread, begin, keep, parser
 from separators import BFLOAT16, FLOAT32, built, check_outputs, plain_of, sources, stepper
 
@@ -23,8 +24,6 @@ from separators import BFLOAT16, FLOAT32, built, check_outputs, plain_of, source
 def peak_gb(device: str) -> float:
     """The most memory that this process has held, in 10^9 bytes."""
     if device == "cuda":
-        import torch
-
         return torch.cuda.max_memory_allocated() / 1e9
     status = Path("/proc/self/status")
     if status.is_file():  # getrusage also counts what the parent held before this process began
@@ -53,9 +52,15 @@ def step(size: str, options, ours: bool) -> float:
 
 
 def apart(function, *given):
-    """Call it in a new process."""
+    """Call it in a new process, of as many threads as this one."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, given)
+        return pool.apply(on_threads, (torch.get_num_threads(), function, given))
+
+
+def on_threads(threads: int, function, given: tuple):
+    """Call it where torch computes in so many."""
+    torch.set_num_threads(threads)
+    return function(*given)
 
 
 def measure(size: str, options) -> dict:
@@ -75,7 +80,7 @@ def measure(size: str, options) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    made = parser(__doc__, rounds=3)
+    made = parser(__doc__, rounds=3, gpu=True)
     made.add_argument("sizes", nargs="+", help="names in conf/separator")
     made.add_argument("--seconds", type=float, default=4.0, help="length of the mixture")
     made.add_argument("--alone", action="store_true", help="in GB, without the plain network")

@@ -81,7 +81,6 @@ def measure(size: str, options) -> dict:
         device=options.device,
     )
     best, spread = fastest(taken, options.dtypes)
-    settings = "".join(f", {setting}" for setting in options.set)
     medians = ", ".join(
         f"{name} {median:.3f} s"
         for name, median in zip(["plain", *options.dtypes], np.median(taken, axis=0), strict=True)
@@ -91,7 +90,7 @@ def measure(size: str, options) -> dict:
         f"train_step_{size}",
         spread,
         SPEEDUP,
-        against=f"plain eager network, float32, Adam unfused{settings}",
+        against="plain eager network, float32, Adam unfused",
         dtype=best,
         note=f"{options.batch} x {seconds:g} s{', compiled' * options.compile}: {medians}; "
         f"outputs equal to {difference:.1e}, {said[best]}",
@@ -99,7 +98,7 @@ def measure(size: str, options) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    made = parser(__doc__, rounds=10)
+    made = parser(__doc__, rounds=10, gpu=True)
     made.add_argument("sizes", nargs="+", help="names in conf/separator")
     made.add_argument("--batch", type=int, default=1)
     made.add_argument("--seconds", type=float, default=4.0, help="length of a mixture")

@@ -17,15 +17,13 @@ from sepasr.decode.hearing import FS
 from sepasr.decode.recogniser import RecogniserConfig
 from sepasr.decode.weights import digest, require_files, weights_folder
 from sepasr.errors import UserError
-from sepasr.weights import pretrained_config, pretrained_model
+from sepasr.weights import UNMASKED, pretrained_config, pretrained_model
 
 # Those that mask padding in every layer, if their convolutions have layer norms and no adapter
 # follows them. Others read waveforms of one length together: data2vec has five convolutions over
 # positions and the Wav2Vec2 Conformer one in each layer, which see what lies beyond the mask.
 MASKED = {"hubert", "wav2vec2", "wavlm"}
 FAMILIES = {*MASKED, "data2vec-audio", "wav2vec2-bert", "wav2vec2-conformer"}
-# Nothing of these is used in reading; without them no weights are missing for it.
-UNMASKED = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 
 
 def collapse(path: Sequence[int], blank: int) -> list[int]:
