@@ -98,7 +98,7 @@ def evaluate(
             for recogniser in recognisers:
                 read = exp / "decode" / candidate.name / recogniser.name
                 streams, jobs = streams_of(data, folder), recogniser.processes
-                recognise(streams, recogniser, cache, read, jobs=jobs)
+                recognise(streams, recogniser, cache, read, separated=folder, jobs=jobs)
                 rates[recogniser.name] = _rate(data, read)
             outcomes.append(Outcome(candidate, rates, family_mean(rates, families)))
     return outcomes
