@@ -75,7 +75,9 @@ class RunTable(Source):
         self.records = self._of(self.results)
         run = self.results.run
         texts = {"seeds": ", ".join(map(str, run.seeds))}
-        known = {f.name: getattr(run, f.name) for f in fields(run) if f.name != "notes"}
+        known = {
+            f.name: getattr(run, f.name) for f in fields(run) if f.name not in ("notes", "versions")
+        }
         self.stated = Record(shown(results), known | texts)
 
     def _of(self, results: Results) -> list[Record]:
@@ -119,7 +121,7 @@ class RunTable(Source):
         """Everything once more, from the rows; measures that they don't hold are NaN."""
         results, rows = self.results, tuple(at.row for at in self._kept)
         systems = [
-            SystemInfo(x.name, "", x.encoder, seed=x.seed, steps=x.steps)
+            SystemInfo(x.name, "", x.encoder, seed=x.seed, steps=x.steps, lr=x.lr)
             for x in results.systems
             if len(x.seeds) < 2
         ]

@@ -6,7 +6,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sepasr.report.alignment import kind
 from sepasr.report.curves import read_curves
 from sepasr.report.examples import ALL, Example, Gallery, choose
 from sepasr.report.studies import read_studies
-from sepasr.report.table import FEWER, MORE, UNDECIDED, notes, provenance, sections
+from sepasr.report.table import FEWER, MORE, UNDECIDED, notes, provenance, sections, software
 from sepasr.score.inputs import installed
 from sepasr.score.result import CLEAN, MIXTURE, Results
 from sepasr.score.rows import UtteranceRow, read_rows
@@ -31,7 +31,7 @@ INDEX = "index.html"
 GENERATOR = "sepasr report"
 EXAMPLES = 16
 VERSIONS = ("sepasr", "torch", "meeteval", "jiwer", "matplotlib", "jinja2")
-FIGURE = re.compile(r"((?:< )?[+-]?\d[\d.]*)(?: (\[[^\]]*\]))?(?: (seen|kin|unseen))?")
+FIGURE = re.compile(r"((?:< )?[+-]?\d[\d.]*(?:e-\d+)?)(?: (\[[^\]]*\]))?(?: (seen|kin|unseen))?")
 VERDICTS = {FEWER: "good", MORE: "bad", UNDECIDED: "open"}
 
 
@@ -102,6 +102,7 @@ def write_page(sources: Sources, out: str | Path) -> Path:
             "examples": list(_examples(sources, results, rows, data, folder)),
             "notes": notes(results),
             "provenance": _provenance(results, data.info if data else None),
+            "software": software(results),
             "versions": versions(),
             "mixtures": len({row.mixture for row in rows}),
         }
@@ -158,9 +159,11 @@ def versions() -> str:
 
 
 def _provenance(results: Results, info: Info | None) -> str:
-    corpus = f"corpus {info.corpus}" if info else f"corpus of {results.run.recipe}"
-    condition = f" ({info.condition})" if info and info.condition else ""
-    return f"{provenance(results)} · {corpus}{condition}"
+    """The corpus of results that don't state it is that of their test set, where that is given."""
+    run = results.run
+    if run.corpus is None and info is not None:
+        run = replace(run, corpus=info.corpus, condition=info.condition)
+    return provenance(replace(results, run=run))
 
 
 @dataclass(frozen=True)

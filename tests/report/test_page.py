@@ -142,6 +142,9 @@ def test_every_figure_has_its_provenance(html):
         for piece in pieces:
             assert 'class="source"' in piece
             assert "Python 3." in piece
+    header = re.search(r"<header>.*?</header>", html, re.DOTALL)[0]
+    for part in ("corpus made-up", "scored with torch 2.0", "page made with Python 3."):
+        assert part in header
     assert html.count("commit abc1234 · configuration feed") > 10
     assert "corpus made-up" in html
 
@@ -311,6 +314,7 @@ def test_a_third_of_the_examples_is_typical(small):
         ("0.0123", "0.0123", "", "", 0.0123),
         ("< 0.0001", "< 0.0001", "", "", 0.0001),
         ("1, 2, 3", "1, 2, 3", "", "", None),
+        ("3e-5", "3e-5", "", "", 3e-5),
     ],
 )
 def test_cells_are_taken_apart(text, main_part, interval, badge, order):
