@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sepasr.report.band import draw_band
 from sepasr.report.cells import interval_text, number_text
 from sepasr.report.plots import Plot, label, legend, make_plot
 from sepasr.report.studies import Panel, StudyRow
@@ -26,7 +27,7 @@ def study(panel: Panel, number: int) -> Plot:
     title = f"{panel.study.replace('_', ' ')}: {panel.measure or 'value'}{axis}{where}"
     draw = _study_lines if panel.over_x else _study_rows
     description = " ".join(_in_words(row, panel) for row in panel.rows)
-    bounds = "Shaded" if panel.over_x else "Bars"
+    bounds = "Shaded, or a bar where there is one point" if panel.over_x else "Bars"
     caption = [f"{bounds}: 95 % intervals."] if _has_intervals(panel) else []
     if len({row.seed for row in panel.rows if row.seed is not None}) > 1:
         caption.append(
@@ -161,7 +162,7 @@ def _study_lines(panel: Panel, width: float, narrow: bool) -> Figure:
             low, high = [row.low for row in merged], [row.high for row in merged]
             values = [row.value for row in merged]
             looks = look(s)
-            axes.fill_between(places, low, high, color=looks["color"], alpha=0.12, linewidth=0)
+            draw_band(axes, places, low, high, colour=looks["color"], alpha=0.12)
             axes.plot(places, values, **looks, markersize=4)
         axes.set_title(reader, loc="left", color=INK)
         axes.grid()
