@@ -15,6 +15,7 @@ from sepasr.report.figure_rows import like, numbered, records_of, shown
 from sepasr.report.figures import Record, RowAt, Source, Table
 from sepasr.report.marks import Mark
 from sepasr.score.rows import UtteranceRow
+from sepasr.study.conditions import CONDITIONS, LABELS
 from sepasr.study.config import Difficulty
 from sepasr.study.correlation import (
     CorrelationRow,
@@ -23,8 +24,6 @@ from sepasr.study.correlation import (
     shared_systems,
 )
 from sepasr.study.difficulty import (
-    CONDITIONS,
-    LABELS,
     Conditions,
     DifficultyRow,
     difficulty_table,
