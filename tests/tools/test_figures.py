@@ -92,6 +92,7 @@ def write_small_study(out: Path) -> None:
         "control": "sisdr",
         "command": "sepasr study small",
         "commit": "abc123",
+        "read_at": ["def456", "fed789"],
         "date": "2026-12-01",
         "sets": {name: {"mixtures": len(MIXTURES)} for name in ("cv", "tt")},
         "recognisers": [asdict(reader) for reader in READERS],
@@ -267,7 +268,8 @@ def test_the_table_of_a_study(filled: Filled, made: Path) -> None:
     lines = filled(f"a\n\n{mark}\nold\n<!-- end -->\nb\n").splitlines()
     assert lines[:3] == ["a", "", mark]
     assert lines[3] == (
-        "| variant | steps | cpWER (%) mini | cpWER (%) tiny | gain (%) | p (Holm) | SI-SDRi (dB) |"
+        "| variant | steps | cpWER (%) mini | cpWER (%) tiny | gain, mean over families (%) "
+        "| p (Holm) | SI-SDRi (dB) |"
     )
     assert lines[4] == "|---|---|---:|---:|---:|---:|---:|"
     assert lines[6] == "| sisdr | 300 | 70.0 | 70.0 | – | – | 7.25 |"
@@ -286,7 +288,9 @@ def test_the_table_of_a_study(filled: Filled, made: Path) -> None:
     assert [c[5] for c in (cells[0], cells[2], cells[3])] == [f"{x:.4f}" for x in holm_of(p)]
     assert lines[9] == ""
     assert lines[10] == (
-        f"`{made}/results/small.csv`: commit abc123 · seeds 1, 2 · mixtures: 12 of tt"
+        f"`{made}/results/small.csv`: commit abc123 · trained at commit not stated · read at "
+        "commit def456, fed789 · seeds 1, 2 · mixtures: 12 of tt · p (Holm) over the 3 comparisons "
+        "of tt"
     )
     assert lines[11:] == ["<!-- end -->", "b"]
 
@@ -301,7 +305,7 @@ def test_one_control_is_named_in_the_header(filled: Filled) -> None:
     text = filled("<!-- table: small set=cv steps=100 variant=whisper,sisdr -->\n<!-- end -->\n")
     header, _, *rows = text.splitlines()[1:5]
     assert header.startswith("| variant | steps | cpWER (%) tiny | cpWER (%) base |")
-    assert "| gain over sisdr (%) |" in header
+    assert "| gain over sisdr, mean over families (%) |" in header
     assert [row.split(" | ")[0] for row in rows] == ["| sisdr", "| whisper"]
 
 
@@ -573,7 +577,11 @@ def test_what_a_study_has_left_is_a_source(
         assert repr(correlations.recompute(record)) == repr(record)
     table = "<!-- table: ran set=tt -->\n<!-- end -->\n"
     text = render(Path("page.md"), table, TOOL.opener(tmp_path))
-    assert f"commit {source.record['commit']} · seeds 1, 2 · mixtures: 5 of tt" in text
+    commits = {key: ", ".join(source.record[key]) for key in ("trained_at", "read_at")}
+    assert (
+        f"commit {source.record['commit']} · trained at commit {commits['trained_at']} · read at "
+        f"commit {commits['read_at']} · seeds 1, 2 · mixtures: 5 of tt"
+    ) in text
 
 
 def takes_seconds(mark: Mark) -> bool:
