@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sepasr.report.band import draw_band
-from sepasr.report.cells import interval_text, number_text
+from sepasr.report.cells import MISSING, bounds_text, interval_text, number_text
 from sepasr.report.plots import Plot, label, legend, make_plot
 from sepasr.report.studies import Panel, StudyRow
 from sepasr.report.svg import FAINT, INK, look
@@ -35,6 +35,7 @@ def study(panel: Panel, number: int) -> Plot:
             if panel.over_x
             else "Small dots are single seeds, a large mark is over all of them."
         )
+    caption.append("The table below it has its figures.")
     return make_plot(
         f"study{number}",
         title,
@@ -43,7 +44,26 @@ def study(panel: Panel, number: int) -> Plot:
         lambda width, narrow: draw(panel, width, narrow),
         panel.source,
         panel.record.question,
+        *_table(panel),
     )
+
+
+def _table(panel: Panel) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the plot's figures."""
+    axis = [panel.x_label or "x"] if panel.over_x else []
+    header = ["variant", "recogniser", "seed", *axis, _name(panel), "interval"]
+    rows = [
+        [
+            row.variant,
+            row.recogniser or MISSING,
+            MISSING if row.seed is None else str(row.seed),
+            *([f"{row.x:g}"] if panel.over_x else []),
+            number_text(row.value, ".4g"),
+            MISSING if math.isnan(row.low + row.high) else bounds_text(row.low, row.high, ".4g"),
+        ]
+        for row in panel.rows
+    ]
+    return header, rows
 
 
 def _in_words(row: StudyRow, panel: Panel) -> str:
