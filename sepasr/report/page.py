@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +21,7 @@ from sepasr.errors import UserError
 from sepasr.files import replaced_directory, write_text
 from sepasr.report import plots, study_plots
 from sepasr.report.alignment import kind
-from sepasr.report.curves import read_curves
+from sepasr.report.curves import of_results, origin, read_curves
 from sepasr.report.examples import ALL, Example, Gallery, choose
 from sepasr.report.studies import read_studies
 from sepasr.report.table import FEWER, MORE, UNDECIDED, notes, provenance, sections, software
@@ -82,14 +84,17 @@ def write_page(sources: Sources, out: str | Path) -> Path:
         The page, ``out/index.html``.
 
     Raises:
-        UserError: a source is missing or broken, or ``out`` holds something else than a page.
+        UserError: a source is missing or broken, rows are not those of the results, or ``out``
+            holds something else than a page.
     """
     out = Path(out)
     results = Results.read(sources.results)
     rows = read_rows(sources.rows, UtteranceRow) if sources.rows else ()
+    if sources.rows:
+        _check_rows(rows, results, sources.rows, sources.results)
     data = MixtureDir.load(sources.data) if sources.data else None
     panels = read_studies(sources.studies) if sources.studies else []
-    curves = read_curves(sources.exp) if sources.exp else []
+    training = _training(sources.exp, results) if sources.exp else None
     studies = [study_plots.study(panel, number) for number, panel in enumerate(panels, 1)]
     with _replaced(out) as folder:
         content = {
@@ -98,7 +103,7 @@ def write_page(sources: Sources, out: str | Path) -> Path:
             "forest": plots.forest(results),
             "sections": sections(results),
             "studies": studies,
-            "training": plots.training(curves),
+            "training": training,
             "examples": list(_examples(sources, results, rows, data, folder)),
             "notes": notes(results),
             "provenance": _provenance(results, data.info if data else None),
@@ -108,6 +113,47 @@ def write_page(sources: Sources, out: str | Path) -> Path:
         }
         write_text(folder / INDEX, render(content))
     return out / INDEX
+
+
+def _training(exp: Path, results: Results) -> plots.Plot | None:
+    """The course of the trainings of the results' systems and seeds."""
+    curves, others = of_results(read_curves(exp), results)
+    if others and not curves:
+        print(f"sepasr report: no training in {exp} is one of these results", file=sys.stderr)
+    return plots.training(curves, origin(exp, {c.training for c in curves}), others)
+
+
+def _check_rows(
+    rows: Sequence[UtteranceRow], results: Results, rows_file: Path, results_file: Path
+) -> None:
+    """Refuse rows whose word errors, summed up, are not those of the results.
+
+    Raises:
+        UserError: names both files, and the first system and recogniser that differ.
+    """
+    sums: dict[tuple[str, int | None, str], tuple[int, int]] = {}
+    for row in rows:
+        key = (row.system, row.seed, row.recogniser)
+        errors, words = sums.get(key, (0, 0))
+        sums[key] = errors + row.cp_errors, words + row.words
+    for line in results.systems:
+        if len(line.seeds) > 1:  # the average of lines that are looked at themselves
+            continue
+        for reader, wer in line.wer.items():
+            stated = wer.cpwer.value
+            errors, words = sums.get((line.name, line.seed, reader), (0, 0))
+            rate = errors / words if words else math.nan
+            same = math.isclose(rate, stated, rel_tol=1e-9, abs_tol=1e-12)
+            # Without any words there is no rate in either.
+            if same or (math.isnan(rate) and math.isnan(stated)):
+                continue
+            seed = f", seed {line.seed}" if line.seed is not None else ""
+            raise UserError(
+                f"{errors} errors on {words} words of {line.name}{seed}, read by {reader}, where "
+                f"{results_file} has a cpWER of {100 * stated:.2f} %",
+                where=rows_file,
+                remedy="name rows and results of one scoring",
+            )
 
 
 def render(content: Mapping[str, Any]) -> str:
