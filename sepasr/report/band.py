@@ -35,5 +35,5 @@ def draw_band(
     if len(x) != 1:
         axes.fill_between(x, low, high, color=colour, alpha=alpha, linewidth=0)
     elif math.isfinite(low[0]) and math.isfinite(high[0]):
-        bar = {"color": colour, "alpha": min(1.0, SHARPER * alpha), "linewidth": 2.2}
-        axes.plot([x[0], x[0]], [low[0], high[0]], marker="", **bar)
+        ends, sharp = [low[0], high[0]], min(1.0, SHARPER * alpha)
+        axes.plot([x[0], x[0]], ends, marker="", color=colour, alpha=sharp, linewidth=2.2)

@@ -111,17 +111,15 @@ def measure(
             continue
         # A silent estimate can't be measured: whether others could be, the reference tells.
         heard = reference if silent else estimate
-        values = (
-            pesq(heard, reference, fs),
-            stoi(heard, reference, fs),
-            stoi(heard, reference, fs, extended=True),
+        values = np.array(
+            [
+                pesq(heard, reference, fs),
+                stoi(heard, reference, fs),
+                stoi(heard, reference, fs, extended=True),
+            ]
         )
         if silent:
-            worst = (WORST_PESQ, 0.0, 0.0)
-            values = tuple(
-                math.nan if math.isnan(value) else least
-                for value, least in zip(values, worst, strict=True)
-            )
+            values = np.where(np.isnan(values), math.nan, (WORST_PESQ, 0.0, 0.0))
         pesq_[speaker], stoi_[speaker], estoi_[speaker] = values
     si_sdr_, si_sdri = _mean(si_sdr), _mean(si_sdr - si_sdr_before)
     if brief:
