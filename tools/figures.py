@@ -3,9 +3,10 @@
 
 tools/figures.py --write [PAGE ...]         # README.md, docs/*.md, pretrained/README.md, RESULTS.md
 tools/figures.py --check [PAGE ...]         # says which differ; the status is 1 if any does
+                                            # (without PAGE also what no committed rows give)
 tools/figures.py --rows docs/findings.md:17 # the row and the rows per mixture behind that line
 
-How marks are written is in sepasr/report/figures.py. Rows are in egs/mini_whamr, or --folder DIR.
+How marks are written is in sepasr/report/marks.py. Rows are in egs/mini_whamr, or --folder DIR.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def open_source(folder: Path, name: str) -> Source:
     first, _, part = name.partition("/")
     if first == TABLE:
         results = (out / part if part else folder) / "results.json"
-        return RunTable(name, results, out / part / "utterances.csv")
+        rows, config = out / part / "utterances.csv", folder / "conf" / "table.yaml"
+        return RunTable(name, results, rows, config)
     ending = next((e for e in ("_correlations", "_permutations") if name.endswith(e)), "")
     path = left(out / f"{name}.csv", name.removesuffix(ending))
     header = path.read_text(encoding="utf-8").partition("\n")[0].split(",")
@@ -68,7 +70,8 @@ def read(page: Path) -> str:
     try:
         return page.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError("no such page", where=page) from None
+        remedy = "name a Markdown file, such as docs/findings.md"
+        raise UserError("no such page", where=page, remedy=remedy) from None
 
 
 def renewed(wanted: Sequence[Path], folder: Path, sources: Opener) -> dict[Path, str]:
@@ -117,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         page, _, number = options.rows.rpartition(":")
         if not page or not number.isdecimal():
             parser.error(f"--rows {options.rows} is not PAGE:LINE")
+        if options.pages:
+            parser.error(f"--rows is of one page: what is {options.pages[0]} for?")
         figures = figures_at(Path(page), read(Path(page)), int(number), sources)
         lines = [line for figure in figures for line in trace(figure)]
         print("\n".join(lines))
@@ -130,7 +135,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     found = list(differences(texts))
     if not options.pages:
-        found += table_of(sources).differences()
+        table = table_of(sources)
+        found += table.differences()
+        for line in table.not_recomputed():
+            print(f"not computed again: {line}")
     if found:
         print("\n".join(found), "tools/figures.py --write renews pages", sep="\n")
     return int(bool(found))

@@ -65,6 +65,7 @@ def run(options: argparse.Namespace) -> None:
                 recogniser,
                 cache,
                 options.exp / "decode" / name / recogniser.name,
+                separated=options.exp / "separate" / name,
                 load=load,
                 jobs=options.jobs or recogniser.processes,
                 cluster=options.cluster,

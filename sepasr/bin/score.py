@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
         not_scored,
         recogniser_info,
         system_info,
+        versions,
     )
     from sepasr.score.result import Run
     from sepasr.score.score import score
@@ -73,6 +74,9 @@ def run(options: argparse.Namespace) -> None:
             mixtures=len(data.mixtures),
             speakers=len(data.mixtures[0].references),
             notes=(*table.notes, *missing),
+            corpus=data.info.corpus,
+            condition=data.info.condition,
+            versions=versions(),
         ),
         control=table.control if table.control in names else None,
         primary={(p.system, p.recogniser) for p in table.primary},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,16 @@ from sepasr.data.scp import read_table, write_table
 from sepasr.decode.cache import TranscriptCache, cache_key
 from sepasr.decode.hearing import FS
 from sepasr.decode.recogniser import Recogniser, Transcript
+from sepasr.decode.separate import SEPARATOR
 from sepasr.errors import UserError
 from sepasr.files import atomic_path, write_text
 from sepasr.parallel import map_as_completed
 
 GUARD_HEADER = ("id", "stream", "rule")
 RECOGNISER = "recogniser.json"
-"""Who read, beside the transcripts."""
+"""Who read, and what, beside the transcripts."""
+STREAMS = "streams"
+"""Its entry with the digest of the streams that were read; see :func:`streams_digest`."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,28 @@ def streams_of(data: MixtureDir, separated: str | Path) -> list[Stream]:
     ]
 
 
+def streams_digest(separated: str | Path) -> str | None:
+    """What the streams in a folder are: SHA-256 of the ``separator.json`` beside their lists.
+
+    It holds the separator's weights and what it separated, so streams that were made anew by the
+    same separator of the same mixtures are the same.
+
+    Returns:
+        None for a folder without it, as of the mixtures and the references themselves.
+    """
+    try:
+        return hashlib.sha256(Path(separated, SEPARATOR).read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+
+
 def recognise(
     streams: Sequence[Stream],
     recogniser: Recogniser,
     cache: TranscriptCache,
     out_dir: str | Path,
     *,
+    separated: str | Path | None = None,
     load: Callable[[], Recogniser] | None = None,
     jobs: int = 1,
     cluster: Path | None = None,
@@ -83,13 +103,16 @@ def recognise(
     What was read is in the cache after every batch, so an interrupted call goes on where it was.
     ``out_dir`` gets ``text_spk1``, ``text_spk2``, ... (Kaldi text: an id and the words, or the id
     alone where nothing was read) and last ``guard.csv``, with a row ``id,stream,rule`` for each
-    hit of the guard against hallucination, and ``recogniser.json``, which says who read.
+    hit of the guard against hallucination, and ``recogniser.json``, which says who read, and of a
+    separator's streams which.
 
     Args:
         streams: in any order; as many of every mixture.
         recogniser: reads them.
         cache: keeps what was read.
         out_dir: directory to write to; made if there is none.
+        separated: folder of the streams' lists, so that transcripts of streams that have been
+            separated again are told from those of the new ones.
         load: how each worker gets the recogniser, a :class:`sepasr.parallel.OncePerProcess`;
             without it, the recogniser travels with the work.
         jobs: as for :func:`sepasr.parallel.parallel_map`.
@@ -99,6 +122,8 @@ def recognise(
         UserError: a stream is missing, named twice, no mono audio, or of another rate.
     """
     _check(streams)
+    # Before anything is read: what is separated again in the meantime does not pass for read.
+    digest = streams_digest(separated) if separated is not None else None
     keys: dict[Stream, str] = {}
     samples: dict[str, int] = {}
     for stream in streams:
@@ -126,6 +151,8 @@ def recognise(
         transcripts |= known
     _write({stream: transcripts[key] for stream, key in keys.items()}, Path(out_dir))
     reader = {a: getattr(recogniser, a) for a in ("name", "family", "weights", "identity")}
+    if digest is not None:
+        reader[STREAMS] = digest
     write_text(Path(out_dir) / RECOGNISER, json.dumps(reader, indent=2) + "\n")
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sepasr.errors import UserError
 from sepasr.files import OLD
+from sepasr.score.result import Results
+from sepasr.train.workdir import CONFIG, ORIGIN, read_origin
 
 CSV_FOLDER, TENSORBOARD_FOLDER = "csv", "tensorboard"
 """Where :func:`sepasr.train.fit.fit` logs to, below a training's folder."""
@@ -38,6 +43,66 @@ class Curve:
         """The training's system, without its seed."""
         return self.training.partition("/")[0]
 
+    @property
+    def seed(self) -> int | None:
+        """Its seed; None where the folder names none."""
+        number = self.training.partition("/")[2].removeprefix("seed")
+        return int(number) if number.isdecimal() else None
+
+
+def of_results(curves: Sequence[Curve], results: Results) -> tuple[list[Curve], list[str]]:
+    """The curves of the systems and seeds that results have.
+
+    Returns:
+        These curves, and the trainings of the others.
+    """
+    seeds = {line.name: line.seeds for line in results.lines}
+
+    def belongs(curve: Curve) -> bool:
+        if curve.system not in seeds:
+            return False
+        of_system = seeds[curve.system]
+        # Where the folder or the results name no seed, there is but one.
+        return curve.seed is None or not of_system or curve.seed in of_system
+
+    mine = [curve for curve in curves if belongs(curve)]
+    shown = {c.training for c in mine}
+    return mine, sorted({c.training for c in curves} - shown)
+
+
+def origin(exp: str | Path, trainings: Collection[str]) -> str:
+    """Where trainings come from, in a line: commits, digest of their settings, seeds, dev set.
+
+    Args:
+        exp: folder of experiments.
+        trainings: folders below its ``finetune``.
+
+    Raises:
+        UserError: an ``origin.json`` is broken.
+    """
+    folders = [Path(exp) / "finetune" / name for name in sorted(trainings)]
+    digest, settings = hashlib.sha256(), [f / CONFIG for f in folders if (f / CONFIG).is_file()]
+    for file in settings:
+        digest.update(file.read_bytes())
+    found = [read_origin(folder / ORIGIN) for folder in folders]
+    commits = dict.fromkeys(commit for one in found for commit in one["commits"])
+    sets = dict.fromkeys(_set_in_words(one["valid"]) for one in found if one["valid"])
+    seeds = sorted({int(f.name[4:]) for f in folders if re.fullmatch(r"seed\d+", f.name)})
+    whole = bool(folders) and len(settings) == len(folders)  # that of some would pass for all's
+    parts = {
+        "commit": ", ".join(commits),
+        "configuration": digest.hexdigest()[:12] if whole else "",
+        "seeds": ", ".join(map(str, seeds)),
+        "dev set": "; ".join(sets),
+    }
+    return " · ".join(["trainings", *(f"{k} {text or 'not stated'}" for k, text in parts.items())])
+
+
+def _set_in_words(valid: Mapping[str, Any]) -> str:
+    condition = f" ({valid['condition']})" if valid.get("condition") else ""
+    corpus = f"{valid.get('corpus') or 'corpus not stated'}{condition}"
+    return f"{valid.get('set', '')}, {valid.get('mixtures', '?')} mixtures of {corpus}"
+
 
 def read_curves(exp: str | Path) -> list[Curve]:
     """All curves below ``exp/finetune``, by tag and training.
@@ -46,8 +111,10 @@ def read_curves(exp: str | Path) -> list[Curve]:
     logged last. A training that has made room for another is left out.
 
     Raises:
-        UserError: a file can't be read.
+        UserError: there is no such folder, or a file can't be read.
     """
+    if not Path(exp).is_dir():
+        raise UserError("no such folder", where=exp, remedy="name the EXP of the run")
     root = Path(exp) / "finetune"
     places = {p.parent for name in (CSV_FOLDER, TENSORBOARD_FOLDER) for p in root.rglob(name)}
     places = {place for place in places if OLD not in place.relative_to(root).as_posix()}

@@ -195,8 +195,8 @@ class Gallery:
         """Read what there is of a mixture, and write its audio and pictures.
 
         Raises:
-            UserError: the test set or ``exp`` lacks the mixture, or its transcripts in ``exp`` have
-                other errors than the rows: they are of another run.
+            UserError: the test set, ``exp`` or the rows lack the mixture, or its transcripts in
+                ``exp`` have other errors than the rows: they are of another run.
         """
         mixture = self.mixtures.get(choice.mixture)
         if mixture is None or mixture.texts is None:
@@ -256,7 +256,14 @@ class Gallery:
             readings = tuple(read_streams(references, texts))
             found = Heard(recogniser, errors.relation, readings)
             expected = self.errors.get((line.name, _seed(line), recogniser, mixture.id))
-            if expected is not None and expected != found.errors:
+            if expected is None:
+                seed = f", seed {_seed(line)}" if line.seeds else ""
+                raise UserError(
+                    f"no row of {line.name}{seed} by {recogniser} for '{mixture.id}'",
+                    where="--rows",
+                    remedy="name the rows of these results",
+                )
+            if expected != found.errors:
                 raise UserError(
                     f"{found.errors} word errors in '{mixture.id}', the rows have {expected}",
                     where=folder / recogniser,

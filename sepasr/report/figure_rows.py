@@ -9,15 +9,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sepasr.config import load_config
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
-from sepasr.report.cells import MISSING
-from sepasr.report.figure_text import FORMS, P_VALUES, figure_text
+from sepasr.report.figure_text import P_VALUES
 from sepasr.report.figures import Figure, Record, RowAt, Source, Table
 from sepasr.report.marks import Mark
+from sepasr.report.result_facts import (
+    GUARD,
+    IN_UTTERANCES,
+    MEASURED,
+    TABLE,
+    UTTERANCES,
+    Fact,
+    facts,
+    misplaced,
+)
 from sepasr.report.table import MEASURES
+from sepasr.score.inputs import TableConfig
 from sepasr.score.result import Results, SystemInfo
-from sepasr.score.rows import MeasureRow, Scores, UtteranceRow, read_rows
+from sepasr.score.rows import GuardRow, MeasureRow, Scores, UtteranceRow, read_rows
 from sepasr.score.statistics import Interval
 from sepasr.score.summary import summarise
 
@@ -66,16 +77,32 @@ class RunTable(Source):
 
     keys = ("system", "seed", "recogniser")
 
-    def __init__(self, name: str, results: Path, utterances: Path) -> None:
+    def __init__(
+        self, name: str, results: Path, utterances: Path, config: Path | None = None
+    ) -> None:
+        """Read the results; their rows when they are asked for.
+
+        Args:
+            name: as marks have it.
+            results: the ``results.json``.
+            utterances: rows of word errors; beside them may lie those of measures and of the guard.
+            config: the recipe's settings of the table, which name control and primaries.
+
+        Raises:
+            UserError: results or rows of word errors are not there.
+        """
         self.name, self._results, self._utterances = name, results, utterances
-        self._measures = utterances.with_name("measures.csv")
+        self._measures, self._guard = (utterances.with_name(n) for n in (MEASURED, GUARD))
+        self._config = config
         there(results, "./run.sh")
         there(utterances, "./run.sh")
         self.results = Results.read(results)
         self.records = self._of(self.results)
         run = self.results.run
         texts = {"seeds": ", ".join(map(str, run.seeds))}
-        known = {f.name: getattr(run, f.name) for f in fields(run) if f.name != "notes"}
+        known = {
+            f.name: getattr(run, f.name) for f in fields(run) if f.name not in ("notes", "versions")
+        }
         self.stated = Record(shown(results), known | texts)
 
     def _of(self, results: Results) -> list[Record]:
@@ -115,11 +142,17 @@ class RunTable(Source):
         return numbered(self._measures, MeasureRow) if self._measures.is_file() else []
 
     @cached_property
-    def _again(self) -> list[Record]:
+    def _table(self) -> TableConfig | None:
+        """What the recipe says of its tables, if that is there."""
+        path = self._config
+        return load_config(TableConfig, [path]) if path and path.is_file() else None
+
+    @cached_property
+    def _results_again(self) -> Results:
         """Everything once more, from the rows; measures that they don't hold are NaN."""
         results, rows = self.results, tuple(at.row for at in self._kept)
         systems = [
-            SystemInfo(x.name, "", x.encoder, seed=x.seed, steps=x.steps)
+            SystemInfo(x.name, "", x.encoder, seed=x.seed, steps=x.steps, lr=x.lr)
             for x in results.systems
             if len(x.seeds) < 2
         ]
@@ -130,11 +163,22 @@ class RunTable(Source):
             for r in rows
         }
         measures |= {(r.system, r.seed, r.mixture): r for r in (at.row for at in self._measured)}
-        scores = Scores(rows, tuple(measures.values()), ())
-        found = summarise(
-            scores, systems, results.recognisers, results.run, control=results.control
+        guard = read_rows(self._guard, GuardRow) if self._guard.is_file() else ()
+        scores = Scores(rows, tuple(measures.values()), guard)
+        seeds = tuple(sorted({r.seed for r in rows if r.seed is not None}))
+        asked = self._table.primary if self._table else ()
+        return summarise(
+            scores,
+            systems,
+            results.recognisers,
+            replace(results.run, seeds=seeds),
+            control=results.control,
+            primary={(p.system, p.recogniser) for p in asked},
         )
-        return self._of(found)
+
+    @cached_property
+    def _again(self) -> list[Record]:
+        return self._of(self._results_again)
 
     def rows(self, record: Record, columns: Sequence[str]) -> list[RowAt]:
         """Of the system, and for a gain of the control: of all seeds that are averaged."""
@@ -165,17 +209,48 @@ class RunTable(Source):
         return self.pivot(mark, self.select(mark), ("system",), "recogniser", column)
 
     def differences(self) -> list[str]:
-        """What the rows give otherwise than ``results.json`` has it."""
-        names = [name for name in (*FORMS, *P_VALUES) if name in self.records[0].fields]
-        columns = [n if n in P_VALUES else f"{n}.interval" for n in names]
+        """What the rows, and the recipe's settings of the table, give otherwise than the results.
+
+        What :meth:`not_recomputed` names is left out.
+        """
+        table, where = self._table, shown(self._results)
+        sources = {MEASURED: self._measures.is_file(), GUARD: self._guard.is_file()}
+        sources |= {UTTERANCES: True, TABLE: table is not None}
+        old, new = facts(self.results), facts(self._results_again)
+        if table is not None:
+            names = {line.name for line in self.results.systems}
+            control = table.control if table.control in names else None
+            new["control", "name"] = Fact((control,), str(control), TABLE)
+        nothing = Fact((), "not there")
+        found = [f"{where}: {line}" for line in misplaced(self.results)]
+        for place, name in dict.fromkeys([*old, *new]):
+            mine, theirs = (group.get((place, name), nothing) for group in (old, new))
+            if not sources[mine.needs if mine is not nothing else theirs.needs]:
+                continue
+            if nothing in (mine, theirs) or not mine.agrees(theirs):
+                by = f"{TABLE} says" if mine.needs == TABLE else "its rows give"
+                was, now = mine.told(theirs), theirs.told(mine)
+                found.append(f"{where}: {place}: {name} is {was}, {by} {now}")
+        known = {(line.name, line.seed) for line in self.results.systems}
+        readers = {recogniser.name for recogniser in self.results.recognisers}
+        for at in self._kept:
+            if (at.row.system, at.row.seed) not in known or at.row.recogniser not in readers:
+                found.append(f"{at.place}: a row of what {where} does not have")
+                break
+        return found
+
+    def not_recomputed(self) -> list[str]:
+        """Sentences on what can't be computed again, as what it is computed from is not there."""
+        measures = [heading for name, (heading, _) in MEASURES.items() if name not in IN_UTTERANCES]
+        wanted = {
+            self._measures: f"{', '.join(measures)}, and their differences",
+            self._guard: "hits of the hallucination guard",
+        }
+        if self._config is not None:
+            wanted[self._config] = "the control, and which comparisons are primary"
         return [
-            f"{record.place}: {column.partition('.')[0]} is {old}, its rows give {new}"
-            for record in self.records
-            for column in columns
-            for old, new in [
-                [figure_text(r.fields, column) for r in (record, self.recompute(record))]
-            ]
-            if new not in (old, MISSING)
+            *(f"{what}: no {shown(path)}" for path, what in wanted.items() if not path.is_file()),
+            "what recognisers are to a loss, encoders, steps and rates: no rows hold them",
         ]
 
 

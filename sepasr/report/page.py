@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ from sepasr.errors import UserError
 from sepasr.files import replaced_directory, write_text
 from sepasr.report import plots, study_plots
 from sepasr.report.alignment import kind
-from sepasr.report.curves import read_curves
+from sepasr.report.curves import of_results, origin, read_curves
 from sepasr.report.examples import ALL, Example, Gallery, choose
 from sepasr.report.studies import read_studies
-from sepasr.report.table import FEWER, MORE, UNDECIDED, notes, provenance, sections
+from sepasr.report.table import FEWER, MORE, UNDECIDED, notes, provenance, sections, software
 from sepasr.score.inputs import installed
 from sepasr.score.result import CLEAN, MIXTURE, Results
 from sepasr.score.rows import UtteranceRow, read_rows
@@ -31,7 +33,7 @@ INDEX = "index.html"
 GENERATOR = "sepasr report"
 EXAMPLES = 16
 VERSIONS = ("sepasr", "torch", "meeteval", "jiwer", "matplotlib", "jinja2")
-FIGURE = re.compile(r"((?:< )?[+-]?\d[\d.]*)(?: (\[[^\]]*\]))?(?: (seen|kin|unseen))?")
+FIGURE = re.compile(r"((?:< )?[+-]?\d[\d.]*(?:e-\d+)?)(?: (\[[^\]]*\]))?(?: (seen|kin|unseen))?")
 VERDICTS = {FEWER: "good", MORE: "bad", UNDECIDED: "open"}
 
 
@@ -82,14 +84,17 @@ def write_page(sources: Sources, out: str | Path) -> Path:
         The page, ``out/index.html``.
 
     Raises:
-        UserError: a source is missing or broken, or ``out`` holds something else than a page.
+        UserError: a source is missing or broken, rows are not those of the results, or ``out``
+            holds something else than a page.
     """
     out = Path(out)
     results = Results.read(sources.results)
     rows = read_rows(sources.rows, UtteranceRow) if sources.rows else ()
+    if sources.rows:
+        _check_rows(rows, results, sources.rows, sources.results)
     data = MixtureDir.load(sources.data) if sources.data else None
     panels = read_studies(sources.studies) if sources.studies else []
-    curves = read_curves(sources.exp) if sources.exp else []
+    training = _training(sources.exp, results) if sources.exp else None
     studies = [study_plots.study(panel, number) for number, panel in enumerate(panels, 1)]
     with _replaced(out) as folder:
         content = {
@@ -98,15 +103,57 @@ def write_page(sources: Sources, out: str | Path) -> Path:
             "forest": plots.forest(results),
             "sections": sections(results),
             "studies": studies,
-            "training": plots.training(curves),
+            "training": training,
             "examples": list(_examples(sources, results, rows, data, folder)),
             "notes": notes(results),
             "provenance": _provenance(results, data.info if data else None),
+            "software": software(results),
             "versions": versions(),
             "mixtures": len({row.mixture for row in rows}),
         }
         write_text(folder / INDEX, render(content))
     return out / INDEX
+
+
+def _training(exp: Path, results: Results) -> plots.Plot | None:
+    """The course of the trainings of the results' systems and seeds."""
+    curves, others = of_results(read_curves(exp), results)
+    if others and not curves:
+        print(f"sepasr report: no training in {exp} is one of these results", file=sys.stderr)
+    return plots.training(curves, origin(exp, {c.training for c in curves}), others)
+
+
+def _check_rows(
+    rows: Sequence[UtteranceRow], results: Results, rows_file: Path, results_file: Path
+) -> None:
+    """Refuse rows whose word errors, summed up, are not those of the results.
+
+    Raises:
+        UserError: names both files, and the first system and recogniser that differ.
+    """
+    sums: dict[tuple[str, int | None, str], tuple[int, int]] = {}
+    for row in rows:
+        key = (row.system, row.seed, row.recogniser)
+        errors, words = sums.get(key, (0, 0))
+        sums[key] = errors + row.cp_errors, words + row.words
+    for line in results.systems:
+        if len(line.seeds) > 1:  # the average of lines that are looked at themselves
+            continue
+        for reader, wer in line.wer.items():
+            stated = wer.cpwer.value
+            errors, words = sums.get((line.name, line.seed, reader), (0, 0))
+            rate = errors / words if words else math.nan
+            same = math.isclose(rate, stated, rel_tol=1e-9, abs_tol=1e-12)
+            # Without any words there is no rate in either.
+            if same or (math.isnan(rate) and math.isnan(stated)):
+                continue
+            seed = f", seed {line.seed}" if line.seed is not None else ""
+            raise UserError(
+                f"{errors} errors on {words} words of {line.name}{seed}, read by {reader}, where "
+                f"{results_file} has a cpWER of {100 * stated:.2f} %",
+                where=rows_file,
+                remedy="name rows and results of one scoring",
+            )
 
 
 def render(content: Mapping[str, Any]) -> str:
@@ -158,9 +205,11 @@ def versions() -> str:
 
 
 def _provenance(results: Results, info: Info | None) -> str:
-    corpus = f"corpus {info.corpus}" if info else f"corpus of {results.run.recipe}"
-    condition = f" ({info.condition})" if info and info.condition else ""
-    return f"{provenance(results)} · {corpus}{condition}"
+    """The corpus of results that don't state it is that of their test set, where that is given."""
+    run = results.run
+    if run.corpus is None and info is not None:
+        run = replace(run, corpus=info.corpus, condition=info.condition)
+    return provenance(replace(results, run=run))
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class Plot:
         wide, narrow: SVG elements.
         source: its provenance, where that isn't the run's; empty otherwise.
         question: what it answers; empty where the title says it.
+        header, rows: its figures as a table; empty where other tables of the page have them.
     """
 
     name: str
@@ -68,6 +69,8 @@ class Plot:
     narrow: str
     source: str = ""
     question: str = ""
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
 
 
 def make_plot(
@@ -78,11 +81,14 @@ def make_plot(
     draw: Callable[[float, bool], Figure],
     source: str = "",
     question: str = "",
+    header: Sequence[str] = (),
+    rows: Sequence[Sequence[str]] = (),
 ) -> Plot:
     """Draw a plot in both widths.
 
     Args:
-        name, title, caption, source, question: see :class:`Plot`.
+        name, title, caption, source, question, header, rows: see :class:`Plot`. The caption is
+            read aloud with the plot, so it has to be short.
         description: every figure of it in words, for those who don't see it.
         draw: makes it, given the width in inches and whether that is a phone's.
     """
@@ -90,8 +96,10 @@ def make_plot(
     for label, width in (("wide", WIDE_IN), ("narrow", NARROW_IN)):
         with style(f"{name}-{label}"):
             figure = draw(width, label == "narrow")
-            drawn[label] = to_svg(figure, f"{name}-{label}", title, description)
-    return Plot(name, title, caption, drawn["wide"], drawn["narrow"], source, question)
+            texts = (f"{name}-{label}", title, description, f"{name}-caption")
+            drawn[label] = to_svg(figure, *texts)
+    table = tuple(header), tuple(map(tuple, rows))
+    return Plot(name, title, caption, drawn["wide"], drawn["narrow"], source, question, *table)
 
 
 def forest(results: Results) -> Plot | None:
@@ -109,7 +117,8 @@ def forest(results: Results) -> Plot | None:
     if not groups:
         return None
     description = " ".join(
-        f"{'Primary: ' if c.primary else ''}{c.system}, {c.recogniser}: {_figures(c)}."
+        f"{'Primary: ' if c.primary else ''}{c.system}, {c.recogniser}: {_figures(c)}, "
+        f"{verdict(c)}, {c.relation or 'no encoder in the loss'}."
         for group in groups.values()
         for c in group
     )
@@ -118,7 +127,8 @@ def forest(results: Results) -> Plot | None:
         f"Gain in cpWER over {results.control}",
         "Each line is a 95 % interval over mixtures: right of 0 are fewer word errors than "
         f"{results.control} makes. A hollow mark is undecided: its interval holds 0, or p is not "
-        f"below {LEVEL}. A diamond was named as primary before the run.",
+        f"below {LEVEL}. A diamond was named as primary before the run. The tables below have all "
+        "of these figures.",
         description,
         lambda width, narrow: _forest(groups, str(results.control), width, narrow),
     )
@@ -213,8 +223,16 @@ def legend(figure: Figure, names: Sequence[str], narrow: bool, columns: int | No
         )
 
 
-def training(curves: Sequence[Curve]) -> Plot | None:
-    """What was logged, a panel for each quantity of ``TAGS``; None where nothing of it was."""
+def training(
+    curves: Sequence[Curve], source: str = "", left_out: Sequence[str] = ()
+) -> Plot | None:
+    """What was logged, a panel for each quantity of ``TAGS``; None where nothing of it was.
+
+    Args:
+        curves: those to show.
+        source: where the trainings come from.
+        left_out: trainings that are there too, and not shown.
+    """
     shown = {tag: [c for c in curves if c.tag == tag and len(c.steps) > 1] for tag in TAGS}
     shown = {tag: group for tag, group in shown.items() if group}
     if not shown:
@@ -227,14 +245,17 @@ def training(curves: Sequence[Curve]) -> Plot | None:
         for c in group
     )
     smoothed = [TAGS[tag] for tag, group in shown.items() if _is_smoothed(tag, group)]
+    surplus = f" Not shown, as the results lack them: {', '.join(left_out)}." if left_out else ""
     averaged = f"{' and '.join(smoothed)}: averaged over {SMOOTHED} points. " if smoothed else ""
     return make_plot(
         "training",
         "Training curves",
         f"A line is one training; seeds of a system share its colour. {averaged}Losses of "
-        "different systems are different quantities: compare their course, not their height.",
+        "different systems are different quantities: compare their course, not their height."
+        f"{surplus}",
         description,
         lambda width, narrow: _training(shown, systems, width, narrow),
+        source,
     )
 
 

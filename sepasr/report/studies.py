@@ -77,6 +77,9 @@ class Record:
         date: ISO 8601.
         command: that ran the study.
         versions: of the software.
+        trained_at: commits at which the trainings were made.
+        read_at: commits at which their streams were read.
+        sets: by set its corpus, rate, cut and references, in words.
     """
 
     question: str = ""
@@ -86,6 +89,9 @@ class Record:
     date: str = ""
     command: str = ""
     versions: str = ""
+    trained_at: str = ""
+    read_at: str = ""
+    sets: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, table: Path) -> Record:
@@ -105,7 +111,13 @@ class Record:
             raise UserError(
                 f"not JSON: {error}", where=path, remedy="run the study again"
             ) from None
-        texts = {f.name: str(content[f.name]) for f in fields(cls) if content.get(f.name)}
+        texts: dict[str, Any] = {
+            f.name: str(content[f.name]) for f in fields(cls) if content.get(f.name)
+        }
+        for name in ("trained_at", "read_at"):
+            if content.get(name):
+                texts[name] = ", ".join(content[name])
+        texts["sets"] = {name: _in_words(known) for name, known in content.get("sets", {}).items()}
         if content.get("variants"):
             settings = json.dumps(content["variants"], sort_keys=True)
             texts["config"] = hashlib.sha256(settings.encode()).hexdigest()[:12]
@@ -113,6 +125,15 @@ class Record:
             versions = dict(content["versions"])
             texts["versions"] = " · ".join(f"{name} {text}" for name, text in versions.items())
         return cls(**texts)
+
+
+def _in_words(known: Mapping[str, Any]) -> str:
+    """Corpus, rate, cut and references of a set; empty where the record doesn't have them."""
+    if not known.get("corpus"):
+        return ""
+    condition = f" ({known['condition']})" if known.get("condition") else ""
+    cut, reference = known.get("cut") or "uncut", known.get("reference") or "unnamed"
+    return f"{known['corpus']}{condition}, {known['fs']} Hz, {cut}, {reference} references"
 
 
 @dataclass(frozen=True)
@@ -140,7 +161,7 @@ class Panel:
 
     @property
     def source(self) -> str:
-        """Where the rows come from: commit, configuration, seeds, set, mixtures, command, versions.
+        """Where the rows come from: commit, configuration, seeds, set, mixtures, corpus and so on.
 
         Of figures over unlike numbers of mixtures it is the least and the largest number.
         """
@@ -154,6 +175,13 @@ class Panel:
             "mixtures": " to ".join(span),
         }
         lines = [f"{name} {text or 'not named'}" for name, text in parts.items()]
+        # Records of an earlier version don't have these.
+        later = {
+            "corpus": self.record.sets.get(self.set, ""),
+            "trained at commit": self.record.trained_at,
+            "read at commit": self.record.read_at,
+        }
+        lines += [f"{name} {text or 'not stated'}" for name, text in later.items()]
         more = [self.record.date, self.record.command, self.record.versions]
         return " · ".join([f"study {self.study}", *lines, *filter(None, more)])
 

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sepasr.report.cells import interval_text, number_text
+from sepasr.report.band import draw_band
+from sepasr.report.cells import MISSING, bounds_text, interval_text, number_text
 from sepasr.report.plots import Plot, label, legend, make_plot
 from sepasr.report.studies import Panel, StudyRow
 from sepasr.report.svg import FAINT, INK, look
@@ -26,7 +27,7 @@ def study(panel: Panel, number: int) -> Plot:
     title = f"{panel.study.replace('_', ' ')}: {panel.measure or 'value'}{axis}{where}"
     draw = _study_lines if panel.over_x else _study_rows
     description = " ".join(_in_words(row, panel) for row in panel.rows)
-    bounds = "Shaded" if panel.over_x else "Bars"
+    bounds = "Shaded, or a bar where there is one point" if panel.over_x else "Bars"
     caption = [f"{bounds}: 95 % intervals."] if _has_intervals(panel) else []
     if len({row.seed for row in panel.rows if row.seed is not None}) > 1:
         caption.append(
@@ -34,6 +35,7 @@ def study(panel: Panel, number: int) -> Plot:
             if panel.over_x
             else "Small dots are single seeds, a large mark is over all of them."
         )
+    caption.append("The table below it has its figures.")
     return make_plot(
         f"study{number}",
         title,
@@ -42,7 +44,26 @@ def study(panel: Panel, number: int) -> Plot:
         lambda width, narrow: draw(panel, width, narrow),
         panel.source,
         panel.record.question,
+        *_table(panel),
     )
+
+
+def _table(panel: Panel) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the plot's figures."""
+    axis = [panel.x_label or "x"] if panel.over_x else []
+    header = ["variant", "recogniser", "seed", *axis, _name(panel), "interval"]
+    rows = [
+        [
+            row.variant,
+            row.recogniser or MISSING,
+            MISSING if row.seed is None else str(row.seed),
+            *([f"{row.x:g}"] if panel.over_x else []),
+            number_text(row.value, ".4g"),
+            MISSING if math.isnan(row.low + row.high) else bounds_text(row.low, row.high, ".4g"),
+        ]
+        for row in panel.rows
+    ]
+    return header, rows
 
 
 def _in_words(row: StudyRow, panel: Panel) -> str:
@@ -161,7 +182,7 @@ def _study_lines(panel: Panel, width: float, narrow: bool) -> Figure:
             low, high = [row.low for row in merged], [row.high for row in merged]
             values = [row.value for row in merged]
             looks = look(s)
-            axes.fill_between(places, low, high, color=looks["color"], alpha=0.12, linewidth=0)
+            draw_band(axes, places, low, high, colour=looks["color"], alpha=0.12)
             axes.plot(places, values, **looks, markersize=4)
         axes.set_title(reader, loc="left", color=INK)
         axes.grid()

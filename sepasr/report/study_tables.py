@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
+from sepasr.study.conditions import LABELS
+
 MEAN_OF_FAMILIES = "mean over families"
-UNITS = {"_db": "dB", "_s": "s", "_hz": "Hz"}
 KINDS = {
     "systems": "between the systems of a mixture",
     "mixtures": "between all mixtures of all systems",
@@ -23,7 +24,7 @@ def read_cells(header: Set[str], cells: Cells, over_steps: bool) -> list[dict[st
 
     Raises:
         ValueError: a cell is not a number where one belongs.
-        KeyError: a cell is empty where none may be.
+        KeyError: a cell is empty where none may be, or a condition has another name.
     """
     if "mixture" in header:  # values of single mixtures, not figures
         return []
@@ -83,7 +84,7 @@ def _difficulty(cells: Cells) -> list[dict[str, str]]:
     """Word errors along a condition, at the median of each group of mixtures."""
     if int(cells["bin"]) == 0:  # the correlation, which is no figure of a group
         return []
-    label = {"x": repr(float(cells["median"])), "x_label": _label(cells["condition"])}
+    label = {"x": repr(float(cells["median"])), "x_label": LABELS[cells["condition"]]}
     shared = {name: cells[name] for name in ("study", "recogniser", "mixtures") if name in cells}
     errors = {"measure": "cpWER", "unit": "%", **_percent(cells, "cpwer", "cpwer_")}
     return [{**shared, **label, **errors, "variant": cells["system"]}]
@@ -103,11 +104,3 @@ def _correlation(cells: Cells) -> list[dict[str, str]]:
     names = ("recogniser", "low", "high", "mixtures")
     texts |= {name: cells[name] for name in names if name in cells}
     return [{**texts, "measure": f"rank correlation with cpWER, {kind}"}]
-
-
-def _label(condition: str) -> str:
-    """A condition's name with its unit: ``snr_db`` is ``snr (dB)``."""
-    for ending, unit in UNITS.items():
-        if condition.endswith(ending):
-            return f"{condition.removesuffix(ending).replace('_', ' ')} ({unit})"
-    return condition.replace("_", " ")

@@ -75,7 +75,7 @@ def style(name: str) -> Iterator[None]:
         yield
 
 
-def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
+def to_svg(figure: Figure, name: str, title: str, description: str, caption: str) -> str:
     """An SVG element to put into a page, without namespaces and ids that nothing points to.
 
     Args:
@@ -83,6 +83,8 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
         name: unique on the page; the ids inside start with it.
         title: what is shown, in a few words.
         description: what a reader sees in it, for those who don't.
+        caption: id of the element that describes it in a few words. That is what is read aloud:
+            a name of thousands of letters could not be broken off.
     """
     buffer = io.BytesIO()
     FigureCanvasSVG(figure)
@@ -105,7 +107,8 @@ def to_svg(figure: Figure, name: str, title: str, description: str) -> str:
         {
             "viewBox": view,
             "role": "img",
-            "aria-labelledby": f"{name}-title {name}-desc",
+            "aria-labelledby": f"{name}-title",
+            "aria-describedby": caption,
             "style": f"--natural: {view.split()[2]}px",
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,14 @@ LEVEL = 0.05
 """Of p, what 95 % is of intervals."""
 PLAIN_WIDTH = 180
 """Columns of text that isn't shown on a terminal: wide enough for five recognisers."""
-SYSTEMS = ("system", "encoder of the last loss", "steps of the last training", "seeds")
+SYSTEMS = (
+    "system",
+    "encoder of the last loss",
+    "steps of the last training",
+    "its learning rate",
+    "seeds",
+)
+NOT_STATED = "not stated"
 MEASURES = {  # heading and decimals
     "si_sdr": ("SI-SDR (dB)", 2),
     "si_sdri": ("SI-SDRi (dB)", 2),
@@ -53,7 +61,7 @@ class Section:
 
 def markdown(results: Results) -> str:
     """The whole report, for ``RESULTS.md``."""
-    text = [f"# Results: {results.run.recipe}", provenance(results)]
+    text = [f"# Results: {results.run.recipe}", provenance(results), software(results)]
     for section in sections(results):
         text += [f"## {section.title}", section.note] if section.note else [f"## {section.title}"]
         text.append(markdown_table(section.header, section.rows, section.labels))
@@ -67,7 +75,7 @@ def print_tables(results: Results, console: Console | None = None) -> None:
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     console.print(Text(f"Results: {results.run.recipe}", style="bold"))
-    console.print(Text(provenance(results)))
+    console.print(Text(provenance(results)), Text(software(results)), sep="\n")
     for section in sections(results):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False)
         for column, name in enumerate(section.header):
@@ -88,8 +96,15 @@ def provenance(results: Results) -> str:
     return (
         f"commit {run.commit} · configuration {run.config_sha} · {run.date} · seeds {seeds} · "
         f"{run.fs} Hz · {run.cut or 'uncut'} · {run.reference or 'unnamed'} references · "
-        f"{run.mixtures} mixtures of {run.speakers} speakers"
+        f"{run.mixtures} mixtures of {run.speakers} speakers · corpus {run.corpus or NOT_STATED}"
+        f"{f' ({run.condition})' if run.condition else ''}"
     )
+
+
+def software(results: Results) -> str:
+    """What has scored, in one line."""
+    versions = [f"{name} {number}" for name, number in results.run.versions.items()]
+    return f"scored with {' · '.join(versions)}" if versions else f"scored with: {NOT_STATED}"
 
 
 def sections(results: Results) -> list[Section]:
@@ -106,7 +121,7 @@ def sections(results: Results) -> list[Section]:
         )
     ]
     systems = [
-        (line.name, _or_missing(line.encoder), _or_missing(line.steps), _seeds(line))
+        (line.name, _or_missing(line.encoder), _or_missing(line.steps), _lr(line), _seeds(line))
         for line in results.lines
     ]
     every = [
@@ -255,6 +270,13 @@ def verdict(gain: Gain) -> str:
 
 def _or_missing(value: object) -> str:
     return MISSING if value is None else str(value)
+
+
+def _lr(line: SystemResult) -> str:
+    """The rate of a training as 3e-5; nothing was trained where there are no steps."""
+    if line.lr is None:
+        return MISSING if line.steps is None else NOT_STATED
+    return re.sub(r"e-0*", "e-", f"{line.lr:g}")
 
 
 def _seeds(line: SystemResult) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,12 @@ from sepasr.decode.separate import SEPARATOR
 from sepasr.errors import UserError
 from sepasr.score.result import CLEAN, MIXTURE, RecogniserInfo, SystemInfo
 from sepasr.separator.config import SEVERAL
+
+PACKAGES = (
+    *("sepasr", "numpy", "scipy", "torch", "meeteval", "whisper-normalizer"),
+    *("pesq", "pystoi", "gammatone"),
+)
+"""What decides the figures of a scoring, by the name of its package."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ def system_info(exp: str | Path, folder: str) -> SystemInfo:
         encoder_weights=joined("weights"),
         seed=last.get("seed") if seeded else None,
         steps=last.get("steps"),
+        lr=last.get("lr"),
     )
 
 
@@ -130,6 +138,15 @@ def config_sha(exp: str | Path, folders: Sequence[str], recognisers: Sequence[st
             if file.is_file():
                 digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def versions() -> dict[str, str]:
+    """The software that scores: version by package, Python among them."""
+    found = {"Python": platform.python_version()}
+    for package in PACKAGES:
+        name, _, number = installed(package).partition(" ")
+        found[name] = number
+    return found
 
 
 def installed(package: str) -> str:

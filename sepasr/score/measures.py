@@ -5,9 +5,9 @@ Rules, the same for every system:
 - Estimates are assigned to references by the permutation of the best mean SI-SDR; the value of a
   mixture is the mean over its speakers.
 - A measure against a silent reference, or of a signal too short for it, is undefined (NaN): it is
-  left out of means.
-- A silent estimate of a speaker who speaks counts with the worst value of each scale: SI-SDR
-  -80 dB, PESQ 1.04, STOI and ESTOI 0. Left out, silence would improve a system.
+  left out of means. The reference alone decides it, for every system alike.
+- A silent estimate of a speaker who speaks counts with the worst value of each scale that is
+  defined: SI-SDR -80 dB, PESQ 1.04, STOI and ESTOI 0. Left out, silence would improve a system.
 - SRMR needs no reference and has no worst value: it is the mean over the streams that are not
   silent, whoever speaks, so silence may improve it.
 - PESQ is wide-band (ITU-T P.862.2) and hears both signals at one level; it is defined at 16 kHz
@@ -39,7 +39,7 @@ from sepasr.parallel import map_as_completed
 from sepasr.score.log import ValueLog
 from sepasr.score.srmr import srmr
 
-REVISION = 1
+REVISION = 2
 """To be raised when anything here or in ``srmr.py`` changes a value: all is then measured anew."""
 PACKAGES = ("pesq", "pystoi", "gammatone", "scipy")
 """Whose versions decide values, too."""
@@ -103,13 +103,24 @@ def measure(
         estimate = estimates[order[speaker]]
         if is_silent(reference):
             si_sdr[speaker] = math.nan
-        elif is_silent(estimate):
-            si_sdr[speaker], pesq_[speaker] = WORST_SI_SDR_DB, WORST_PESQ
-            stoi_[speaker] = estoi_[speaker] = 0.0
-        elif not brief:
-            pesq_[speaker] = pesq(estimate, reference, fs)
-            stoi_[speaker] = stoi(estimate, reference, fs)
-            estoi_[speaker] = stoi(estimate, reference, fs, extended=True)
+            continue
+        silent = is_silent(estimate)
+        if silent:
+            si_sdr[speaker] = WORST_SI_SDR_DB
+        if brief:
+            continue
+        # A silent estimate can't be measured: whether others could be, the reference tells.
+        heard = reference if silent else estimate
+        values = np.array(
+            [
+                pesq(heard, reference, fs),
+                stoi(heard, reference, fs),
+                stoi(heard, reference, fs, extended=True),
+            ]
+        )
+        if silent:
+            values = np.where(np.isnan(values), math.nan, (WORST_PESQ, 0.0, 0.0))
+        pesq_[speaker], stoi_[speaker], estoi_[speaker] = values
     si_sdr_, si_sdri = _mean(si_sdr), _mean(si_sdr - si_sdr_before)
     if brief:
         return Measures(si_sdr_, si_sdri)

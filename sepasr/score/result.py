@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -32,6 +32,7 @@ class SystemInfo:
         encoder_weights: identities of their weights, as a recogniser's, likewise.
         seed: of its last training; None where the folder names none, as that of a starting point.
         steps: optimiser steps of its last training; None where nothing was trained.
+        lr: its peak learning rate; None where nothing was trained, or that is not stated.
     """
 
     name: str
@@ -41,6 +42,7 @@ class SystemInfo:
     encoder_weights: str | None = None
     seed: int | None = None
     steps: int | None = None
+    lr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class SystemResult:
     """A system's figures over all mixtures, for one seed or averaged over its seeds.
 
     Attributes:
-        name: as in :class:`SystemInfo`, and so are encoder, seed and steps.
+        name: as in :class:`SystemInfo`, and so are encoder, seed, steps and lr.
         seed: None for the average over several seeds too, which differs from a system without one
             by its ``seeds``.
         seeds: the seeds that the figures are averaged over; empty for a system without.
@@ -120,6 +122,7 @@ class SystemResult:
     estoi: Interval
     srmr: Interval
     wer: Mapping[str, WordErrors]
+    lr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,10 @@ class Run:
         mixtures: number of test mixtures.
         speakers: in each of them.
         notes: sentences that belong below every table, such as on the voices of the test set.
+        corpus: name of the test set's corpus; None where it is not stated.
+        condition: what its mixtures hold, such as ``mix_both_reverb``; None likewise.
+        versions: by package, Python among them, of the software that has scored; empty where it is
+            not stated.
     """
 
     recipe: str
@@ -191,6 +198,9 @@ class Run:
     mixtures: int
     speakers: int
     notes: tuple[str, ...] = ()
+    corpus: str | None = None
+    condition: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -229,19 +239,23 @@ class Results:
 
     @classmethod
     def read(cls, path: str | Path) -> Results:
-        """Read what :meth:`write` wrote.
+        """Read what :meth:`write` wrote; what an earlier version didn't write has its default.
 
         Raises:
             UserError: the file is missing or not such a file.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            run = {field.name: content.pop(field.name) for field in fields(Run)}
+            known = [one.name for one in fields(Run) if one.name in content]
+            run = {name: content.pop(name) for name in known}
             return _build(cls, {"run": run} | content)
         except FileNotFoundError:
             raise UserError("no such results", where=path, remedy="run the scoring stage") from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"not a results file: {error!r}", where=path) from None
+
+
+_NO_DEFAULT = (MISSING, MISSING)
 
 
 def _null_for_nan(content: Any) -> Any:
@@ -257,7 +271,10 @@ def _build(kind: Any, content: Any) -> Any:
     """An object of a type, of dataclasses, tuples and mappings, from the content of a JSON file."""
     if is_dataclass(kind):
         types = get_type_hints(kind)
-        return kind(**{name: _build(types[name], content[name]) for name in types})  # type: ignore[operator]
+        optional = {f.name for f in fields(kind) if (f.default, f.default_factory) != _NO_DEFAULT}
+        # What has no default must be there.
+        names = [name for name in types if name in content or name not in optional]
+        return kind(**{name: _build(types[name], content[name]) for name in names})  # type: ignore[operator]
     if get_origin(kind) is tuple:
         return tuple(_build(get_args(kind)[0], item) for item in content)
     if get_origin(kind) is Mapping:

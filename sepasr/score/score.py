@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from tqdm import tqdm
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table
 from sepasr.data.segments import read_segment_texts
+from sepasr.decode.recognise import RECOGNISER, STREAMS, streams_digest
 from sepasr.errors import UserError
 from sepasr.score.log import ValueLog
 from sepasr.score.measures import Measures, Task, measure_all
@@ -56,7 +59,9 @@ def score(
 
     Raises:
         UserError: the set has no transcripts, a file is missing or lacks a mixture (with its id),
-            or audio can't be read or is not as long as its mixture.
+            transcripts are of other streams than there are now, or audio can't be read or is not
+            as long as its mixture. Where transcripts don't say of which streams they are, as those
+            of an earlier version, a line on stderr says so.
     """
     if not data.mixtures or any(mixture.texts is None for mixture in data.mixtures):
         raise UserError(
@@ -68,6 +73,7 @@ def score(
     # All lists are read before the minutes that measures take, so that what is missing shows.
     pairs = [(system, recogniser) for system in systems for recogniser in recognisers]
     utterance_texts = read_segment_texts(data)
+    _check_streams(pairs, separate, decode)
     transcripts = [_transcripts(data, *pair, decode) for pair in pairs]
     guard = [row for pair in pairs for row in _guard_rows(data, *pair, decode)]
     estimates = [_estimates(data, system, separate) for system in systems]
@@ -93,6 +99,36 @@ def score(
 def _streams(data: MixtureDir) -> range:
     """Numbers of the streams of a system, one per speaker, from 1."""
     return range(1, len(data.mixtures[0].references) + 1)
+
+
+def _check_streams(
+    pairs: Sequence[tuple[SystemInfo, RecogniserInfo]], separate: Path, decode: Path
+) -> None:
+    """Refuse transcripts of streams that have been replaced since by another separator's."""
+    unstated = []
+    for system, recogniser in pairs:
+        now = streams_digest(separate / system.folder)
+        if system.name in (MIXTURE, CLEAN) or now is None:
+            continue
+        path = decode / system.folder / recogniser.name / RECOGNISER
+        try:
+            read = json.loads(path.read_text(encoding="utf-8")).get(STREAMS)
+        except FileNotFoundError:
+            read = None
+        except (ValueError, AttributeError) as error:
+            what = f"does not say what was read: {error}"
+            raise UserError(what, where=path, remedy="recognise again") from None
+        if read is None:
+            unstated.append(f"{system.folder}/{recogniser.name}")
+        elif read != now:
+            what = f"read other streams than {separate / system.folder} has now"
+            raise UserError(what, where=path, remedy="recognise again")
+    if unstated:
+        print(
+            f"sepasr: not stated of which streams the transcripts in {decode} are: "
+            f"{', '.join(unstated)}; recognise again to have them checked",
+            file=sys.stderr,
+        )
 
 
 def _transcripts(

@@ -10,15 +10,15 @@ other trainings, voices or rooms than those of the set. What many comparisons as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 DRAWS = 10_000
-_AT_A_TIME = 500
-"""Draws whose ranks are held in memory together."""
+_CELLS_AT_A_TIME = 4_000_000
+"""Of samples by pairs, those whose ranks are held in memory together: 32 MB an array."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Resampling:
 
         Returns:
             NaN for what is undefined: all of it where a denominator is 0, the bounds where there
-            is but one mixture.
+            is but one mixture, or but one that has a part in a denominator.
         """
         shares = np.ones(len(ratios)) if weights is None else np.asarray(weights, dtype=float)
         shares = shares / shares.sum()
@@ -122,7 +122,8 @@ class Resampling:
             value += share * float(_divide(parts.sum(0)))
             others += share * _divide(parts.sum(0) - parts)
             drawn += share * _divide((self._counts @ parts.astype(np.float32)).astype(float))
-        return _interval(float(value), drawn, others)
+        carrying = min(np.count_nonzero(ratio.denominator > 0) for ratio in ratios)
+        return _interval(float(value), drawn, others, int(carrying))
 
     def spearman(self, x: np.ndarray, y: np.ndarray) -> Interval:
         """Spearman's rank correlation with its 95 % interval, by the same bootstrap.
@@ -136,7 +137,7 @@ class Resampling:
 
         Returns:
             NaN for what is undefined: all of it where x or y is the same throughout, the bounds
-            where there is but one mixture.
+            where there is but one mixture with pairs.
         """
         shape = (len(x), -1)
         first, second = (np.asarray(values, dtype=float).reshape(shape) for values in (x, y))
@@ -144,16 +145,18 @@ class Resampling:
         if not len(mixture):
             return Interval(np.nan, np.nan, np.nan)
         pairs = first[mixture, observation], second[mixture, observation]
-        left_out = 1 - np.eye(len(first), dtype=np.float32)[:, mixture]
         value = float(rank_correlation(*pairs, np.ones((1, len(mixture))))[0])
-        others = rank_correlation(*pairs, left_out)
-        drawn = np.concatenate(
-            [
-                rank_correlation(*pairs, self._counts[start : start + _AT_A_TIME][:, mixture])
-                for start in range(0, len(self._counts), _AT_A_TIME)
-            ]
-        )
-        return _interval(float(value), drawn, others)
+
+        def in_parts(samples: int, counts: Callable[[slice], np.ndarray]) -> np.ndarray:
+            # Thousands of mixtures of a dozen systems would take tens of GB at once.
+            size = max(1, _CELLS_AT_A_TIME // len(mixture))
+            parts = (slice(start, start + size) for start in range(0, samples, size))
+            return np.concatenate([rank_correlation(*pairs, counts(part)) for part in parts])
+
+        numbers = np.arange(len(first))
+        others = in_parts(len(first), lambda part: numbers[part, None] != mixture)
+        drawn = in_parts(len(self._counts), lambda part: self._counts[part][:, mixture])
+        return _interval(value, drawn, others, len(np.unique(mixture)))
 
     def p_value(self, differences: np.ndarray) -> float:
         """Two-sided p-value of paired differences, by a permutation test over mixtures.
@@ -213,11 +216,19 @@ def _ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _interval(value: float, drawn: np.ndarray, others: np.ndarray) -> Interval:
-    """The interval of a value from its draws and from the values without one mixture each."""
+def _interval(value: float, drawn: np.ndarray, others: np.ndarray, carrying: int) -> Interval:
+    """The interval of a value from its draws and from the values without one mixture each.
+
+    Args:
+        value: over all mixtures.
+        drawn: (draws,).
+        others: (mixtures,).
+        carrying: how many mixtures there are without which the value is another, or none. Where it
+            is one, all draws agree, which says nothing of other mixtures.
+    """
     if not np.isfinite(value):
         return Interval(np.nan, np.nan, np.nan)
-    if len(others) == 1:
+    if carrying < 2:
         return Interval(value, np.nan, np.nan)
     low, high = _bca(value, drawn[np.isfinite(drawn)], others[np.isfinite(others)])
     return Interval(value, low, high)

@@ -224,6 +224,7 @@ def _result(
             for name, values in zip(MEASURES, line.measures, strict=True)
         },
         wer=wer,
+        lr=system.lr,
     )
 
 

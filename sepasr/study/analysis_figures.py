@@ -15,11 +15,15 @@ from sepasr.report.figure_rows import like, numbered, records_of, shown
 from sepasr.report.figures import Record, RowAt, Source, Table
 from sepasr.report.marks import Mark
 from sepasr.score.rows import UtteranceRow
+from sepasr.study.conditions import CONDITIONS, LABELS
 from sepasr.study.config import Difficulty
-from sepasr.study.correlation import CorrelationRow, MeasuredRow, correlations
+from sepasr.study.correlation import (
+    CorrelationRow,
+    MeasuredRow,
+    correlations,
+    shared_systems,
+)
 from sepasr.study.difficulty import (
-    CONDITIONS,
-    LABELS,
     Conditions,
     DifficultyRow,
     difficulty_table,
@@ -69,17 +73,26 @@ class Correlations(_Analysis):
     ending, value, rows_ending = CORRELATIONS, "correlation", "_measures"
     summary, kept_as = CorrelationRow, MeasuredRow
 
-    def rows(self, record: Record, columns: Sequence[str]) -> list[RowAt]:
-        """Of the screen: those of the finals are of the set that the rule names."""
+    @cached_property
+    def _screen(self) -> list[RowAt]:
+        """Rows of the screen: those of the finals are of the set that the rule names."""
         finals, variants = self.record["rule"], self.record["variants"]
         sets = {finals["set"] + v["task"] for v in variants.values()} if finals else set()
+        return [at for at in self.kept if at.row.set not in sets]
+
+    @cached_property
+    def _shared(self) -> set[tuple[str, int, int | None]]:
+        """The systems that all correlations are over."""
+        names = list(dict.fromkeys(r.fields["measure"] for r in self.records))
+        rows, measured = ([at.row for at in group] for group in (self._screen, self.beside))
+        return shared_systems(rows, measured, names)
+
+    def rows(self, record: Record, columns: Sequence[str]) -> list[RowAt]:
+        """Of the screen, and of the systems that all measures of the study are defined for."""
         cells = record.fields
-        mine = [
-            at
-            for at in self.kept
-            if at.row.set not in sets and at.row.recogniser == cells["recogniser"]
-        ]
-        return mine + [at for at in self.beside if at.row.measure == cells["measure"]]
+        mine = [at for at in self._screen if at.row.recogniser == cells["recogniser"]]
+        mine += [at for at in self.beside if at.row.measure == cells["measure"]]
+        return [at for at in mine if (at.row.variant, at.row.steps, at.row.seed) in self._shared]
 
     def recompute(self, record: Record) -> Record:
         """By :func:`sepasr.study.correlation.correlations`."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sepasr.study.conditions import LABELS
 from sepasr.study.config import StudyConfig
 from sepasr.study.correlation import CorrelationRow
-from sepasr.study.difficulty import LABELS, DifficultyRow
+from sepasr.study.difficulty import DifficultyRow
 from sepasr.study.drawing import GREY, WIDTH_IN, drawn, handle, legend, looks
 
 if TYPE_CHECKING:

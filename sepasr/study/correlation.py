@@ -248,6 +248,9 @@ def correlations(
 ) -> list[CorrelationRow]:
     """Rank correlations of measures with the cpWER of a mixture, for every recogniser.
 
+    All are over the same systems, those of :func:`shared_systems`: coefficients over other systems
+    can't be compared.
+
     Args:
         rows: of the study.
         measured: what was measured on top.
@@ -255,9 +258,14 @@ def correlations(
         draws: of the bootstrap.
     """
     extra = {(r.variant, r.steps, r.seed, r.set, r.mixture, r.measure): r.value for r in measured}
+    shared = shared_systems(rows, measured, names)
     table = []
     for recogniser in dict.fromkeys(row.recogniser for row in rows):
-        mine = [row for row in rows if row.recogniser == recogniser]
+        mine = [
+            row
+            for row in rows
+            if row.recogniser == recogniser and (row.variant, row.steps, row.seed) in shared
+        ]
         mixtures = sorted({(row.set, row.mixture) for row in mine})
         systems = list(dict.fromkeys((row.variant, row.steps, row.seed) for row in mine))
         resampling = Resampling(len(mixtures), draws)
@@ -294,6 +302,34 @@ def correlations(
                     )
                 )
     return table
+
+
+def shared_systems(
+    rows: Sequence[StudyRow], measured: Sequence[MeasuredRow], names: Sequence[str]
+) -> set[tuple[str, int, int | None]]:
+    """The systems of which every measure is defined in some mixture.
+
+    What is measured on top is measured of separated streams alone, and of the references there is
+    no SI-SDR. A measure that is defined for no system, as PESQ at 8 kHz, keeps none out.
+
+    Args:
+        rows: of the study.
+        measured: what was measured on top.
+        names: of the measures.
+
+    Returns:
+        Variants with their steps and seeds.
+    """
+    defined: dict[str, set[tuple[str, int, int | None]]] = {name: set() for name in names}
+    for row in rows:
+        for name in names:
+            if name in SIGNAL and not np.isnan(getattr(row, name)):
+                defined[name].add((row.variant, row.steps, row.seed))
+    for extra in measured:
+        if extra.measure in defined and not np.isnan(extra.value):
+            defined[extra.measure].add((extra.variant, extra.steps, extra.seed))
+    every = {(row.variant, row.steps, row.seed) for row in rows}
+    return every.intersection(*filter(None, defined.values()))
 
 
 def within_mixtures(values: np.ndarray, errors: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from sepasr.data.datadir import Mixture, MixtureDir
 from sepasr.errors import UserError
 from sepasr.score.rows import UtteranceRow, read_rows, write_rows
 from sepasr.score.statistics import DRAWS, Interval, Resampling, over_seeds, rate
+from sepasr.study.conditions import CONDITIONS
 from sepasr.study.config import Difficulty
 from sepasr.study.place import Place
 
@@ -25,14 +26,6 @@ ACTIVE_DB = -40.0
 BANDS = (100.0, 7000.0, 18)
 """Edges in Hz and number of the bands of equal width on a log scale that voices are compared in."""
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
-CONDITIONS = ("snr_db", "t60_s", "overlap", "level_db", "voices_db")
-LABELS = {
-    "snr_db": "speech over noise (dB)",
-    "t60_s": "reverberation time T60 (s)",
-    "overlap": "both speak (share of the time)",
-    "level_db": "level of the louder over the softer (dB)",
-    "voices_db": "voices differ by (dB)",
-}
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,7 @@ class Evaluation:
                         recogniser,
                         cache,
                         self.root / "decode" / subject.key / recogniser.name,
+                        separated=self.separated(subject),
                         jobs=recogniser.processes,
                     )
             name = subject.key if subject.key in (MIXTURE, CLEAN) else "system"

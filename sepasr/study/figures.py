@@ -74,8 +74,12 @@ class OfStudy(Source):
         seeds = sorted({row.seed for row in rows if row.seed is not None})
         sets = list(dict.fromkeys(row.set for row in rows))
         mixtures = [f"{self.record['sets'][name]['mixtures']} of {name}" for name in sets]
+        trained, read = (
+            ", ".join(self.record.get(key, ())) or "not stated" for key in ("trained_at", "read_at")
+        )
         return (
-            f"`{shown(self.out)}/{self.study}.csv`: commit {self.record['commit']} · seeds "
+            f"`{shown(self.out)}/{self.study}.csv`: commit {self.record['commit']} · trained at "
+            f"commit {trained} · read at commit {read} · seeds "
             f"{', '.join(map(str, seeds)) or 'none'} · mixtures: {', '.join(mixtures)}"
         )
 
@@ -141,6 +145,7 @@ class Study(OfStudy):
     def table(self, mark: Mark) -> Table:
         """Word errors by recogniser, the gain over the control as the mean over families, SI-SDRi.
 
+        p is that of the gain, corrected over all means over families of the set, shown or not.
         ``recogniser=`` chooses and orders the columns of word errors.
         """
         readers = mark.where.get("recogniser", ())
@@ -166,7 +171,8 @@ class Study(OfStudy):
         table = self.pivot(mark, single, lines, "recogniser", column, _cpwer)
         controls = list(dict.fromkeys(filter(None, (r.fields["against"] for r in means.values()))))
         one = controls[0] if len(controls) == 1 else ""
-        table.header += [f"gain over {one} (%)" if one else "gain (%)", "p (Holm)", "SI-SDRi (dB)"]
+        gain = f"gain over {one}" if one else "gain"
+        table.header += [f"{gain}, mean over families (%)", "p (Holm)", "SI-SDRi (dB)"]
         for line in table.lines:
             mean = means[str(line[0]), str(line[1])]
             line += [Cell(mean, "gain"), Cell(mean, "p_holm"), Cell(mean, "si_sdri")]
@@ -174,8 +180,14 @@ class Study(OfStudy):
             others = ("" if one else against, f"{steps} steps" if steps != str(line[1]) else "")
             if against and any(others):
                 line[0] = f"{line[0]}, against {', '.join(filter(None, others))}"
-        table.note = self.provenance(records)
+        table.note = f"{self.provenance(records)} · {self._corrected(sets[0])}"
         return table
+
+    def _corrected(self, name: str) -> str:
+        """Over how many comparisons the p-values of a set's means over families are corrected."""
+        of_set = [r.fields for r in self.records if r.fields["set"] == name]
+        p = [fields["p"] for fields in of_set if fields["recogniser"] == FAMILY_MEAN]
+        return f"p (Holm) over the {sum(x == x for x in p)} comparisons of {name}"
 
     @staticmethod
     def _line(record: Record) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sepasr.report.band import draw_band
 from sepasr.study.config import CLEAN, MIXTURE, StudyConfig
 from sepasr.study.drawing import COLOURS, GREY, MARKERS, WIDTH_IN, drawn, handle, legend, looks
 from sepasr.study.rows import FAMILY_MEAN, StudyResult
@@ -143,7 +144,7 @@ def _steps(study: StudyConfig, results: Sequence[StudyResult], path: Path) -> No
                     low, high = (
                         [100 * getattr(r, end) for r in mine] for end in ("cpwer_low", "cpwer_high")
                     )
-                    axis.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0)
+                    draw_band(axis, x, low, high, colour=colour, alpha=0.1)
             band = "" if name == SI_SDR else f" (band: 95 % interval of {study.control})"
             axis.set_title(f"{NAMES.get(name, name)}{band}", loc="left", fontsize=9)
             axis.set_ylabel("dB" if name == SI_SDR else "cpWER (%)")

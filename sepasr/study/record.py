@@ -42,8 +42,9 @@ def write_record(runner: Runner, phases: Sequence[Phase], results: Sequence[Stud
 
     ``variants`` has for each what it is set to and, by seed and steps, the digest of the training;
     ``finalists`` has who was chosen, at how many steps and by what value, once there is a choice.
-    ``commit`` is that of the last call; ``trained_at`` and ``read_at`` have those at which what it
-    found was made.
+    ``sets`` has how many mixtures there are of which corpus, at which rate, cut and with which
+    references. ``commit`` is that of the last call; ``trained_at`` and ``read_at`` have those at
+    which what it found was made.
     """
     sets = {}
     trained_at: set[str | None] = set()
@@ -64,6 +65,7 @@ def write_record(runner: Runner, phases: Sequence[Phase], results: Sequence[Stud
                 sets[name] = {
                     "mixtures": len(evaluation.data.mixtures),
                     "fingerprint": fingerprint(evaluation.data),
+                    **asdict(evaluation.data.info),
                 }
             subject = runner.subject(point)
             read_at |= {evaluation.read_at(subject, reader) for reader in phase.readers}

@@ -15,13 +15,14 @@ from statistics import mean
 
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table
+from sepasr.data.segments import read_segment_texts
 from sepasr.decode.cache import TranscriptCache
 from sepasr.decode.recognise import recognise, streams_of
 from sepasr.decode.recogniser import Recogniser
 from sepasr.decode.separate import separate_directory
 from sepasr.errors import UserError
 from sepasr.files import atomic_path, write_text
-from sepasr.score.normalise import normalise
+from sepasr.score.normalise import normalise, normalised_speakers
 from sepasr.score.wer import cpwer
 from sepasr.separator.model import Separator
 
@@ -97,18 +98,20 @@ def evaluate(
             for recogniser in recognisers:
                 read = exp / "decode" / candidate.name / recogniser.name
                 streams, jobs = streams_of(data, folder), recogniser.processes
-                recognise(streams, recogniser, cache, read, jobs=jobs)
+                recognise(streams, recogniser, cache, read, separated=folder, jobs=jobs)
                 rates[recogniser.name] = _rate(data, read)
             outcomes.append(Outcome(candidate, rates, family_mean(rates, families)))
     return outcomes
 
 
 def _rate(data: MixtureDir, read: Path) -> float:
+    """cpWER of the transcripts in ``read``, with the words that a scoring counts."""
+    utterances = read_segment_texts(data)
     speakers = range(1, len(data.mixtures[0].references) + 1)
     texts = [read_table(read / f"text_spk{s}", empty_values=True) for s in speakers]
     counts = [
         cpwer(
-            [normalise(text) for text in mixture.texts or ()],
+            normalised_speakers(mixture.texts or (), utterances.get(mixture.id, ())),
             [normalise(text[mixture.id]) for text in texts],
         )
         for mixture in data.mixtures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -21,7 +22,7 @@ from sepasr.files import OLD, refuse_another, write_text
 from sepasr.train.checkpoint import LAST, steps_done
 from sepasr.train.schedule import PLATEAU
 
-CONFIG, LOCK, FINAL = "config.yaml", ".lock", "final"
+CONFIG, LOCK, FINAL, ORIGIN = "config.yaml", ".lock", "final", "origin.json"
 IDLE = (
     "checkpoint_activations",
     "loss.compare_every",
@@ -169,6 +170,42 @@ def _new_folder(out: Path) -> Path:
             time.sleep(0.1)
         else:
             return old
+
+
+def note_origin(out: str | Path, commit: str, valid: Mapping[str, Any]) -> None:
+    """Write ``origin.json``: what a training is made by and validated on, which decides nothing.
+
+    Args:
+        out: its folder.
+        commit: of the repository; one that went on at others keeps all of them, the first one
+            first.
+        valid: of the set that it is validated on: what a report says of it.
+
+    Raises:
+        UserError: what an earlier call left is no such file.
+    """
+    path = Path(out) / ORIGIN
+    if not is_first_process():
+        return
+    before: list[str] = read_origin(path)["commits"] if steps_done(out) else []
+    commits = list(dict.fromkeys([*before, commit]))
+    write_text(path, json.dumps({"commits": commits, "valid": dict(valid)}, indent=1) + "\n")
+
+
+def read_origin(path: str | Path) -> dict[str, Any]:
+    """Read what :func:`note_origin` wrote; of an earlier version's training nothing is stated.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {"commits": list(content["commits"]), "valid": dict(content["valid"])}
+    except FileNotFoundError:
+        return {"commits": [], "valid": {}}
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"does not say what a training came from: {error!r}"
+        raise UserError(what, where=path, remedy="remove the file") from None
 
 
 def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from sepasr.bin.main import SUBCOMMANDS, main
 from sepasr.data.audio import write_audio
 from sepasr.separator.model import Separator, SeparatorConfig
+from sepasr.train.workdir import ORIGIN, read_origin
 
 FS = 16000
 TINY = {"channels": 16, "width": 8, "hidden": 8, "heads": 2, "layers": 1, "depthwise_kernel": 3}
@@ -301,6 +302,9 @@ def test_train_with_an_unknown_encoder(refused, train, tmp_path, source, model, 
 
 def test_train_into_the_folder_of_another_training(refused, train, tmp_path, capsys):
     assert main([str(argument) for argument in train()]) == 0
+    origin = read_origin(tmp_path / "out" / ORIGIN)
+    assert len(origin["commits"]) == 1
+    assert {"set", "mixtures", "corpus", "condition"} == origin["valid"].keys()
     before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     line = refused(*train(set="fit.seed=5"))
     assert f"{tmp_path}/out: holds another training: fit.seed was 0 and is 5" in line

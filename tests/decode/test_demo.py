@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 
 import numpy as np
@@ -84,7 +85,22 @@ def test_without_gradio_the_remedy_is_named(monkeypatch, capsys):
     )
     assert main(["demo"]) == 2
     assert "tools/install.sh --extras demo" in capsys.readouterr().err
-    assert "gradio" not in sys.modules or found("gradio")
+
+
+def test_without_gradio_nothing_of_it_is_loaded():
+    """In a process of its own: others may have loaded it here."""
+    code = (
+        "import sys\n"
+        "import sepasr.decode.demo as demo\n"
+        "from sepasr.bin.main import main\n"
+        "found = demo.find_spec\n"
+        "demo.find_spec = lambda name: None if name == 'gradio' else found(name)\n"
+        "assert main(['demo']) == 2\n"
+        "assert 'gradio' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "tools/install.sh --extras demo" in done.stderr
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sepasr.data.datadir import Info, Mixture, MixtureDir
 from sepasr.data.scp import write_table
 from sepasr.decode.cache import TranscriptCache
 from sepasr.decode.guard import GuardConfig, Hypothesis
-from sepasr.decode.recognise import Stream, recognise, streams_of
+from sepasr.decode.recognise import Stream, recognise, streams_digest, streams_of
 from sepasr.decode.recogniser import Recogniser, RecogniserConfig
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
@@ -85,6 +85,25 @@ def test_nothing_is_read_twice(
     assert second.read == []
     for name in ("text_spk1", "text_spk2", "guard.csv"):
         assert (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
+
+
+def test_what_was_read_is_noted(
+    streams: list[Stream], cache: TranscriptCache, tmp_path: Path
+) -> None:
+    separated, out = tmp_path / "separated", tmp_path / "out"
+    separated.mkdir()
+
+    def noted() -> object:
+        recognise(streams, Recogniser(CONFIG, Counter()), cache, out, separated=separated)
+        return json.loads((out / "recogniser.json").read_text()).get("streams")
+
+    assert noted() is None  # nothing says how they came about, as of references
+    found = []
+    for weights in ("a", "b", "a"):
+        (separated / "separator.json").write_text(weights)
+        found.append(noted())
+        assert found[-1] == streams_digest(separated)
+    assert found[0] == found[2] != found[1]
 
 
 @pytest.mark.slow

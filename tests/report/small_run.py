@@ -176,6 +176,7 @@ def make_run(
     run = Run(
         *("made_up", "abc1234", "feed", "2026-11-01"),
         *(tuple(seeds), fs, "max", "anechoic", len(mixtures), 2, (note,)),
+        versions={"torch": "2.0"},
     )
     summarise(
         scores, systems, RECOGNISERS, run, control="sisdr", primary=set(primary), draws=200

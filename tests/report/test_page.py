@@ -12,15 +12,19 @@ from matplotlib.figure import Figure
 from small_run import SmallRun, make_run
 
 from sepasr.bin.main import main
+from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table, write_table
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
-from sepasr.report.examples import choose
+from sepasr.report.examples import Gallery, choose
 from sepasr.report.page import Sources, cell, find_results, write_page
 from sepasr.report.plots import forest
 from sepasr.report.svg import BAD, FAINT, GOOD
+from sepasr.report.table import sections as table_sections
+from sepasr.report.table import verdict
 from sepasr.score.result import Results
 from sepasr.score.rows import UtteranceRow, read_rows, write_rows
+from sepasr.train.workdir import note_origin
 
 HOSTILE = 'm4"><script>alert(1)<!--'
 TEXT = "<script>alert(2)</script> & \"more\" 'words'"
@@ -117,7 +121,7 @@ def test_ids_are_unique_and_labels_point_to_some(html):
     ids = [attributes["id"] for _, attributes in elements.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     for tag, attributes in elements.tags:
-        for name in ("aria-labelledby", "for"):
+        for name in ("aria-labelledby", "aria-describedby", "for"):
             for target in (attributes.get(name) or "").split():
                 assert target in ids, (tag, target)
         if tag == "a":
@@ -132,16 +136,34 @@ def test_plots_have_title_description_and_text(html):
     for plot in plots:
         assert re.search(r"<title id=[^>]*>[^<]+</title>\s*<desc id=[^>]*>[^<]+</desc>", plot)
         assert 'role="img"' in plot
+        label = re.search(r'aria-labelledby="([^"]*)"', plot)[1]
+        assert label.endswith("-title")  # what is read aloud is short
+        caption = re.search(r'aria-describedby="([^"]*)"', plot)[1]
+        said = re.search(rf'<p id="{caption}">([^<]*)</p>', html)[1]
+        assert 20 < len(said) < 500
         assert "<text" in plot
         assert "#0" not in re.sub(r"[(\"]#[\w-]+", "", plot)  # no colour but the page's
 
 
-def test_every_figure_has_its_provenance(html):
-    for part in ("section", "figure", "details"):
-        pieces = re.findall(rf'<{part} class="(?:plot|table|example)".*?</{part}>', html, re.DOTALL)
+def test_every_figure_has_its_provenance(small, html):
+    tables = len(table_sections(Results.read(small.results / "results.json")))
+    counts = {"figure": ("plot", 4), "details": ("table|example", tables + 3)}
+    for part, (names, count) in counts.items():
+        pieces = re.findall(rf'<{part} class="(?:{names})".*?</{part}>', html, re.DOTALL)
+        assert len(pieces) == count
         for piece in pieces:
             assert 'class="source"' in piece
             assert "Python 3." in piece
+    # Sections of the page hold others, so a section is what there is until the next one of them.
+    _, *pieces = re.split(r'<section (?:id="\w+" )?aria-labelledby="(\w+)-title">', html)
+    found = dict(zip(pieces[::2], pieces[1::2], strict=True))
+    expected = ["lead", "gains", "tables", "studies", "training", "examples", "notes"]
+    assert list(found) == expected
+    for name in expected[:-1]:
+        assert 'class="source"' in found[name], name
+    header = re.search(r"<header>.*?</header>", html, re.DOTALL)[0]
+    for part in ("corpus made-up", "scored with torch 2.0", "page made with Python 3."):
+        assert part in header
     assert html.count("commit abc1234 · configuration feed") > 10
     assert "corpus made-up" in html
 
@@ -187,10 +209,8 @@ def test_marks_of_words_add_up_to_the_rows(small, page, html):
 
 
 def test_tables_are_those_of_the_report(small, html):
-    from sepasr.report.table import sections
-
     shown = re.findall(r'<details class="table".*?</details>', html, re.DOTALL)
-    expected = sections(Results.read(small.results / "results.json"))
+    expected = table_sections(Results.read(small.results / "results.json"))
     for part, section in zip(map(Cells, shown), expected, strict=True):
         assert section.title in part.texts
         assert part.rows == [list(section.header), *map(list, section.rows)]
@@ -311,6 +331,7 @@ def test_a_third_of_the_examples_is_typical(small):
         ("0.0123", "0.0123", "", "", 0.0123),
         ("< 0.0001", "< 0.0001", "", "", 0.0001),
         ("1, 2, 3", "1, 2, 3", "", "", None),
+        ("3e-5", "3e-5", "", "", 3e-5),
     ],
 )
 def test_cells_are_taken_apart(text, main_part, interval, badge, order):
@@ -327,6 +348,9 @@ def test_forest_marks_primaries_and_says_every_gain(small):
         assert svg.count("Primary: ") == 1
         for c in (*results.comparisons, *results.other_comparisons):
             assert f"{c.system}, {c.recogniser}: {100 * c.relative_gain:+.1f} [" in svg
+            relation = c.relation or "no encoder in the loss"
+            said = rf"{c.system}, {c.recogniser}: [^%]* %, {verdict(c)}, {relation}\."
+            assert re.search(said, svg)
             assert f">{c.system} · {c.recogniser}" in svg
 
 
@@ -391,6 +415,7 @@ def test_texts_of_the_forest_do_not_overlap(monkeypatch):
         (["--data", "x"], "--data without --exp"),
         (["--examples", "-1"], "less than 0"),
         (["--studies", "nowhere"], "nowhere: no such folder"),
+        (["--exp", "nowhere"], "nowhere: no such folder"),
     ],
 )
 def test_mistakes_are_told_in_a_line(small, tmp_path, capsys, options, message):
@@ -405,6 +430,61 @@ def test_a_missing_row_table_is_told(small, tmp_path, capsys):
     options = ["--exp", str(small.exp), "--data", str(small.data), "-o", str(tmp_path / "page")]
     assert main(["report", "--results", str(tmp_path), *options]) == 2
     assert "no utterances.csv beside the results" in capsys.readouterr().err
+
+
+def test_rows_of_other_results_are_refused(small, tmp_path, capsys):
+    rows = read_rows(small.results / "utterances.csv", UtteranceRow)
+    other = tmp_path / "utterances.csv"
+    given = ["report", "--results", str(small.results), "--rows", str(other)]
+
+    def refusal(changed: list[UtteranceRow]) -> str:
+        write_rows(other, UtteranceRow, changed)
+        assert main([*given, "-o", str(tmp_path / "page")]) == 2
+        assert not (tmp_path / "page").exists()
+        return capsys.readouterr().err
+
+    last = next(row for row in reversed(rows) if row.system == "sisdr")
+    worse = [replace(r, cp_errors=r.cp_errors + 1) if r is last else r for r in rows]
+    said = refusal(worse)
+    assert f"{other}: " in said
+    assert f"of sisdr, seed 2, read by {last.recogniser}" in said
+    assert f"where {small.results}/results.json has a cpWER of" in said
+    assert "0 errors on 0 words of clean" in refusal([r for r in rows if r.system != "clean"])
+    assert main([*given[:3], "-o", str(tmp_path / "page")]) == 0
+
+
+def test_a_row_that_an_example_lacks_is_told(small, tmp_path):
+    data = MixtureDir.load(small.data)
+    results = Results.read(small.results / "results.json")
+    rows = read_rows(small.results / "utterances.csv", UtteranceRow)
+    choice = choose(rows, results, 1)[0]
+    some = [r for r in rows if (r.system, r.recogniser) != ("sisdr", "ctc")]
+    gallery = Gallery(results, some, data, small.exp, tmp_path / "page")
+    with pytest.raises(UserError, match="no row of sisdr, seed 1 by ctc for"):
+        gallery.example(choice)
+
+
+def test_training_curves_have_a_source_of_their_own(small, page, html, tmp_path):
+    (part,) = re.findall(r'<section id="training".*?</section>', html, re.DOTALL)
+    said = "trainings · commit not stated · configuration not stated · seeds 1, 2 · dev set not"
+    assert said in part
+    assert "Not shown" not in part
+    exp = tmp_path / "exp"
+    shutil.copytree(small.exp, exp)
+    for place in (exp / "finetune").glob("*/seed*"):
+        (place / "config.yaml").write_text("fit: {}\n")
+        info = {"set": "cv", "mixtures": 9, "corpus": "made-up", "condition": None}
+        note_origin(place, "abcd", info)
+    shutil.copytree(exp / "finetune/sisdr/seed1", exp / "finetune/sisdr/seed7")
+    shutil.copytree(exp / "finetune/sisdr/seed1", exp / "finetune/other/seed1")
+    text = write_page(sources(small, exp=exp), tmp_path / "page").read_text()
+    (part,) = re.findall(r'<section id="training".*?</section>', text, re.DOTALL)
+    assert re.search(r"commit abcd · configuration [0-9a-f]{12} · seeds 1, 2 · dev set cv, 9", part)
+    assert "Not shown, as the results lack them: other/seed1, sisdr/seed7." in part
+    assert "sisdr/seed2: from" in part
+    assert "seed7: from" not in part
+    assert part.count('class="source"') == 1
+    assert "commit abc1234" not in part
 
 
 def test_rows_of_other_systems_are_not_shown(small, tmp_path):

@@ -11,6 +11,7 @@ from sepasr.report.plots import training
 from sepasr.report.studies import StudyRow, read_studies, read_study
 from sepasr.report.study_plots import study
 from sepasr.report.svg import MARKERS
+from sepasr.study.conditions import LABELS
 from sepasr.study.rows import FAMILY_MEAN, StudyResult, write_study
 
 
@@ -119,6 +120,16 @@ def test_lines_of_a_study_are_its_figures_in_order(tmp_path, monkeypatch):
         assert lines == [[[5, 10, 20], [1, 2, 3]], [[5, 10], [4, 7]]]
 
 
+def test_an_interval_of_a_single_point_is_drawn(tmp_path, monkeypatch):
+    text = "variant,value,low,high,x\na,3,2,5,20\nb,7,6,8,10\nb,4,3,6,30\nc,1,,,10\n"
+    (panel,) = read_studies(write(tmp_path, text).parent)
+    for figure in drawn(monkeypatch, lambda: study(panel, 1)):
+        bars = [line for line in figure.axes[0].lines if line.get_marker() not in MARKERS]
+        assert [[list(xy) for xy in bar.get_data()] for bar in bars] == [[[20, 20], [2, 5]]]
+        (band,) = figure.axes[0].collections
+        assert band.get_datalim(figure.axes[0].transData).x1 == 30
+
+
 def test_averaging_leaves_a_ramp_as_it_is(monkeypatch):
     steps = tuple(range(10, 2000, 10))
     curve = Curve("ae/seed1", "train/loss", steps, tuple(3 + 0.5 * step for step in steps))
@@ -171,6 +182,24 @@ def test_provenance_says_what_the_record_does_not_name(tmp_path):
     assert panel.source.endswith("torch 2")
     assert "not named" not in panel.source.replace("set not named", "")
     assert study(panel, 1).question == "Why?"
+
+
+def test_provenance_names_corpus_and_commits(tmp_path):
+    path = write(tmp_path, "variant,value,set\na,1,cv\n")
+    record = {"commit": "abc", "sets": {"cv": {"mixtures": 9}}}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    (panel,) = read_studies(tmp_path)  # of an earlier version
+    stated = "corpus not stated · trained at commit not stated · read at commit not stated"
+    assert stated in panel.source
+    info = {"corpus": "WHAMR", "condition": "mix_both", "fs": 8000, "cut": "max"}
+    record["sets"]["cv"] |= info | {"reference": "anechoic"}
+    record |= {"trained_at": ["a1", "b2"], "read_at": ["c3"]}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    (panel,) = read_studies(tmp_path)
+    assert (
+        "corpus WHAMR (mix_both), 8000 Hz, max, anechoic references · trained at commit a1, b2 · "
+        "read at commit c3"
+    ) in panel.source
 
 
 def result(variant: str, steps: int, seed: int | None, reader: str, gain: float) -> StudyResult:
@@ -234,7 +263,8 @@ def test_difficulty_is_a_line_for_each_condition(tmp_path):
     lines = "d,sisdr,tiny,snr_db,1,-3,9,0.5,0.4,0.6\nd,sisdr,tiny,snr_db,0,,18,,,\n"
     write(tmp_path, f"{header}\n{lines}d,sisdr,tiny,overlap,1,0.3,9,0.3,,\n", "d")
     snr, overlap = read_studies(tmp_path)
-    assert (snr.x_label, overlap.x_label) == ("snr (dB)", "overlap")
+    assert (snr.x_label, overlap.x_label) == (LABELS["snr_db"], LABELS["overlap"])
+    assert snr.x_label == "speech over noise (dB)"
     assert [(row.x, row.value, row.variant) for row in snr.rows] == [(-3, 50, "sisdr")]
 
 

@@ -1,10 +1,12 @@
 import io
+import json
 import math
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from sepasr.errors import UserError
 from sepasr.report.table import corrected_p, markdown, print_tables, sections, verdict
 from sepasr.score.result import (
     Comparison,
@@ -178,6 +180,40 @@ def test_provenance_and_notes(results):
         assert part in text.splitlines()[2]
     assert "- The test speakers are made of two people's voices.\n" in text
     assert "With 40 mixtures nothing is claimed that the intervals don't carry" in text
+
+
+def test_rates_of_systems(results):
+    mixture, control, other = results.systems
+    known = (replace(mixture, steps=None), replace(control, lr=3e-5), other)
+    _, *lines = rows(markdown(replace(results, systems=known)), "Systems")
+    # Nothing was trained; stated; of results of an earlier version.
+    assert [line[3] for line in lines] == ["–", "3e-5", "not stated"]
+
+
+def test_corpus_and_software_are_stated_or_said_not_to_be(results):
+    lines = markdown(results).splitlines()
+    assert lines[2].endswith("corpus not stated")
+    assert lines[4] == "scored with: not stated"
+    stated = {"corpus": "WHAMR", "condition": "mix_both_reverb", "versions": {"torch": "2.9"}}
+    lines = markdown(replace(results, run=replace(results.run, **stated))).splitlines()
+    assert lines[2].endswith("corpus WHAMR (mix_both_reverb)")
+    assert lines[4] == "scored with torch 2.9"
+
+
+def test_results_of_an_earlier_version_are_read(results, tmp_path):
+    results.write(tmp_path / "new.json")
+    content = json.loads((tmp_path / "new.json").read_text())
+    for name in ("corpus", "condition", "versions"):
+        del content[name]
+    for line in content["systems"]:
+        del line["lr"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    old, new = (markdown(Results.read(tmp_path / f"{n}.json")) for n in ("old", "new"))
+    assert old == new == markdown(results)
+    del content["commit"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"old\.json: not a results file: KeyError\('commit'\)"):
+        Results.read(tmp_path / "old.json")
 
 
 def test_a_system_of_one_seed_is_told_of(results):

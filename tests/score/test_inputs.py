@@ -4,7 +4,14 @@ import pytest
 
 from sepasr.errors import UserError
 from sepasr.files import write_text
-from sepasr.score.inputs import Primary, TableConfig, not_scored, recogniser_info, system_info
+from sepasr.score.inputs import (
+    Primary,
+    TableConfig,
+    not_scored,
+    recogniser_info,
+    system_info,
+    versions,
+)
 from sepasr.score.result import RecogniserInfo, SystemInfo, relation
 
 TINY = {"name": "whisper_tiny_en", "family": "whisper", "weights": "whisper-tiny.en"}
@@ -33,6 +40,23 @@ def test_encoders_of_earlier_trainings_count(tmp_path):
     assert relations(None, TINY, TINY) == ["seen", "kin", "unseen"]
     assert relations(None, None) == [None] * 3
     assert separated(tmp_path, [TINY, MINI]).encoder == "wav2vec2_mini"
+
+
+def test_the_rate_is_that_of_the_last_training(tmp_path):
+    write_text(
+        tmp_path / "separate/ae/separator.json",
+        json.dumps({"history": [{"lr": 1e-3, "steps": 9}, {"lr": 3e-5, "steps": 100}]}),
+    )
+    assert system_info(tmp_path, "ae").lr == 3e-5
+    assert separated(tmp_path, [TINY]).lr is None  # that of an earlier version
+
+
+def test_versions_name_what_is_not_installed(monkeypatch):
+    monkeypatch.setattr("sepasr.score.inputs.PACKAGES", ("numpy", "no-such-package"))
+    found = versions()
+    assert list(found) == ["Python", "numpy", "no-such-package"]
+    assert found["numpy"][0].isdecimal()
+    assert found["no-such-package"] == "(not installed)"
 
 
 @pytest.mark.parametrize("change", [{"weights": "other"}, {"identity": "beam 5"}])

@@ -107,6 +107,24 @@ def test_a_silent_estimate_counts_with_the_worst_values(scene):
     assert all(getattr(one, name) < getattr(good, name) for name in NAMES[:5])
 
 
+def test_a_silent_estimate_is_undefined_where_every_other_one_is(scene, monkeypatch):
+    """Else one silent stream would give a system a PESQ at 8 kHz, where no other has one."""
+    references, mixture, estimates = scene
+    half = estimates * np.array([[1], [0]], dtype=np.float32)
+    measures = measure(half, references, mixture, 8_000)
+    assert math.isnan(measures.pesq)
+    assert measures.stoi < measure(estimates, references, mixture, 8_000).stoi
+    short = measure(*(signal[..., :3_000] for signal in (half, references, mixture)), FS)
+    assert short.si_sdr < 0
+    assert all(math.isnan(getattr(short, name)) for name in ("pesq", "stoi", "estoi"))
+
+    def no_utterances(*_):
+        raise itu.NoUtterancesError("No utterances detected")
+
+    monkeypatch.setattr(itu, "pesq", no_utterances)
+    assert math.isnan(measure(half, references, mixture, FS).pesq)
+
+
 def test_a_silent_reference_is_left_out(scene):
     references, _, estimates = scene
     references = references * [[1], [0]]
@@ -222,9 +240,17 @@ def test_unequal_lengths(tmp_path, scene):
 @pytest.mark.slow
 def test_an_error_in_a_process_names_the_file(tmp_path, scene):
     bad = task(tmp_path, scene)
+    # It is there, so that it is not before a process reads it that something is wrong.
+    bad.estimates[0][1].write_bytes(b"no audio")
+    with pytest.raises(UserError, match=r"m_e1\.wav: cannot be read"):
+        measure_all([bad], FS, log(tmp_path), 2, LOCAL)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path, scene):
+    bad = task(tmp_path, scene)
     bad.estimates[0][1].unlink()
     with pytest.raises(UserError, match=r"m_e1\.wav: no such audio file"):
-        measure_all([bad], FS, log(tmp_path), 2, LOCAL)
+        measure_all([bad], FS, log(tmp_path))
 
 
 def test_undefined_by_default():

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from sepasr.data.audio import write_audio
 from sepasr.data.datadir import Info, Mixture, MixtureDir
 from sepasr.data.scp import write_table
+from sepasr.decode.recognise import streams_digest
 from sepasr.errors import UserError
 from sepasr.score.result import RecogniserInfo, SystemInfo
 from sepasr.score.rows import GuardRow
@@ -119,6 +121,24 @@ def test_a_missing_file_is_named(data, tmp_path, name):
     (tmp_path / "exp/decode/clean/ctc" / name).unlink()
     with pytest.raises(UserError, match=f"clean/ctc/{name}: no such file"):
         score(data, SYSTEMS, [CTC], tmp_path / "exp")
+
+
+def test_transcripts_of_other_streams_are_refused(data, tmp_path, capsys):
+    exp = tmp_path / "exp"
+    separator = exp / "separate/sisdr_seed7/separator.json"
+    reader = exp / "decode/sisdr_seed7/ctc/recogniser.json"
+    separator.write_text('{"weights_sha256": "old"}')
+    score(data, SYSTEMS, [CTC], exp)
+    assert "not stated of which streams" in capsys.readouterr().err
+    reader.write_text(json.dumps({"streams": streams_digest(separator.parent)}))
+    score(data, SYSTEMS, [CTC], exp)
+    assert capsys.readouterr().err.count("not stated") == 0
+    separator.write_text('{"weights_sha256": "new"}')
+    with pytest.raises(UserError, match=r"sisdr_seed7/ctc/recogniser\.json: read other streams"):
+        score(data, SYSTEMS, [CTC], exp)
+    reader.write_text("[]")
+    with pytest.raises(UserError, match=r"recogniser\.json: does not say what was read"):
+        score(data, SYSTEMS, [CTC], exp)
 
 
 @pytest.mark.parametrize("line", ["m9,1,length", "m1,one,length", "m1,1"])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from sepasr.score import statistics
 from sepasr.score.statistics import (
     Interval,
     Ratio,
@@ -160,6 +161,42 @@ def test_undefined_cases():
     single = Resampling(1).interval(Ratio(np.array([1]), np.array([4])))
     assert single.value == 0.25
     assert np.isnan([single.low, single.high]).all()
+
+
+def test_one_mixture_that_carries_a_value_has_no_interval():
+    """All draws agree where only one mixture is defined: that is no certainty."""
+    resampling = Resampling(20, draws=200)
+    alone = np.full(20, np.nan)
+    alone[3] = 2.5
+    one = resampling.interval(mean(alone))
+    assert one.value == 2.5
+    assert np.isnan([one.low, one.high]).all()
+    both = resampling.interval(mean(np.arange(20.0)), mean(alone))
+    assert both.value == pytest.approx((9.5 + 2.5) / 2)
+    assert np.isnan([both.low, both.high]).all()
+    alone[4] = 3.5
+    assert np.isfinite(resampling.interval(mean(alone)).low)
+    pairs = np.full((20, 6), np.nan)
+    pairs[3] = np.arange(6)
+    rank = resampling.spearman(pairs, pairs)
+    assert rank.value == pytest.approx(1)
+    assert np.isnan([rank.low, rank.high]).all()
+
+
+def test_ranks_are_held_in_memory_in_parts(monkeypatch):
+    x, y = np.random.default_rng(12).standard_normal((2, 40, 5))
+    whole = Resampling(40, draws=300).spearman(x, y)
+    shapes = []
+
+    def noted(first, second, counts):
+        shapes.append(counts.shape)
+        return rank_correlation(first, second, counts)
+
+    monkeypatch.setattr(statistics, "rank_correlation", noted)
+    monkeypatch.setattr(statistics, "_CELLS_AT_A_TIME", 1_500)
+    assert Resampling(40, draws=300).spearman(x, y) == whole
+    assert all(samples * pairs <= 1_500 for samples, pairs in shapes)
+    assert sum(samples for samples, _ in shapes) == 1 + 40 + 300
 
 
 def test_undefined_pairs_are_left_out():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -68,6 +69,21 @@ def test_the_two_kinds_of_correlation_differ():
         assert np.isnan(found["stoi", kind].correlation)  # the same everywhere
         assert found["pesq", kind].mixtures == 0
     assert found["probe", "systems"].systems == SYSTEMS
+
+
+def test_all_correlations_are_over_the_systems_that_have_every_measure():
+    """The mixture and the references have no probe: with SI-SDR alone they'd count, and mislead."""
+    rows, measured = made_rows()
+    names = ["si_sdr", "pesq", "probe"]
+    mixture = [
+        replace(row, variant="mixture", seed=None, cp_errors=999, si_sdr=-50.0 - n)
+        for n, row in enumerate(row for row in rows if row.variant == "v0")
+    ]
+    found = correlations(rows + mixture, measured, names, draws=100)
+    assert repr(found) == repr(correlations(rows, measured, names, draws=100))
+    assert {row.systems for row in found if row.measure != "pesq"} == {SYSTEMS}
+    alone = correlations(rows + mixture, [], ["si_sdr"], draws=100)
+    assert {row.systems for row in alone} == {SYSTEMS + 1}
 
 
 def test_within_mixtures_agrees_with_scipy():

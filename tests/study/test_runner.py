@@ -244,6 +244,9 @@ def test_a_study_says_at_which_commits_it_was_made(place, tmp_path, monkeypatch)
     runner(place, Pretended(), tmp_path, finalists=None, steps=[2, 4]).run()
     record = json.loads((place.out / "small.json").read_text())
     assert record["trained_at"] == record["read_at"] == ["aaaa", "bbbb"]
+    cv = record["sets"]["cv"]
+    assert cv["mixtures"] == 3
+    assert {"corpus", "condition", "fs", "cut", "reference"} <= cv.keys()
 
 
 def test_another_start_is_another_training(place, tmp_path):

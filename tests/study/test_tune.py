@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from sepasr.config import load_config
-from sepasr.study.tune import Candidate, Outcome, family_mean, write_choice
+from sepasr.data.datadir import Info, Mixture, MixtureDir
+from sepasr.data.scp import write_table
+from sepasr.data.segments import SEGMENT_TEXT, SEGMENTS
+from sepasr.study.tune import Candidate, Outcome, _rate, family_mean, write_choice
 from sepasr.train.recipe import TrainConfig
 
 
@@ -20,6 +23,20 @@ def outcome(lr: float, steps: int, **cpwer: float) -> Outcome:
 def test_a_family_counts_once_however_many_members_have_read() -> None:
     one = outcome(1e-4, 100, tiny=0.2, base=0.2, sphinx=0.8)
     assert one.family_mean == pytest.approx(0.5)
+
+
+def test_words_are_counted_as_a_scoring_counts_them(tmp_path: Path) -> None:
+    """Utterance by utterance: the numbers of two are not brought together to 25."""
+    said = {"m_spk1_1": "we counted twenty", "m_spk1_2": "five cats came", "m_spk2_1": "yes"}
+    audio = tmp_path / "m.wav"
+    texts = ("we counted twenty five cats came", "yes")
+    mixture = Mixture("m", audio, (audio, audio), None, texts, ("x", "y"), 9.0)
+    data = MixtureDir(tmp_path, Info("toy", 16_000, "max", "mix", "anechoic"), (mixture,))
+    write_table(tmp_path / SEGMENTS, {key: f"m {n} {n + 1}" for n, key in enumerate(said)})
+    write_table(tmp_path / SEGMENT_TEXT, said)
+    write_table(tmp_path / "read/text_spk1", {"m": "we counted twenty, and five cats came"})
+    write_table(tmp_path / "read/text_spk2", {"m": "yes"})
+    assert _rate(data, tmp_path / "read") == 1 / 7  # "and" alone is too much
 
 
 def test_the_best_over_families_is_written_as_a_delta(tmp_path: Path) -> None:

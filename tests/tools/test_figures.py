@@ -20,7 +20,7 @@ from sepasr.report.marks import Mark, find_marks
 from sepasr.report.table import markdown, sections
 from sepasr.score.multiple import holm
 from sepasr.score.result import RecogniserInfo, Results, Run, SystemInfo
-from sepasr.score.rows import MeasureRow, Scores, UtteranceRow, write_rows
+from sepasr.score.rows import GuardRow, MeasureRow, Scores, UtteranceRow, write_rows
 from sepasr.score.summary import summarise
 from sepasr.study.config import Variant
 from sepasr.study.facts import Facts
@@ -92,6 +92,7 @@ def write_small_study(out: Path) -> None:
         "control": "sisdr",
         "command": "sepasr study small",
         "commit": "abc123",
+        "read_at": ["def456", "fed789"],
         "date": "2026-12-01",
         "sets": {name: {"mixtures": len(MIXTURES)} for name in ("cv", "tt")},
         "recognisers": [asdict(reader) for reader in READERS],
@@ -267,7 +268,8 @@ def test_the_table_of_a_study(filled: Filled, made: Path) -> None:
     lines = filled(f"a\n\n{mark}\nold\n<!-- end -->\nb\n").splitlines()
     assert lines[:3] == ["a", "", mark]
     assert lines[3] == (
-        "| variant | steps | cpWER (%) mini | cpWER (%) tiny | gain (%) | p (Holm) | SI-SDRi (dB) |"
+        "| variant | steps | cpWER (%) mini | cpWER (%) tiny | gain, mean over families (%) "
+        "| p (Holm) | SI-SDRi (dB) |"
     )
     assert lines[4] == "|---|---|---:|---:|---:|---:|---:|"
     assert lines[6] == "| sisdr | 300 | 70.0 | 70.0 | – | – | 7.25 |"
@@ -286,7 +288,9 @@ def test_the_table_of_a_study(filled: Filled, made: Path) -> None:
     assert [c[5] for c in (cells[0], cells[2], cells[3])] == [f"{x:.4f}" for x in holm_of(p)]
     assert lines[9] == ""
     assert lines[10] == (
-        f"`{made}/results/small.csv`: commit abc123 · seeds 1, 2 · mixtures: 12 of tt"
+        f"`{made}/results/small.csv`: commit abc123 · trained at commit not stated · read at "
+        "commit def456, fed789 · seeds 1, 2 · mixtures: 12 of tt · p (Holm) over the 3 comparisons "
+        "of tt"
     )
     assert lines[11:] == ["<!-- end -->", "b"]
 
@@ -301,7 +305,7 @@ def test_one_control_is_named_in_the_header(filled: Filled) -> None:
     text = filled("<!-- table: small set=cv steps=100 variant=whisper,sisdr -->\n<!-- end -->\n")
     header, _, *rows = text.splitlines()[1:5]
     assert header.startswith("| variant | steps | cpWER (%) tiny | cpWER (%) base |")
-    assert "| gain over sisdr (%) |" in header
+    assert "| gain over sisdr, mean over families (%) |" in header
     assert [row.split(" | ")[0] for row in rows] == ["| sisdr", "| whisper"]
 
 
@@ -544,6 +548,109 @@ def test_the_report_is_checked_too(
     assert "cpwer is 70.0 % [" in capsys.readouterr().out
 
 
+Checked = Callable[[], tuple[int, str]]
+
+
+@pytest.fixture
+def checked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Checked:
+    """Renew the pages of the folder and check them: the status, and what is said."""
+    monkeypatch.setattr(TOOL, "pages", list)
+
+    def check() -> tuple[int, str]:
+        TOOL.main(["--write", "--folder", str(folder)])
+        capsys.readouterr()
+        return TOOL.main(["--check", "--folder", str(folder)]), capsys.readouterr().out
+
+    return check
+
+
+def write_measures(folder: Path, stoi: float) -> None:
+    """Rows that the results were made from, but for STOI, which was 0.8."""
+    rows = [
+        MeasureRow(r.system, r.seed, r.mixture, r.si_sdr, r.si_sdri, 1.5, stoi, 0.7, 4.0)
+        for r in (at.row for at in TOOL.open_source(folder, "table")._kept)
+        if r.recogniser == "tiny"
+    ]
+    write_rows(folder / "results" / "measures.csv", MeasureRow, rows)
+
+
+def test_what_no_rows_give_is_listed(folder: Path, checked: Checked) -> None:
+    status, said = checked()
+    assert status == 0
+    for part in ("PESQ (wb), STOI, ESTOI, SRMR", "hits of the hallucination guard", "the control"):
+        assert f"not computed again: {part}" in said
+    assert said.count("not computed again: ") == 4
+    write_measures(folder, stoi=0.8)
+    write_rows(folder / "results" / "guard.csv", GuardRow, [])
+    (folder / "conf").mkdir()
+    (folder / "conf" / "table.yaml").write_text("control: sisdr\n")
+    status, said = checked()
+    assert status == 0
+    assert said.count("not computed again: ") == 1
+
+
+def test_rows_that_are_there_must_agree(folder: Path, checked: Checked) -> None:
+    results = folder / "results"
+    write_measures(folder, stoi=0.9)
+    status, said = checked()
+    assert status == 1
+    assert "systems[0]: stoi is 0.800 [0.800, 0.800], its rows give 0.900 [" in said
+    assert "pesq is" not in said
+    (results / "measures.csv").unlink()
+    hit = GuardRow("sisdr", 1, "tiny", "m00", 2, "length")
+    write_rows(results / "guard.csv", GuardRow, [hit])
+    status, said = checked()
+    assert status == 1
+    assert "tiny: guard_hits is 0 of 48, its rows give 1 of 48" in said
+    (results / "guard.csv").unlink()
+    assert checked()[0] == 0
+
+
+def test_primary_comparisons_are_those_of_the_settings(folder: Path, checked: Checked) -> None:
+    (folder / "conf").mkdir()
+    table = folder / "conf" / "table.yaml"
+    table.write_text("control: sisdr\nprimary:\n  - {system: whisper, recogniser: mini}\n")
+    status, said = checked()
+    assert status == 1
+    assert "comparison of whisper by mini: primary is False, table.yaml says True" in said
+    table.write_text("control: whisper\n")
+    assert "control: name is sisdr, table.yaml says whisper" in checked()[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x["measure_differences"][0].update(p=0.5), "measure_differences of whisper"),
+        (lambda x: x["measure_differences"].pop(0), "not there, its rows give"),
+        (lambda x: x["systems"][1]["wer"]["tiny"]["orcwer"].update(high=0.9), "orcwer is 10.0 %"),
+        (lambda x: x["systems"][1].update(seeds=[1, 3]), "name, seed and seeds"),
+        (lambda x: x["comparisons"][0].update(low=0.0), "by tiny: gain is"),
+        (lambda x: x["comparisons"][0].update(relation="kin"), "relation is kin"),
+        (lambda x: x.update(seeds=[1, 2, 3]), "seeds: of all systems is"),
+    ],
+)
+def test_every_value_of_results_is_checked(
+    folder: Path, checked: Checked, change: Callable[[dict], object], message: str
+) -> None:
+    path = folder / "results.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    status, said = checked()
+    assert status == 1
+    assert message in said
+
+
+def test_mistakes_in_calling_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        TOOL.main(["--rows", "README.md:5", "docs/other.md"])
+    assert "docs/other.md" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"no such page .*name a Markdown file"):
+        TOOL.main(["--check", str(tmp_path / "none.md")])
+
+
 @pytest.mark.slow
 def test_what_a_study_has_left_is_a_source(
     data_dirs: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -573,7 +680,11 @@ def test_what_a_study_has_left_is_a_source(
         assert repr(correlations.recompute(record)) == repr(record)
     table = "<!-- table: ran set=tt -->\n<!-- end -->\n"
     text = render(Path("page.md"), table, TOOL.opener(tmp_path))
-    assert f"commit {source.record['commit']} · seeds 1, 2 · mixtures: 5 of tt" in text
+    commits = {key: ", ".join(source.record[key]) for key in ("trained_at", "read_at")}
+    assert (
+        f"commit {source.record['commit']} · trained at commit {commits['trained_at']} · read at "
+        f"commit {commits['read_at']} · seeds 1, 2 · mixtures: 5 of tt"
+    ) in text
 
 
 def takes_seconds(mark: Mark) -> bool:

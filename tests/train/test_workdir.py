@@ -12,7 +12,7 @@ import torch
 from sepasr.errors import UserError
 from sepasr.train import workdir
 from sepasr.train.recipe import TrainConfig
-from sepasr.train.workdir import IDLE, alone, claim, claimed
+from sepasr.train.workdir import IDLE, ORIGIN, alone, claim, claimed, note_origin, read_origin
 
 INPUTS = {"fit": {"steps": 10, "optimizer": {"lr": 0.1}}, "init": "abc"}
 
@@ -26,6 +26,23 @@ def test_the_same_inputs_go_on(tmp_path: Path) -> None:
     checkpoint(tmp_path / "a", 5)
     claim(tmp_path / "a", INPUTS, overwrite=True)
     assert (tmp_path / "a" / "last.ckpt").exists()
+
+
+def test_commits_of_a_training_that_went_on_are_all_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin, cv = tmp_path / ORIGIN, {"set": "cv", "mixtures": 9}
+    assert read_origin(origin) == {"commits": [], "valid": {}}  # of an earlier version
+    note_origin(tmp_path, "aaaa", cv)
+    note_origin(tmp_path, "bbbb", cv)
+    assert read_origin(origin) == {"commits": ["bbbb"], "valid": cv}  # nothing was trained before
+    monkeypatch.setattr(workdir, "steps_done", lambda out: 100)
+    for commit in ("bbbb", "cccc", "bbbb"):
+        note_origin(tmp_path, commit, cv)
+    assert read_origin(origin)["commits"] == ["bbbb", "cccc"]
+    origin.write_text("[]")
+    with pytest.raises(UserError, match=r"origin\.json: does not say what a training came from"):
+        read_origin(origin)
 
 
 def test_a_later_fall_of_the_rate_goes_on(tmp_path: Path) -> None:
