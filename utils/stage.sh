@@ -147,7 +147,8 @@ stage_can_tell() {
 }
 
 # Say what `once` would do: whether the marker $1 holds with the keys $3, and what the command $4...
-# would read, write and need. A `sepasr` command tells that itself, a script in its first comment.
+# would read, write and need. A `sepasr` command tells that itself, a script in its first comment
+# (whose line on who calls it is left out).
 stage_plan() {
     local before='' earlier
     [[ ! -f $1 ]] || before=$(<"$1")
@@ -164,7 +165,7 @@ stage_plan() {
     fi
     stage_planned+=("$1")
     if [[ $4 != sepasr ]]; then
-        sed -n '2,${/^#/!q; s/^# /    /p;}' "$4"
+        sed -n '2,${/^#/!q; /^# Called by/d; s/^# /    /p;}' "$4"
     elif command -v sepasr >/dev/null; then
         sepasr plan "${@:5}" || exit
     fi
