@@ -25,6 +25,7 @@ from sepasr.study.encoders import (
     markdown_table,
     relative_cost,
     replace_table,
+    short_cause,
     try_encoder,
 )
 
@@ -120,6 +121,12 @@ def test_an_absent_model_is_a_row_with_the_cause(tmp_path: Path, trial: Trial) -
     table = markdown_table([row])
     assert "| tiny | wav2vec2 | last | not at hand | – | – | – | – |" in table
     assert f"- tiny: {tmp_path / 'nowhere'}: no such model" in table
+
+
+def test_a_hub_out_of_reach_is_told_in_a_few_words() -> None:
+    hub = "asapp/model: cannot be had from the hub: No: outgoing traffic has been disabled."
+    assert short_cause(hub) == "asapp/model: cannot be had from the hub: no network"
+    assert short_cause("tiny: no such model: see it") == "tiny: no such model: see it"
 
 
 def test_random_weights_take_its_place_only_when_asked_and_are_named(
