@@ -138,8 +138,7 @@ fi
 
 if stage_wanted 6 && stage_can_tell "the study $study"; then
     stage_needs 2 "$done/start"
-    read -ra names <<<"$study ${plan:+--dry_run}"
-    sepasr study "${names[@]}" --recipe "$recipe" --exp "$exp" --data "$data" --out "$results" \
+    sepasr study "${studies[@]}" ${plan:+--dry_run} --recipe "$recipe" --exp "$exp" --data "$data" --out "$results" \
         --start "$exp/start/separator" --set "${training[@]}" --asr-source "$asr_source" --jobs "$jobs"
 fi
 

@@ -58,6 +58,7 @@ find_folders() {
 #   training         name=value for trainings of separators, after mixing; fitting: for recognisers
 #   start            the starting points: separator, and wav2vec2_mini where it is used
 #   systems          sisdr, the control, and ae_ENCODER and pit_ENCODER for the encoders of each kind
+#   studies          the YAML files of the studies
 #   folders          SYSTEM/seedN of all that is trained, below exp/finetune, exp/separate, exp/decode
 settle() {
     local name system seed made
@@ -128,8 +129,11 @@ settle() {
     for name in $recognisers; do layers config "asr/$name"; done
     [[ -n ${recognisers// /} || $stage -gt 5 || $stop_stage -lt 4 ]] ||
         fail "--recognisers is empty (name one of conf/asr, or take --stop_stage 3)"
+    studies=()
     for name in $study; do
+        config=("$name")
         [[ $name == *.yaml && -f $name ]] || layers config "study/$name"
+        studies+=("${config[-1]}") # the recipe's or experiment's in place of that in conf/
     done
     [[ -n ${study// /} || $stage -gt 6 || $stop_stage -lt 6 ]] ||
         fail "stage 6 runs a study, and --study names none (see conf/study)"

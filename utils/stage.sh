@@ -159,7 +159,8 @@ stage_can_tell() {
 
 # Say what `once` would do: whether the marker $1 holds with the keys $3 and without its output $4,
 # which is missing if it is not empty; and what the command $5... would read, write and need. A
-# `sepasr` command tells that itself, a script in its first comment.
+# `sepasr` command tells that itself, a script in its first comment (whose line on who calls it is
+# left out).
 stage_plan() {
     local before='' earlier
     [[ ! -f $1 ]] || before=$(<"$1")
@@ -178,7 +179,7 @@ stage_plan() {
     fi
     stage_planned+=("$1")
     if [[ $5 != sepasr ]]; then
-        sed -n '2,${/^#/!q; s/^# /    /p;}' "$5"
+        sed -n '2,${/^#/!q; /^# Called by/d; s/^# /    /p;}' "$5"
     elif command -v sepasr >/dev/null; then
         sepasr plan "${@:6}" || exit
     fi

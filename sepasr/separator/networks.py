@@ -95,7 +95,7 @@ class Network:
     """An ESPnet separator.
 
     Attributes:
-        module: below ``espnet2.enh.separator``.
+        module: below ``espnet2.enh.separator``, or with a dot in it any other.
         name: of the class.
         filterbanks: what it can work on.
         speakers: which argument says how many speakers there are.
@@ -121,9 +121,10 @@ class Network:
         Raises:
             UserError: a package that it imports is missing.
         """
+        path = self.module if "." in self.module else f"espnet2.enh.separator.{self.module}"
         try:
             with _quiet():
-                module = importlib.import_module(f"espnet2.enh.separator.{self.module}")
+                module = importlib.import_module(path)
         except ImportError as error:
             raise UserError(
                 f"ESPnet's {self.name} can't be imported: {error}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shlex
 import tempfile
 import time
@@ -44,6 +45,8 @@ LABELS = 4
 """Columns from the left that are text."""
 NOTE_WIDTH = 200
 """Characters of a cause that the page gives; the terminal gives all."""
+NO_NETWORK = re.compile(r"HTTPSConnectionPool|outgoing traffic has been disabled|ConnectError")
+"""What libraries say, in many words, where the hub can't be reached."""
 OWN, RANDOM = "its own", "random"
 
 
@@ -205,13 +208,24 @@ def markdown_table(rows: Sequence[EncoderRow]) -> str:
     # Libraries tell a failed connection in many words.
     for heading, at_hand in (("Not at hand", False), ("Cost not measured", True)):
         causes = [
-            f"- {row.conf.name}: {shorten(row.cause, NOTE_WIDTH, placeholder=' ...')}"
+            f"- {row.conf.name}: {short_cause(row.cause)}"
             for row in rows
             if row.cause and (row.weights is not None) == at_hand
         ]
         if causes:
             parts.append(f"{heading}:\n\n" + "\n".join(causes))
     return "\n\n".join(parts) + "\n"
+
+
+def short_cause(cause: str) -> str:
+    """A cause for the page.
+
+    >>> short_cause("hubert_base: can't be loaded by s3prl: HTTPSConnectionPool(host='...')")
+    "hubert_base: can't be loaded by s3prl: no network"
+    """
+    if NO_NETWORK.search(cause):
+        cause = ": ".join([*cause.split(": ")[:2], "no network"])
+    return shorten(cause, NOTE_WIDTH, placeholder=" ...")
 
 
 def _cells(row: EncoderRow) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,9 +18,10 @@ from sepasr.config import load_config
 from sepasr.errors import UserError
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator, SeparatorConfig, match_level
-from sepasr.separator.networks import CONV, NETWORKS, STFT, WAVEFORM, Framing
+from sepasr.separator.networks import CONV, NETWORKS, STFT, TD_CONFORMER, WAVEFORM, Framing, Network
 
 CONF = Path(__file__).parents[2] / "conf" / "separator"
+PAGE = Path(__file__).parents[2] / "docs" / "separators.md"
 RNN = {"layer": 2, "unit": 6}
 ATTENTION = {"adim": 8, "aheads": 2, "layers": 1, "linear_units": 8}
 GRID = {"n_layers": 1, "lstm_hidden_units": 4, "attn_n_head": 2, "emb_dim": 4}
@@ -273,6 +275,19 @@ def test_training_goes_on_after_a_longer_mixture_in_inference_mode(name: str) ->
     assert long.shape == (1, 2, 5100 * 8)
     separator.train()(torch.randn(1, 400)).square().sum().backward()
     assert all(p.grad is not None for p in separator.separator.parameters())
+
+
+def test_the_page_lists_all_networks_and_what_they_work_on() -> None:
+    table = PAGE.read_text(encoding="utf-8").partition("| network | filterbank |")[2]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE)
+    kinds = {name: tuple(re.findall(r"`(\w+)`", cell)) for name, cell in rows}
+    listed = {name: network.filterbanks for name, network in NETWORKS.items()}
+    assert kinds == {TD_CONFORMER: (CONV,), **listed}
+
+
+def test_a_class_of_any_module_can_be_listed() -> None:
+    own = Network("espnet2.enh.separator.rnn_separator", "RNNSeparator", (CONV,))
+    assert own.cls is NETWORKS["rnn"].cls
 
 
 def test_old_descriptions_mean_a_td_conformer() -> None:

@@ -25,6 +25,7 @@ from sepasr.study.encoders import (
     markdown_table,
     relative_cost,
     replace_table,
+    short_cause,
     try_encoder,
 )
 
@@ -133,6 +134,12 @@ def test_an_encoder_that_cannot_take_the_trial_is_a_row_with_the_cause(
     assert "Cost not measured:\n\n- tiny: " in table
     assert "Not at hand" not in table
     assert "| – | yes |" in table.splitlines()[2]
+
+
+def test_a_hub_out_of_reach_is_told_in_a_few_words() -> None:
+    hub = "asapp/model: cannot be had from the hub: No: outgoing traffic has been disabled."
+    assert short_cause(hub) == "asapp/model: cannot be had from the hub: no network"
+    assert short_cause("tiny: no such model: see it") == "tiny: no such model: see it"
 
 
 def test_random_weights_take_its_place_only_when_asked_and_are_named(

@@ -80,6 +80,15 @@ def test_a_cluster_of_the_recipe_or_experiment_is_found(run, tmp_path: Path) -> 
     assert separated.endswith("--cluster exp/conf/cluster/mine.yaml")
 
 
+def test_a_study_of_the_recipe_or_experiment_is_found(run, tmp_path: Path) -> None:
+    (tmp_path / "exp/conf/study").mkdir(parents=True)
+    for path in ("exp/conf/study/mine.yaml", "own.yaml"):
+        (tmp_path / path).touch()
+    (study,) = run(6, 6, "--study", "mine layer own.yaml", done=("start",))
+    files = "exp/conf/study/mine.yaml conf/study/layer.yaml own.yaml"
+    assert study.startswith(f"sepasr study {files} --recipe mini_whamr")
+
+
 @pytest.mark.parametrize(
     ("systems", "message"),
     [

@@ -184,7 +184,9 @@ if stage_wanted 3; then once out/three "make three" missing.yaml -- ./two.sh; fi
 def test_a_dry_run_says_what_there_is_to_do_and_touches_nothing(recipe):
     for name in ("one", "two"):
         script = recipe.folder / f"{name}.sh"
-        script.write_text(f"#!/bin/sh\n# Writes {name}, 3 GB.\n\n# not this\ntouch {name}\n")
+        script.write_text(
+            f"#!/bin/sh\n# Writes {name}, 3 GB.\n# Called by run.sh.\n\n# not this\ntouch {name}\n"
+        )
         script.chmod(0o755)
     before = sorted(recipe.folder.rglob("*"))
 
