@@ -39,6 +39,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--channel", type=int, help="channel to take, from 1 (default: the mean of all)"
     )
     parser.add_argument(
+        "--gather",
+        action="store_true",
+        help="put the voice of one who speaks alone into one stream, chosen by its sound, even if "
+        "the separator has split it (recordings longer than a window)",
+    )
+    parser.add_argument(
         "--speakers", type=int, help="refuse a model that separates another number of speakers"
     )
 
@@ -142,8 +148,8 @@ def run(options: argparse.Namespace) -> None:
     directories = [source for source in options.input if (source / "info.yaml").is_file()]
     if directories and len(options.input) > 1:
         raise UserError("a data directory is separated on its own", where=directories[0])
-    if directories and options.channel is not None:
-        what, remedy = "--channel is for recordings", "leave it out"
+    if directories and (options.channel is not None or options.gather):
+        what, remedy = "--channel and --gather are for recordings", "leave them out"
         raise UserError(what, where=directories[0], remedy=remedy)
     if not directories and (options.jobs, options.cluster, options.batch) != (1, None, BATCH):
         what = "--jobs, --cluster and --batch are for data directories"
@@ -190,6 +196,7 @@ def _separate(
                     options.out,
                     options.channel,
                     add_mixture=options.add_mixture,
+                    gather=options.gather,
                     hook=bars,
                 )
         except UserError as error:

@@ -58,7 +58,9 @@ def run(options: argparse.Namespace) -> None:
         try:
             with tempfile.TemporaryDirectory() as folder, closing(Bars()) as bars:
                 out = options.out or Path(folder)
-                paths = separate_recording(separator, recording, out, options.channel, hook=bars)
+                paths = separate_recording(
+                    separator, recording, out, options.channel, gather=options.gather, hook=bars
+                )
                 fs = read_audio(paths[0], stop=1)[1]
                 said = transcribe_streams(recogniser, paths, fs, hook=bars, name=recording.source)
         except UserError as error:  # as in `sepasr separate`: the others are not kept back

@@ -34,7 +34,9 @@ def active_frames(levels: np.ndarray, level_db: float) -> np.ndarray:
     return (levels > threshold) & (levels > loudest + LEAK_DB)
 
 
-def segments(active: np.ndarray, longest_s: float) -> list[tuple[float, float]]:
+def segments(
+    active: np.ndarray, longest_s: float, frame_s: float = FRAME_S
+) -> list[tuple[float, float]]:
     """Stretches of speech in one stream.
 
     Pauses under 0.6 s are bridged, and what is active for less than 0.1 s is left out. Each
@@ -43,6 +45,7 @@ def segments(active: np.ndarray, longest_s: float) -> list[tuple[float, float]]:
     Args:
         active: (frames,), bool.
         longest_s: a longer stretch is cut into equal parts.
+        frame_s: seconds of a frame, which is a whole number of samples.
 
     Returns:
         Start and end of each in seconds, in order and disjoint.
@@ -50,17 +53,17 @@ def segments(active: np.ndarray, longest_s: float) -> list[tuple[float, float]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
     runs: list[list[int]] = []
     for start, stop in edges.reshape(-1, 2).tolist():
-        if runs and (start - runs[-1][1]) * FRAME_S < GAP_S:
+        if runs and (start - runs[-1][1]) * frame_s < GAP_S:
             runs[-1][1] = stop
         else:
             runs.append([start, stop])
     found = []
-    end_s = len(active) * FRAME_S
+    end_s = len(active) * frame_s
     for start, stop in runs:
-        if active[start:stop].sum() * FRAME_S < SHORTEST_S:
+        if active[start:stop].sum() * frame_s < SHORTEST_S:
             continue
-        begin = max(0.0, start * FRAME_S - PAD_S)
-        end = min(end_s, stop * FRAME_S + PAD_S)
+        begin = max(0.0, start * frame_s - PAD_S)
+        end = min(end_s, stop * frame_s + PAD_S)
         parts = max(1, int(np.ceil((end - begin) / longest_s)))
         cuts = np.linspace(begin, end, parts + 1).tolist()
         found += list(pairwise(cuts))

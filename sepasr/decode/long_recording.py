@@ -2,8 +2,9 @@
 
 Three passes over windows that overlap. The first separates each and appends it to a file: what is
 there when the work is interrupted is not done again. The second puts the speakers of all windows
-into one order (:mod:`sepasr.decode.order`). The third fades the windows into one another, and
-writes one file per speaker. The second and third depend on the file of the first alone, so a
+into one order (:mod:`sepasr.decode.order`) and, on request, finds whose each lone voice is
+(:mod:`sepasr.decode.lone`). The third fades the windows into one another, and writes one file per
+speaker. The second and third depend on the file of the first alone, so a
 resumed run gives the samples of an uninterrupted one.
 
 The level is one rule for the whole recording, the one of :func:`sepasr.separator.match_level`: a
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,7 +31,6 @@ from tqdm import tqdm
 from sepasr.data.audio import refused_by_disk, resampled_length
 from sepasr.data.blocks import (
     BLOCK,
-    FRAME_S,
     Feed,
     Measured,
     frame_levels,
@@ -38,6 +39,7 @@ from sepasr.data.blocks import (
     resample_blocks,
 )
 from sepasr.decode.activity import ACTIVE_DB, LEAST_S, active_frames
+from sepasr.decode.lone import CELL_S, gathered, measure_cells, speakers_of
 from sepasr.decode.order import Voice, WindowLink, link, order_windows
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.voice import MelStatistics, VoiceEmbedding
@@ -63,12 +65,15 @@ class LongOptions:
         overlap_s: overlap of neighbouring windows in seconds.
         channel: the channel to take, from 1; without it all channels are averaged.
         add_mixture: what is added of the recording to each of its streams.
+        gather: whether the voice of one who speaks alone is put into one stream, wherever the
+            separator has put it or split it.
     """
 
     window_s: float = WINDOW_S
     overlap_s: float = OVERLAP_S
     channel: int | None = None
     add_mixture: float = 0.0
+    gather: bool = False
 
 
 def window_spans(samples: int, window: int, hop: int) -> Iterator[tuple[int, int]]:
@@ -111,13 +116,13 @@ def separate_to_disk(
     Raises:
         UserError: the recording can't be read, the disk has no room, or another run is at it.
     """
-    folder, name = paths[0].parent, paths[0].stem.rsplit("_", 1)[0]
-    summary = folder / f"{name}.separated.json"
-    work = _Work(separator, source, fs, measured, options, hook, folder / f".{name}.separating")
+    summary, name = summary_path(paths), _name(paths)
+    folder = summary.parent / f".{name}.separating"
+    work = _Work(separator, source, fs, measured, options, hook, folder)
     windows = work.file
-    identity = work.identity | {"add_mixture": options.add_mixture}
+    identity = work.identity | {"add_mixture": options.add_mixture, "gather": options.gather}
     if _is_done(summary, identity, paths):
-        tqdm.write(f"{source}: separated before, left as it is")
+        tqdm.write(f"{source}: separated before, left as it is", file=sys.stderr)
         if windows.folder.is_dir():  # interrupted at the very end
             with windows.locked():
                 shutil.rmtree(windows.folder)
@@ -127,26 +132,37 @@ def separate_to_disk(
         work.separate()
         work.gain = windows.gain()
         orders = work.order(voice or MelStatistics())
-        silent, turned_down_db = work.write(orders, paths)
+        owner = work.owners(orders) if options.gather and work.speakers > 1 else None
+        silent, turned_down_db = work.write(orders, owner, paths)
         report = {
             "gain": work.gain,
             "turned_down_db": round(turned_down_db, 2),
             "silent_streams": silent,
+            "gathered_s": None if owner is None else round(float((owner >= 0).sum() * CELL_S), 1),
             **identity,
         }
         write_text(summary, json.dumps(report, indent=2) + "\n")
         shutil.rmtree(windows.folder)
 
 
+def _name(paths: list[Path]) -> str:
+    return paths[0].stem.rsplit("_", 1)[0]
+
+
+def summary_path(paths: list[Path]) -> Path:
+    """The file that says what the streams of a long recording are."""
+    return paths[0].with_name(f"{_name(paths)}.separated.json")
+
+
 def say_silent(source: str, silent: list[int]) -> None:
     """Name the streams, from 1, in which nobody speaks."""
     for number in silent:
-        tqdm.write(f"{source}: stream {number} is silent")
+        tqdm.write(f"{source}: stream {number} is silent", file=sys.stderr)
 
 
 def say_turned_down(source: str, decibels: float) -> None:
     """Say by how much all streams were turned down."""
-    tqdm.write(f"{source}: turned down by {decibels:.1f} dB, not to clip")
+    tqdm.write(f"{source}: turned down by {decibels:.1f} dB, not to clip", file=sys.stderr)
 
 
 def silent_streams(active_s: np.ndarray) -> list[int]:
@@ -266,6 +282,18 @@ class _Work:
             voices.append(None if vector is None else Voice(vector, seconds))
         return voices
 
+    def owners(self, orders: list[tuple[int, ...]]) -> np.ndarray:
+        """Whose each cell of the recording is, where one speaks alone."""
+        cells = measure_cells(self._stitched(orders), self.rate, self.measured.level_db)
+        return speakers_of(cells, MelStatistics().variance)
+
+    def _gathered(
+        self, orders: list[tuple[int, ...]], owner: np.ndarray | None
+    ) -> Iterator[np.ndarray]:
+        """The streams as they are to be, (speakers, samples), at the separator's rate."""
+        blocks = self._stitched(orders)
+        return blocks if owner is None else gathered(blocks, owner, self.rate)
+
     def _stitched(self, orders: list[tuple[int, ...]]) -> Iterator[np.ndarray]:
         """The streams in blocks of (speakers, samples), at the separator's rate.
 
@@ -298,18 +326,21 @@ class _Work:
             self.hook("write", step * blocks + done // BLOCK, 2 * blocks, self.source)
             yield block
 
-    def write(self, orders: list[tuple[int, ...]], paths: list[Path]) -> tuple[list[int], float]:
+    def write(
+        self, orders: list[tuple[int, ...]], owner: np.ndarray | None, paths: list[Path]
+    ) -> tuple[list[int], float]:
         """Write the streams; the files appear only when all are complete.
 
         Returns:
             Which streams are silent, counted from 1, and by how many dB all were turned down.
         """
         active_s = np.zeros(self.speakers)
+        seconds = frame_samples(self.rate) / self.rate
 
         def observed() -> Iterator[np.ndarray]:
-            for block in self._stitched(orders):
+            for block in self._gathered(orders, owner):
                 levels = frame_levels(block, self.rate)
-                active_s[:] += active_frames(levels, self.measured.level_db).sum(1) * FRAME_S
+                active_s[:] += active_frames(levels, self.measured.level_db).sum(1) * seconds
                 yield block
 
         peak = max(float(np.abs(b).max(initial=0)) for b in self._streams(observed(), 0))
@@ -325,10 +356,12 @@ class _Work:
                 )
                 for temporary in temporaries
             ]
-            for block in self._streams(self._stitched(orders), 1):
+            for block in self._streams(self._gathered(orders, owner), 1):
                 scaled = block / np.float32(peak) if peak > 1 else block
                 for file, stream in zip(files, scaled, strict=True):
                     file.write(stream)
+        # What is said of the streams that were there is not true of these.
+        summary_path(paths).unlink(missing_ok=True)
         for temporary, path in zip(temporaries, paths, strict=True):
             temporary.replace(path)
         blocks = -(-samples // BLOCK)

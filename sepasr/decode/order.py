@@ -142,7 +142,8 @@ def order_windows(
     speakers = len(voices[0])
     if len(chains) == 1:
         return chains[0].orders
-    scale = _within(chains, variance)
+    of_one = [[one.vector for one in voices] for chain in chains for voices in chain.voices]
+    scale = within_variance(of_one, variance)
     means = [[_mean(voices) for voices in chain.voices] for chain in chains]
     chosen = _cluster(means, [chain.speech_s() for chain in chains], scale, speakers)
     orders: list[tuple[int, ...]] = []
@@ -223,10 +224,10 @@ def _mean(voices: Sequence[Voice]) -> Voice | None:
         return None
     vectors = np.stack([voice.vector for voice in voices])
     weights = np.array([voice.active_s for voice in voices])
-    return Voice(_weighted(vectors, weights), float(weights.sum()))
+    return Voice(weighted_mean(vectors, weights), float(weights.sum()))
 
 
-def _weighted(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_mean(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean over the first axis of what isn't NaN, NaN where all is."""
     known = ~np.isnan(vectors)
     total = (weights[:, None] * known).sum(0)
@@ -234,23 +235,40 @@ def _weighted(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(total > 0, summed / np.where(total > 0, total, 1), np.nan)
 
 
-def _within(chains: Sequence[_Chain], variance: np.ndarray) -> np.ndarray:
-    """Variance within a speaker: as expected, and more and more as the chains show it."""
+def within_variance(groups: Sequence[Sequence[np.ndarray]], variance: np.ndarray) -> np.ndarray:
+    """Variance within a speaker: as expected, and more and more as the voices show it.
+
+    Args:
+        groups: vectors of one speaker each, NaN where unknown.
+        variance: what is expected, (dimensions,).
+    """
     scatter, count = PRIOR_COUNT * variance, np.full(len(variance), PRIOR_COUNT)
-    for chain in chains:
-        for voices in chain.voices:
-            if len(voices) > 1:
-                vectors = np.stack([voice.vector for voice in voices])
-                centred = vectors - _weighted(vectors, np.ones(len(vectors)))
-                known = (~np.isnan(vectors)).sum(0)
-                scatter = scatter + np.nansum(centred**2, 0)
-                count = count + np.maximum(known - 1, 0)
+    for group in groups:
+        if len(group) > 1:
+            vectors = np.stack(group)
+            centred = vectors - weighted_mean(vectors, np.ones(len(vectors)))
+            known = (~np.isnan(vectors)).sum(0)
+            scatter = scatter + np.nansum(centred**2, 0)
+            count = count + np.maximum(known - 1, 0)
     return scatter / count
 
 
-def _distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
+def voice_distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Mean squared distance of voices in units of ``scale``, over what is known of both.
+
+    Args:
+        one: (..., dimensions), NaN where unknown.
+        other: the same, or (dimensions,).
+        scale: (dimensions,).
+
+    Returns:
+        (...,); ``NEW_VOICE`` where nothing is known.
+    """
     parts = (one - other) ** 2 / scale
-    return float(np.nanmean(parts)) if not np.isnan(parts).all() else NEW_VOICE
+    known = ~np.isnan(parts)
+    count = known.sum(-1)
+    total = np.where(known, parts, 0).sum(-1)
+    return np.where(count > 0, total / np.maximum(count, 1), NEW_VOICE)
 
 
 def _cluster(
@@ -300,7 +318,7 @@ def _centres(
         ]
         if members:
             vectors = np.stack([voice.vector for voice in members])
-            centres.append(_weighted(vectors, np.array([voice.active_s for voice in members])))
+            centres.append(weighted_mean(vectors, np.array([voice.active_s for voice in members])))
         else:
             centres.append(None)
     return centres
@@ -331,6 +349,6 @@ def _costs(
     for c, centre in enumerate(centres):
         for j, voice in enumerate(streams):
             if voice is not None:
-                far = NEW_VOICE if centre is None else _distance(voice.vector, centre, scale)
+                far = NEW_VOICE if centre is None else voice_distance(voice.vector, centre, scale)
                 cost[c, j] = far * min(voice.active_s, LONGEST_S)
     return cost

@@ -13,9 +13,9 @@ from torch import Tensor
 from sepasr.data.audio import resample, resampled_length, write_audio
 from sepasr.data.blocks import (
     BLOCK,
-    FRAME_S,
     Measured,
     frame_levels,
+    frame_samples,
     header_of,
     measure,
     one_channel,
@@ -29,6 +29,7 @@ from sepasr.decode.long_recording import (
     say_turned_down,
     separate_to_disk,
     silent_streams,
+    summary_path,
 )
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.voice import VoiceEmbedding
@@ -113,6 +114,7 @@ def separate_recording(
     channel: int | None = None,
     *,
     add_mixture: float = 0.0,
+    gather: bool = False,
     hook: Hook = no_hook,
     voice: VoiceEmbedding | None = None,
 ) -> list[Path]:
@@ -129,6 +131,8 @@ def separate_recording(
         out: folder of the streams.
         channel: see :func:`read_recording`.
         add_mixture: what is added of the recording to each of its streams.
+        gather: whether a lone voice is put into one stream of what is longer than a window; see
+            :mod:`sepasr.decode.lone`.
         hook: is told how far the work is.
         voice: see :func:`sepasr.decode.long_recording.separate_to_disk`.
 
@@ -139,7 +143,7 @@ def separate_recording(
         UserError: see :func:`read_recording`.
     """
     paths = stream_paths(recording, out, separator.num_speakers)
-    options = LongOptions(channel=channel, add_mixture=add_mixture)
+    options = LongOptions(channel=channel, add_mixture=add_mixture, gather=gather)
     long: Measured | None = None
     header = header_of(recording.source)
     if header and _is_long(*header, separator, options):
@@ -157,13 +161,15 @@ def separate_recording(
     estimates = separate_at_once(separator, resample(torch.from_numpy(mono), fs, separator.fs))
     streams = resample(estimates, separator.fs, fs).numpy()[:, : len(mono)]
     active = active_frames(frame_levels(streams, fs), measure([mono], fs).level_db)
-    silent = silent_streams(active.sum(1) * FRAME_S) if len(mono) > LEAST_S * fs else []
+    active_s = active.sum(1) * frame_samples(fs) / fs
+    silent = silent_streams(active_s) if len(mono) > LEAST_S * fs else []
     if add_mixture:
         streams = streams + np.float32(add_mixture) * mono
     peak = float(np.abs(streams).max())
     if peak > 1:
         streams = streams / np.float32(peak)
         say_turned_down(recording.source, 20 * np.log10(peak))
+    summary_path(paths).unlink(missing_ok=True)  # it is of other streams
     for path, stream in zip(paths, streams, strict=True):
         write_audio(path, stream, fs, "PCM_16")
     say_silent(recording.source, silent)

@@ -49,7 +49,7 @@ def transcribe_streams(
     spans = [
         (start, stop, speaker)
         for speaker, active in enumerate(_activity(paths, fs), 1)
-        for start, stop in segments(active, MAX_WINDOW_S)
+        for start, stop in segments(active, MAX_WINDOW_S, frame_samples(fs) / fs)
     ]
     # By speaker, as neighbouring segments of a file are read fastest; sorted by time at the end.
     said: list[Said] = []

@@ -12,6 +12,8 @@ LOWEST_HZ, HIGHEST_HZ = 80.0, 7600.0
 PITCH_HZ = (65.0, 400.0)
 VOICED = 0.5
 """A frame is voiced if a period repeats with at least this correlation."""
+LEAST_VOICED = 10
+"""Voiced frames from which on a pitch is known."""
 LEAST_S = 0.5
 
 
@@ -39,15 +41,44 @@ class VoiceEmbedding(Protocol):
         ...
 
 
-class MelStatistics:
-    """Mean and deviation of the mel cepstrum, and the mean pitch, over a stream's active frames.
+def frame_spectra(frames: np.ndarray) -> np.ndarray:
+    """Power spectra (..., samples + 1) of frames (..., samples), twice as fine as they are long."""
+    size = frames.shape[-1]
+    return np.abs(np.fft.rfft(frames * np.hanning(size), 2 * size)) ** 2
 
-    The cepstrum's first coefficient is the level, which says nothing of a voice: it is left out.
+
+def mel_cepstra(spectra: np.ndarray, fs: int) -> np.ndarray:
+    """Mel cepstra (..., 15) without the first coefficient, the level."""
+    bands = mel_bands(2 * (spectra.shape[-1] - 1), fs)
+    return np.log(spectra @ bands.T + 1e-10) @ _cosines().T
+
+
+def voice_vector(cepstra: np.ndarray, squares: np.ndarray, pitch: np.ndarray) -> np.ndarray:
+    """The vector of a voice, (..., 31): means, deviations, pitch.
+
+    Args:
+        cepstra: mean cepstrum, (..., 15).
+        squares: mean of its squares, (..., 15).
+        pitch: mean logarithm of the pitch, (...,), NaN where it is unknown.
     """
+    deviation = np.sqrt(np.maximum(squares - cepstra**2, 0))
+    return np.concatenate([cepstra, deviation, pitch[..., None]], -1)
+
+
+def _expected_variance() -> np.ndarray:
+    """Of :func:`voice_vector` within a speaker, between stretches of a few seconds.
+
+    It falls with the quefrency; so it was measured on the embedded corpus's voices.
+    """
+    fall = np.arange(1, CEPSTRA + 1) ** -1.5
+    return np.concatenate([2 * fall, fall, [0.01]])
+
+
+class MelStatistics:
+    """Mean and deviation of the mel cepstrum, and the mean pitch, over a stream's active frames."""
 
     def __init__(self) -> None:
-        cepstra = np.ones(CEPSTRA)
-        self.variance = np.concatenate([0.6 * cepstra, 0.2 * cepstra, [0.01]])
+        self.variance = _expected_variance()
 
     def __call__(self, waveform: np.ndarray, active: np.ndarray, fs: int) -> np.ndarray | None:
         """Embed; see :class:`VoiceEmbedding`."""
@@ -59,10 +90,11 @@ class MelStatistics:
         frames = frames[within].astype(np.float64)
         if len(frames) * HOP_S < LEAST_S:
             return None
-        spectrum = np.abs(np.fft.rfft(frames * np.hanning(size), 2 * size)) ** 2
-        mel = np.log(spectrum @ mel_bands(2 * size, fs).T + 1e-10)
-        cepstra = mel @ _cosines().T
-        return np.concatenate([cepstra.mean(0), cepstra.std(0), [_log_pitch(spectrum, size, fs)]])
+        spectra = frame_spectra(frames)
+        cepstra, pitches = mel_cepstra(spectra, fs), log_pitch(spectra, fs)
+        known = pitches[~np.isnan(pitches)]
+        pitch = np.asarray(known.mean() if len(known) >= LEAST_VOICED else np.nan)
+        return voice_vector(cepstra.mean(0), (cepstra**2).mean(0), pitch)
 
 
 def mel_bands(size: int, fs: int) -> np.ndarray:
@@ -83,19 +115,17 @@ def _cosines() -> np.ndarray:
     return np.sqrt(2 / BANDS) * np.cos(np.pi * k * (n + 0.5) / BANDS)
 
 
-def _log_pitch(spectrum: np.ndarray, size: int, fs: int) -> float:
-    """Mean of the logarithm of the pitch in Hz over voiced frames, NaN where there are few.
+def log_pitch(spectra: np.ndarray, fs: int) -> np.ndarray:
+    """Logarithm of the pitch in Hz, (...,), NaN where no period repeats.
 
     The correlation of a frame with itself is divided by that of its window, as in Boersma (1993).
     """
+    size = spectra.shape[-1] - 1
     window = np.abs(np.fft.rfft(np.hanning(size), 2 * size)) ** 2
-    correlation = np.fft.irfft(spectrum)[:, :size] / np.fft.irfft(window)[:size].clip(1e-3)
+    correlation = np.fft.irfft(spectra)[..., :size] / np.fft.irfft(window)[:size].clip(1e-3)
     lags = np.arange(int(fs / PITCH_HZ[1]) or 1, min(size * 3 // 4, int(fs / PITCH_HZ[0]) + 1))
     if len(lags) < 2:
-        return float("nan")
-    peak = correlation[:, lags]
-    best = peak.argmax(1)
-    voiced = peak.max(1) > VOICED * correlation[:, 0]
-    if voiced.sum() < 10:
-        return float("nan")
-    return float(np.log(fs / lags[best[voiced]]).mean())
+        return np.full(spectra.shape[:-1], np.nan)
+    peak = correlation[..., lags]
+    voiced = peak.max(-1) > VOICED * correlation[..., 0]
+    return np.where(voiced, np.log(fs / lags[peak.argmax(-1)]), np.nan)

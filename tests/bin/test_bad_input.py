@@ -140,7 +140,8 @@ def test_separate_refuses_options_of_the_other_kind_of_input(refused, model, dat
     for option in (("--jobs", 2), ("--batch", 2), ("--cluster", "local.yaml")):
         assert "are for data directories" in refused("separate", tmp_path, *rest, *option)
     mixtures = data_dirs.mixtures.path
-    assert "--channel is for recordings" in refused("separate", mixtures, *rest, "--channel", 1)
+    for option in (("--channel", 1), ("--gather",)):
+        assert "are for recordings" in refused("separate", mixtures, *rest, *option)
     assert not (tmp_path / "out").exists()
 
 

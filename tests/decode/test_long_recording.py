@@ -234,7 +234,7 @@ def test_nothing_clips_and_silence_is_said(tmp_path, capsys):
     parts[0] += 9 * parts[1]
     parts[1] = 0
     streams, separator = separated(parts, tmp_path, add_mixture=0.0)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err  # what is printed are the streams' names
     down = np.abs(streams).max()
     assert down == pytest.approx(1, abs=1e-3)
     assert "turned down by" in said
@@ -249,7 +249,7 @@ def test_nothing_clips_and_silence_is_said(tmp_path, capsys):
 def test_silence_alone_gives_silence(tmp_path, capsys):
     streams, _ = separated(np.zeros((3, 30 * FS), np.float32), tmp_path)
     assert not streams.any()
-    assert "stream 1 is silent" in capsys.readouterr().out
+    assert "stream 1 is silent" in capsys.readouterr().err
 
 
 def test_the_measure_finds_the_level_of_speech(tmp_path):
@@ -281,3 +281,15 @@ def test_windows_may_be_of_another_length(tmp_path):
     separate_to_disk(separator, source, FS, measured, paths, LongOptions(4.0, 1.0))
     streams = np.stack([soundfile.read(path, dtype="float32")[0] for path in paths])
     assert swapped_seconds(streams, parts) == 0
+
+
+def test_what_is_said_of_other_streams_does_not_count(tmp_path):
+    """A short recording of the same name takes their place: the long one is separated again."""
+    parts = conversation(30, seed=4)
+    whole, separator = separated(parts, tmp_path)
+    soundfile.write(tmp_path / "short.wav", separator.mixture[:4000], FS, "FLOAT")
+    separator.known[separator._key(separator.mixture[:64])] = 0
+    separate_recording(separator, Recording("talk", str(tmp_path / "short.wav")), tmp_path)
+    paths = separate_recording(separator, Recording("talk", str(tmp_path / "talk.wav")), tmp_path)
+    again = np.stack([soundfile.read(path, dtype="float32")[0] for path in paths])
+    np.testing.assert_array_equal(again, whole)

@@ -10,11 +10,10 @@ import pytest
 from sepasr.decode.order import (
     PRIOR_COUNT,
     Voice,
-    _Chain,
-    _within,
     cheapest_path,
     link,
     order_windows,
+    within_variance,
 )
 
 VARIANCE = np.full(2, 0.1)
@@ -115,8 +114,7 @@ def test_an_overlap_is_heard_as_far_as_it_is_above_the_threshold() -> None:
 
 def test_the_variance_within_a_speaker_is_as_expected_and_as_seen() -> None:
     seen = [[[1.0, 3.0], [-1.0, np.nan]], [[1.0, 2.0], [1.0, 6.0]], [[9.0, 9.0]]]
-    voices = [[Voice(np.array(vector), 2.0) for vector in vectors] for vectors in seen]
-    found = _within([_Chain([0, 1], [(0, 1, 2)] * 2, voices)], VARIANCE)
+    found = within_variance([[np.array(one) for one in vectors] for vectors in seen], VARIANCE)
     squares, freedom = np.array([2.0 + 0.0, 0.0 + 8.0]), np.array([1 + 1, 0 + 1])
     expected = (PRIOR_COUNT * VARIANCE + squares) / (PRIOR_COUNT + freedom)
     np.testing.assert_allclose(found, expected)

@@ -72,7 +72,7 @@ def test_nothing_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         soundfile.read(path)[0] for path in separate_recording(Halves(), recording, tmp_path)
     ]
     assert np.sum(streams, axis=0) == pytest.approx(loud / np.abs(loud).max(), abs=1e-4)
-    assert "turned down by 6.0 dB" in capsys.readouterr().out
+    assert "turned down by 6.0 dB" in capsys.readouterr().err
 
 
 def test_a_folder_and_a_list_are_found_in_order(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import soundfile
 from conversation import FS, Knowing
 
 from sepasr.bin.main import main
+from sepasr.data.blocks import frame_samples
 from sepasr.decode import recogniser as recogniser_module
 from sepasr.decode import separate as separate_module
 from sepasr.decode.activity import segments
@@ -86,6 +87,15 @@ def test_silence_has_no_segments(recogniser, tmp_path):
     soundfile.write(tmp_path / "1.wav", np.zeros(3 * FS), FS)
     assert transcribe_streams(recogniser, [tmp_path / "1.wav"], FS) == []
     assert segments(np.zeros(100, bool), 30) == []
+
+
+def test_segments_are_in_seconds_at_any_rate():
+    """At 11025 Hz a frame of 0.02 s is 220 samples: an hour of them is 8 s less than an hour."""
+    frame_s = frame_samples(11025) / 11025
+    active = np.zeros(30_000, bool)
+    active[15_000:15_100] = True
+    ((start, stop),) = segments(active, 30, frame_s)
+    assert (start, stop) == pytest.approx((15_000 * frame_s - 0.2, 15_100 * frame_s + 0.2))
 
 
 def test_meeteval_reads_seglst_and_ctm(tmp_path):

@@ -160,8 +160,9 @@ def test_an_hour_gives_figures(
 ) -> None:
     results = tmp_path / "results.json"
     quick = ["--quick", "--threads", "1", "--results", str(results)]
-    swaps, mini, s, memory = bench("hour").main(["--data", str(talking), *quick])
+    swaps, gathered, mini, s, memory = bench("hour").main(["--data", str(talking), *quick])
     assert swaps["name"] == "hour_swaps"
+    assert gathered["name"] == "hour_swaps_gathered"
     assert swaps["low"] <= swaps["value"]
     assert "most of one; woman and man: " in swaps["note"]
     assert " turns in the other stream); 1 round" in swaps["note"]

@@ -109,13 +109,15 @@ class Run:
     seconds: float
 
 
-def separate(mixture: np.ndarray, fs: int, model: Path, threads: int) -> Run:
+def separate(
+    mixture: np.ndarray, fs: int, model: Path, threads: int, more: Sequence[str] = ()
+) -> Run:
     """Separate it by the command line, in a process of its own."""
     with tempfile.TemporaryDirectory() as place:
         file, out, peak = Path(place, "talk.wav"), Path(place, "out"), Path(place, "peak")
         write_audio(file, mixture, fs)
         call = [sys.executable, __file__, "--inside", str(peak), str(threads)]
-        call += [str(file), "--out", str(out), "--model", str(model)]
+        call += [str(file), "--out", str(out), "--model", str(model), *more]
         start = time.perf_counter()
         subprocess.run(call, check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
         taken = time.perf_counter() - start
@@ -163,30 +165,38 @@ def measure(options) -> list[dict]:
 
 
 def measure_swaps(options) -> list[dict]:
-    """In conversations of ten minutes."""
-    seconds, counts, notes = 8.0 if options.quick else 600.0, [], []
-    rounds = 1 if options.quick else options.rounds
-    for genders in ("fm",) if options.quick else PAIRS:
-        for seed in range(rounds):
-            talk = converse(options.data, genders, seconds, seed)
-            count, turns = swaps(talk, _run(talk, options).streams)
+    """In conversations of ten minutes, as separated and with lone voices gathered."""
+    seconds, rounds = (8.0, 1) if options.quick else (600.0, options.rounds)
+    talks = [
+        (PAIRS[genders], converse(options.data, genders, seconds, seed))
+        for genders in (("fm",) if options.quick else PAIRS)
+        for seed in range(rounds)
+    ]
+    entries = []
+    for name, more in (("hour_swaps", ()), ("hour_swaps_gathered", ("--gather",))):
+        counts, notes = [], []
+        for who, talk in talks:
+            count, turns = swaps(talk, _run(talk, options, more=more).streams)
             counts.append(count)
             notes.append(
-                f"{PAIRS[genders]}: {count} swap{'s' * (count != 1)} ({turns} of "
-                f"{len(talk.turns)} turns in the other stream)"
+                f"{who}: {count} swap{'s' * (count != 1)} ({turns} of {len(talk.turns)} turns in "
+                "the other stream)"
             )
-    entry = keep(
-        options,
-        "hour_swaps",
-        Spread(float(np.sum(counts)), float(np.min(counts)), float(np.max(counts))),
-        "swaps",
-        against="nothing",
-        note=f"sum over {len(counts)} conversations of {seconds:g} s, behind it the least and the "
-        f"most of one; {'; '.join(notes)}",
-        rounds=rounds,
-        **COMMON,
-    )
-    return [entry]
+        entries.append(
+            keep(
+                options,
+                name,
+                Spread(float(np.sum(counts)), float(np.min(counts)), float(np.max(counts))),
+                "swaps",
+                against="nothing",
+                note=f"{' '.join(('sepasr separate', *more))}; sum over {len(counts)} "
+                f"conversations of {seconds:g} s, behind it the least and the most of one; "
+                f"{'; '.join(notes)}",
+                rounds=rounds,
+                **COMMON,
+            )
+        )
+    return entries
 
 
 def measure_memory(options) -> list[dict]:
@@ -218,9 +228,9 @@ def measure_memory(options) -> list[dict]:
 PARTS = {"swaps": measure_swaps, "memory": measure_memory}
 
 
-def _run(talk: Conversation, options, model: Path | None = None) -> Run:
+def _run(talk: Conversation, options, model: Path | None = None, more: Sequence[str] = ()) -> Run:
     fs = UtteranceDir.load(options.data / "cv_utterances").info.fs
-    return separate(talk.mixture, fs, model or options.model, options.threads)
+    return separate(talk.mixture, fs, model or options.model, options.threads, more)
 
 
 def _speed(options, size: str, factor: float, note: str) -> dict:
