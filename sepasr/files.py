@@ -84,14 +84,17 @@ def _locked(path: Path, flags: int) -> int | None:
 def refuse_another(lock: IO[str], what: str, where: Path, remedy: str) -> None:
     """Lock an open file for this process alone. The lock ends with the process, however it ends.
 
+    Where a disk has no locks, as some that are shared in a network, nobody is refused.
+
     Raises:
         UserError: another process has it; ``what``, ``where`` and ``remedy`` are what it says.
-        OSError: there are no locks on this disk.
     """
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(what, where=where, remedy=remedy) from None
+    except OSError:
+        pass
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from sepasr.errors import UserError
-from sepasr.files import atomic_path, new_directory, replaced_directory, write_text
+from sepasr.files import (
+    atomic_path,
+    new_directory,
+    refuse_another,
+    replaced_directory,
+    write_text,
+)
 
 DIES = """
 import os, signal, sys
@@ -127,3 +134,12 @@ def test_many_that_write_one_file_at_a_time(tmp_path: Path) -> None:
         time.sleep(0.002)
     assert [writer.returncode for writer in writers] == [0, 0, 0]
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_where_there_are_no_locks_nobody_is_refused(tmp_path, monkeypatch):
+    def without(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    with (tmp_path / "lock").open("w") as lock:
+        monkeypatch.setattr("sepasr.files.fcntl.flock", without)
+        refuse_another(lock, "another is at work", tmp_path, "wait for it")

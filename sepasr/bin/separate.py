@@ -92,10 +92,32 @@ def check_names(recordings: Sequence[Recording]) -> None:
         sources[name] = recording.source
 
 
+def refuse_folder_of_input(inputs: Sequence[Path], out: Path | None) -> None:
+    """Refuse to write streams into a folder of recordings: they would be separated the next time.
+
+    Raises:
+        UserError: ``out`` is one of the inputs.
+    """
+    from sepasr.errors import UserError
+
+    for source in inputs:
+        if out is not None and source.is_dir() and source.resolve() == out.resolve():
+            what = "the streams would be taken for recordings when it is run again"
+            raise UserError(what, where=source, remedy="name another folder with --out")
+
+
 def share(text: str) -> float:
     """A number that isn't below 0."""
     value = float(text)
     if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    value = int(text)
+    if value < 1:
         raise ValueError(text)
     return value
 
@@ -110,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the streams")
     parser.add_argument(
-        "--batch", type=int, default=BATCH, help="mixtures at a time (data directories)"
+        "--batch", type=positive, default=BATCH, help="mixtures at a time (data directories)"
     )
     parser.add_argument(
         "--add-mixture",
@@ -145,6 +167,7 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.errors import UserError
     from sepasr.parallel import OncePerProcess
 
+    refuse_folder_of_input(options.input, options.out)
     directories = [source for source in options.input if (source / "info.yaml").is_file()]
     if directories and len(options.input) > 1:
         raise UserError("a data directory is separated on its own", where=directories[0])

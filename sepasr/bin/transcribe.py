@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     import tempfile
     from contextlib import closing
 
-    from sepasr.bin.separate import check_names, load_checked
+    from sepasr.bin.separate import check_names, load_checked, refuse_folder_of_input
     from sepasr.data.audio import read_audio
     from sepasr.decode.progress import Bars
     from sepasr.decode.recogniser import load_recogniser
@@ -49,7 +49,11 @@ def run(options: argparse.Namespace) -> None:
     formats = options.format or (["text", "seglst"] if options.out else ["text"])
     if not options.out and len(formats) > 1:
         raise UserError("several formats can't be printed", where="--format", remedy="add --out")
+    refuse_folder_of_input([options.input], options.out)
     recordings = find_recordings(options.input)
+    if not options.out and len(recordings) > 1 and formats[0] not in ("text", "ctm"):
+        what = f"{formats[0]} of several recordings can't be printed in one piece"
+        raise UserError(what, where="--format", remedy="add --out")
     check_names(recordings)
     separator = load_checked(options)
     recogniser = load_recogniser(options.recogniser, options.asr_source)

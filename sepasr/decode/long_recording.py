@@ -154,6 +154,18 @@ def summary_path(paths: list[Path]) -> Path:
     return paths[0].with_name(f"{_name(paths)}.separated.json")
 
 
+def check_finite(streams: np.ndarray, where: str) -> np.ndarray:
+    """Give streams back if every sample is a number.
+
+    Raises:
+        UserError: one isn't; ``where`` is the recording or mixture.
+    """
+    if not np.isfinite(streams).all():
+        what = "the separator gives values that are not finite"
+        raise UserError(what, where=where, remedy="try --device cpu, or another --model")
+    return streams
+
+
 def say_silent(source: str, silent: list[int]) -> None:
     """Name the streams, from 1, in which nobody speaks."""
     for number in silent:
@@ -242,9 +254,7 @@ class _Work:
         separate = getattr(self.separator, "unscaled", self.separator)
         with torch.inference_mode():
             streams = separate(torch.from_numpy(mixture.copy()).to(self.device)).float().cpu()
-        if not torch.isfinite(streams).all():
-            raise UserError("the separator gives values that are not finite", where=self.source)
-        return streams.numpy()
+        return check_finite(streams.numpy(), self.source)
 
     def _windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
         """Start, stop and streams (speakers, samples) of each window, at the recording's level."""

@@ -25,6 +25,7 @@ from sepasr.data.scp import read_entry, read_table
 from sepasr.decode.activity import LEAST_S, active_frames
 from sepasr.decode.long_recording import (
     LongOptions,
+    check_finite,
     say_silent,
     say_turned_down,
     separate_to_disk,
@@ -37,7 +38,10 @@ from sepasr.errors import UserError
 from sepasr.files import visible
 from sepasr.separator.model import Separator
 
-SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif"}
+SUFFIXES = {
+    *(".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"),
+    *(".sph", ".wv1"),
+}
 
 
 @dataclass(frozen=True)
@@ -140,9 +144,12 @@ def separate_recording(
         The files, one per speaker.
 
     Raises:
-        UserError: see :func:`read_recording`.
+        UserError: see :func:`read_recording`; or a stream would be written over the recording.
     """
     paths = stream_paths(recording, out, separator.num_speakers)
+    if any(path.resolve() == Path(recording.source).resolve() for path in paths):
+        what = "one of its streams would take this recording's place"
+        raise UserError(what, where=recording.source, remedy="name another folder for the streams")
     options = LongOptions(channel=channel, add_mixture=add_mixture, gather=gather)
     long: Measured | None = None
     header = header_of(recording.source)
@@ -159,6 +166,7 @@ def separate_recording(
         )
         return paths
     estimates = separate_at_once(separator, resample(torch.from_numpy(mono), fs, separator.fs))
+    check_finite(estimates.numpy(), recording.source)
     streams = resample(estimates, separator.fs, fs).numpy()[:, : len(mono)]
     active = active_frames(frame_levels(streams, fs), measure([mono], fs).level_db)
     active_s = active.sum(1) * frame_samples(fs) / fs

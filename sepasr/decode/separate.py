@@ -16,6 +16,7 @@ from sepasr.data.audio import read_mono, write_audio
 from sepasr.data.datadir import Mixture, MixtureDir
 from sepasr.data.scp import write_table
 from sepasr.decode.device import to_device
+from sepasr.decode.long_recording import check_finite
 from sepasr.errors import UserError
 from sepasr.files import write_text
 from sepasr.parallel import parallel_map
@@ -153,6 +154,7 @@ def _separate_and_write(
     waveforms = [_read(mixture, separator.fs) for mixture in mixtures]
     separated = separate_batch(separator, waveforms)
     for mixture, waveform, estimates in zip(mixtures, waveforms, separated, strict=True):
+        check_finite(estimates, mixture.id)
         if add_mixture:
             estimates = estimates + np.float32(add_mixture) * waveform
         for file, estimate in zip(_files(out, mixture.id, len(estimates)), estimates, strict=True):

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
@@ -68,8 +68,7 @@ def alone(out: Path) -> Iterator[None]:
         return
     with (out / LOCK).open("w") as stream:
         what, remedy = "another training is at work here", "wait for it, or name another --out"
-        with suppress(OSError):  # no locks on this disk
-            refuse_another(stream, what, out, remedy)
+        refuse_another(stream, what, out, remedy)
         _HELD.add(place)
         try:
             yield

@@ -92,3 +92,15 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.flac").touch()
     with pytest.raises(UserError, match="two recordings named 'a'"):
         find_recordings(tmp_path)
+
+
+def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
+    class Broken(Halves):
+        def forward(self, mixture):
+            return super().forward(mixture) / 0
+
+    soundfile.write(tmp_path / "a.wav", np.zeros(500), 1000, "FLOAT")
+    (recording,) = find_recordings(tmp_path / "a.wav")
+    with pytest.raises(UserError, match=r"a\.wav: the separator gives values that are not finite"):
+        separate_recording(Broken(), recording, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

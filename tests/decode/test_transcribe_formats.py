@@ -195,6 +195,28 @@ def test_what_cannot_be_read_keeps_nothing_else_back(commands, tmp_path, capsys)
     assert "named 'my_tälk', as is" in capsys.readouterr().err
 
 
+def test_streams_are_not_put_among_the_recordings(commands, tmp_path, capsys):
+    (folder := tmp_path / "talks").mkdir()
+    soundfile.write(folder / "a.wav", np.zeros(FS), FS)
+    for name in ("separate", "transcribe"):
+        assert main([name, str(folder), "-o", str(folder)]) == 2
+        assert "would be taken for recordings" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["a.wav"]
+    soundfile.write(tmp_path / "b_spk1.wav", np.zeros(FS), FS)
+    (tmp_path / "wav.scp").write_text(f"b {tmp_path}/b_spk1.wav\n")
+    assert main(["separate", str(tmp_path / "wav.scp"), "-o", str(tmp_path)]) == 2
+    assert "would take this recording's place" in capsys.readouterr().err
+
+
+def test_several_documents_are_not_printed_as_one(commands, tmp_path, capsys):
+    (folder := tmp_path / "talks").mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(folder / name, np.zeros(FS), FS)
+    for kind in ("srt", "seglst"):
+        assert main(["transcribe", str(folder), "--format", kind]) == 2
+        assert f"{kind} of several recordings" in capsys.readouterr().err
+
+
 def test_bars_show_the_remaining_time(commands, tmp_path, capsys):
     assert commands("separate", "-o", tmp_path / "out") == 0
     errors = capsys.readouterr().err
