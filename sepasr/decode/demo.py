@@ -18,6 +18,7 @@ from sepasr.data.audio import read_audio, read_resampled
 from sepasr.decode.progress import Bars
 from sepasr.decode.recogniser import Recogniser
 from sepasr.decode.recording import Recording, separate_recording
+from sepasr.decode.transcribe import transcribe_streams
 from sepasr.errors import UserError
 from sepasr.separator.model import Separator
 
@@ -86,11 +87,12 @@ def separate_and_read(
         heard = [read_resampled(path, fs, fs) for path in paths]
         streams = tuple(np.round(32767 * stream).astype(np.int16) for stream in heard)
         texts: tuple[str, ...] = ()
-        for number, path in enumerate(paths, 1):
+        for number in range(1, len(paths) + 1):
             status = f"Reading stream {number} of {len(paths)} with {recogniser.name} …"
             yield Separated(status, fs, streams, texts)
-            (transcript,) = recogniser.transcribe([read_resampled(path, fs, recogniser.fs)])
-            texts = (*texts, transcript.text)
+            # As `sepasr transcribe`: what leaks from another speaker is not read.
+            said = transcribe_streams(recogniser, paths, fs, speakers=[number])
+            texts = (*texts, " ".join(one.text for one in said))
         took = time.monotonic() - began
         status = f"Done: {len(streams[0]) / fs:.1f} s of sound in {took:.1f} s."
         yield Separated(status, fs, streams, texts)

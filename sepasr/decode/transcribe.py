@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def transcribe_streams(
     paths: Sequence[Path],
     fs: int,
     *,
+    speakers: Collection[int] | None = None,
     hook: Hook = no_hook,
     name: str = "",
 ) -> list[Said]:
@@ -40,6 +41,7 @@ def transcribe_streams(
         recogniser: reads each segment on its own, at its own level.
         paths: the streams of one recording, equally long, mono.
         fs: their sampling rate in Hz.
+        speakers: whose streams are read, counted from 1; all without it.
         hook: is told how many segments were read, in the step ``recognise``.
         name: what the hook is told that the recording is called.
 
@@ -49,6 +51,7 @@ def transcribe_streams(
     spans = [
         (start, stop, speaker)
         for speaker, active in enumerate(_activity(paths, fs), 1)
+        if speakers is None or speaker in speakers
         for start, stop in segments(active, MAX_WINDOW_S, frame_samples(fs) / fs)
     ]
     # By speaker, as neighbouring segments of a file are read fastest; sorted by time at the end.

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from browser import NAMES, browser_tab, find_browser
+from torch import nn
 
 from sepasr.bin.main import main
 from sepasr.decode.demo import separate_and_read
@@ -69,6 +70,23 @@ def test_streams_come_first_then_one_transcript_after_the_other(separator, recog
         ] * 2
     assert "stream 2 of 2" in steps[1].status
     assert steps[-1].status.startswith("Done: 2.0 s")
+
+
+class Leaking(nn.Module):
+    """All that is said is in the first stream; the second has it 26 dB down."""
+
+    fs, num_speakers = 16_000, 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(()))
+
+    def forward(self, mixture):
+        return torch.stack([0.95 * mixture, 0.05 * mixture])
+
+
+def test_what_leaks_is_not_read(recogniser, recording):
+    assert list(separate_and_read(Leaking(), recogniser, recording))[-1].texts == ("20 tenths", "")
 
 
 def test_a_file_that_is_no_audio(separator, recogniser, tmp_path):
