@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import IO
 
 from sepasr.errors import UserError
+
+IN_THE_MAKING = re.compile(r"\..*\.(part|[a-z0-9_]{8})(\.[^.]*)?")
+"""Names of temporary files, by :func:`atomic_path` or ``mkstemp``."""
 
 
 @contextmanager
@@ -169,11 +173,12 @@ OLD = ".old-"
 
 
 def visible(folder: str | Path, pattern: str) -> list[Path]:
-    """What matches a pattern below a folder, sorted, but not names that begin with a dot.
+    """What matches a pattern below a folder, sorted, but not what :func:`atomic_path` makes.
 
-    Those are of files in the making, or what a killed process has left: see :func:`atomic_path`.
+    That is of files in the making, or what a killed process has left.
     """
-    return sorted(path for path in Path(folder).glob(pattern) if not path.name.startswith("."))
+    paths = Path(folder).glob(pattern)
+    return sorted(path for path in paths if not IN_THE_MAKING.fullmatch(path.name))
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -39,7 +39,9 @@ def _make(task: Task) -> None:
     task.make()
 
 
-def refuse_to_shrink(folders: Iterable[Path], kept: Collection[Path], asked: str) -> None:
+def refuse_to_shrink(
+    folders: Iterable[Path], kept: Collection[Path], asked: str, pattern: str = "**/*.wav"
+) -> None:
     """Make sure that no whole WAV of the folders would be removed.
 
     Data directories of another experiment may list it.
@@ -48,12 +50,13 @@ def refuse_to_shrink(folders: Iterable[Path], kept: Collection[Path], asked: str
         folders: of a corpus.
         kept: the files that it is asked for.
         asked: its sizes, for the error.
+        pattern: which of the folders' files are the corpus's.
 
     Raises:
         UserError: there is a file that isn't among ``kept``.
     """
     for folder in folders:
-        surplus = [path for path in visible(folder, "**/*.wav") if path not in kept]
+        surplus = [path for path in visible(folder, pattern) if path not in kept]
         if surplus:
             what = (
                 f"holds more than is asked for by {asked}: {len(surplus)} WAV files, such as "

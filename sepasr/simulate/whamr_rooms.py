@@ -225,7 +225,8 @@ def build_rooms(
         remedy=f"remove {out}",
     )
     files = [_files(out, number) for number in range(len(bank.rooms))]
-    refuse_to_shrink([out], {file for pair in files for file in pair}, f"{len(bank.rooms)} rooms")
+    kept = {file for pair in files for file in pair}
+    refuse_to_shrink([out], kept, f"{len(bank.rooms)} rooms", "room*.wav")
     tasks = [
         (room, pair)
         for room, pair in zip(bank.rooms, files, strict=True)
