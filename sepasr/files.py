@@ -172,7 +172,7 @@ OLD = ".old-"
 """Stands before the time in the name of a folder that was moved to make room for another."""
 
 
-def visible(folder: str | Path, pattern: str) -> list[Path]:
+def whole_files(folder: str | Path, pattern: str) -> list[Path]:
     """What matches a pattern below a folder, sorted, but not what :func:`atomic_path` makes.
 
     That is of files in the making, or what a killed process has left.

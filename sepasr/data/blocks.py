@@ -172,6 +172,11 @@ def frame_samples(fs: int) -> int:
     return max(1, round(FRAME_S * fs))
 
 
+def frame_seconds(fs: int) -> float:
+    """Length of such a frame: not quite 20 ms where that is no whole number of samples."""
+    return frame_samples(fs) / fs
+
+
 def frame_levels(streams: np.ndarray, fs: int) -> np.ndarray:
     """Level of frames of 20 ms: (streams, samples) to (streams, frames), in dB re full scale.
 

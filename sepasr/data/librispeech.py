@@ -8,7 +8,7 @@ from pathlib import Path
 from sepasr.data.datadir import Info, UtteranceDir
 from sepasr.data.utterances import recorded_utterances
 from sepasr.errors import UserError
-from sepasr.files import visible
+from sepasr.files import whole_files
 
 FS = 16000
 COUNTS = {
@@ -63,7 +63,7 @@ def read_transcripts(folder: Path) -> dict[str, str]:
         UserError: there is none, or a line is not an utterance of that chapter and its words.
     """
     texts: dict[str, str] = {}
-    for file in visible(folder, "*/*/*.trans.txt"):
+    for file in whole_files(folder, "*/*/*.trans.txt"):
         chapter = file.name.removesuffix(".trans.txt")
         for number, line in enumerate(_read_lines(file), 1):
             utterance, _, text = line.strip().partition(" ")
@@ -143,7 +143,7 @@ def read_utterances(
             speaker no gender; a file is truncated, of another rate or of several channels.
     """
     folder = find_subset(librispeech, subset)
-    files = {file.stem: file for file in visible(folder, "*/*/*.flac")}
+    files = {file.stem: file for file in whole_files(folder, "*/*/*.flac")}
     for utterance in sorted(texts.keys() - files.keys()):
         where = transcript_file(folder, utterance).with_name(f"{utterance}.flac")
         raise UserError("no such file, but there is a transcript of it", where=where, remedy=_AGAIN)

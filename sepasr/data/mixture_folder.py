@@ -13,7 +13,7 @@ from sepasr.data.datadir import Info, MixtureDir
 from sepasr.data.mixtures import Spoken, check_names, read_mixtures, subfolder
 from sepasr.data.scp import check_same_ids, inspect_table, read_table
 from sepasr.errors import UserError
-from sepasr.files import visible
+from sepasr.files import whole_files
 
 _REMEDY = "make the set again, or check the folder"
 
@@ -59,7 +59,7 @@ def read_mixture_folder(
     folders = {scp: subfolder(folder, name, _REMEDY) for scp, name in scps.items()}
     for one in folders.values():
         check_names(one, together.keys(), folder / "utt2spk")
-        for file in visible(one, "*.wav"):
+        for file in whole_files(one, "*.wav"):
             if file.stem not in together:
                 raise UserError("not in the table utt2spk", where=file, remedy=_REMEDY)
     spoken = {

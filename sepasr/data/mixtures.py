@@ -9,7 +9,7 @@ from pathlib import Path
 from sepasr.data.datadir import Mixture, Noise
 from sepasr.data.header import all_good, read_headers
 from sepasr.errors import UserError
-from sepasr.files import visible
+from sepasr.files import whole_files
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def check_names(folder: Path, names: Collection[str], source: Path) -> None:
     Raises:
         UserError: a file is missing.
     """
-    there = {file.stem for file in visible(folder, "*.wav")}
+    there = {file.stem for file in whole_files(folder, "*.wav")}
     missing = [name for name in names if name not in there]
     if missing:
         what = f"no such file, but it is in {source} ({len(missing)} like it)"

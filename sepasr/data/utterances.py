@@ -10,7 +10,7 @@ from sepasr.data.header import all_good, read_headers
 from sepasr.data.scp import read_table
 from sepasr.data.wsj0 import Wsj0, speaker_of
 from sepasr.errors import UserError
-from sepasr.files import visible
+from sepasr.files import whole_files
 
 
 def read_subset(
@@ -181,7 +181,7 @@ def read_rirs(
 
 def _wav_files(folder: str | Path) -> list[Path]:
     """The WAV files of a folder, sorted by name without suffix."""
-    files = sorted(visible(Path(folder).absolute(), "*.wav"), key=lambda file: file.stem)
+    files = sorted(whole_files(Path(folder).absolute(), "*.wav"), key=lambda file: file.stem)
     if not files:
         raise UserError("no such folder, or no WAV files in it", where=folder)
     return files

@@ -17,7 +17,7 @@ from pathlib import Path
 from sepasr.data.datadir import Info
 from sepasr.data.mixtures import check_complete, check_names, check_version, subfolder
 from sepasr.errors import UserError
-from sepasr.files import visible
+from sepasr.files import whole_files
 
 COUNTS = {"tr": 20_000, "cv": 5_000, "tt": 3_000}
 """Mixtures of each complete set."""
@@ -154,12 +154,12 @@ def check_tree(
         if subset not in COUNTS:
             raise UserError(f"unknown set '{subset}'", remedy=f"sets are {', '.join(COUNTS)}")
         main, *others = whamr.folders(subset).values()
-        found = sorted(file.stem for file in visible(main, "*.wav"))
+        found = sorted(file.stem for file in whole_files(main, "*.wav"))
         if not found:
             raise UserError("no WAV files", where=main, remedy=_REMEDY)
         for folder in others:
             check_names(folder, found, main)
-            check_names(main, sorted(file.stem for file in visible(folder, "*.wav")), folder)
+            check_names(main, sorted(file.stem for file in whole_files(folder, "*.wav")), folder)
         for name in found:
             utterances_of(name)
         check_complete(len(found), COUNTS[subset], main, allow_partial=allow_partial)

@@ -34,6 +34,12 @@ def active_frames(levels: np.ndarray, level_db: float) -> np.ndarray:
     return (levels > threshold) & (levels > loudest + LEAK_DB)
 
 
+def runs(chosen: np.ndarray) -> list[tuple[int, int]]:
+    """Runs of what is chosen, (frames,) of bool: the first of each, and the one after the last."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
+    return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
+
+
 def segments(
     active: np.ndarray, longest_s: float, frame_s: float = FRAME_S
 ) -> list[tuple[float, float]]:
@@ -50,16 +56,15 @@ def segments(
     Returns:
         Start and end of each in seconds, in order and disjoint.
     """
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
-    runs: list[list[int]] = []
-    for start, stop in edges.reshape(-1, 2).tolist():
-        if runs and (start - runs[-1][1]) * frame_s < GAP_S:
-            runs[-1][1] = stop
+    bridged: list[list[int]] = []
+    for start, stop in runs(active):
+        if bridged and (start - bridged[-1][1]) * frame_s < GAP_S:
+            bridged[-1][1] = stop
         else:
-            runs.append([start, stop])
+            bridged.append([start, stop])
     found = []
     end_s = len(active) * frame_s
-    for start, stop in runs:
+    for start, stop in bridged:
         if active[start:stop].sum() * frame_s < SHORTEST_S:
             continue
         begin = max(0.0, start * frame_s - PAD_S)

@@ -18,7 +18,7 @@ from sepasr.data.audio import read_audio, read_resampled
 from sepasr.decode.progress import Bars
 from sepasr.decode.recogniser import Recogniser
 from sepasr.decode.recording import Recording, separate_recording
-from sepasr.decode.transcribe import transcribe_streams
+from sepasr.decode.transcribe import find_segments, read_segments
 from sepasr.errors import UserError
 from sepasr.separator.model import Separator
 
@@ -86,12 +86,14 @@ def separate_and_read(
         fs = read_audio(paths[0], stop=1)[1]
         heard = [read_resampled(path, fs, fs) for path in paths]
         streams = tuple(np.round(32767 * stream).astype(np.int16) for stream in heard)
+        # As `sepasr transcribe`: what leaks from another speaker is not read.
+        spans = find_segments(paths, fs)
         texts: tuple[str, ...] = ()
         for number in range(1, len(paths) + 1):
             status = f"Reading stream {number} of {len(paths)} with {recogniser.name} …"
             yield Separated(status, fs, streams, texts)
-            # As `sepasr transcribe`: what leaks from another speaker is not read.
-            said = transcribe_streams(recogniser, paths, fs, speakers=[number])
+            mine = [span for span in spans if span[2] == number]
+            said = read_segments(recogniser, paths, fs, mine)
             texts = (*texts, " ".join(one.text for one in said))
         took = time.monotonic() - began
         status = f"Done: {len(streams[0]) / fs:.1f} s of sound in {took:.1f} s."

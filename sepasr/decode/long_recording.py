@@ -35,16 +35,18 @@ from sepasr.data.blocks import (
     Measured,
     frame_levels,
     frame_samples,
+    frame_seconds,
     read_blocks,
     resample_blocks,
 )
-from sepasr.decode.activity import ACTIVE_DB, LEAST_S, active_frames
-from sepasr.decode.lone import CELL_S, gathered, measure_cells, speakers_of
+from sepasr.decode.activity import ACTIVE_DB, active_frames
+from sepasr.decode.cells import CELL_S, measure_cells
+from sepasr.decode.lone import gathered, speakers_of
 from sepasr.decode.order import Voice, WindowLink, link, order_windows
 from sepasr.decode.progress import Hook, no_hook
+from sepasr.decode.streams import check_finite, say_silent, say_turned_down, silent_streams
 from sepasr.decode.voice import MelStatistics, VoiceEmbedding
 from sepasr.decode.window_file import WindowFile
-from sepasr.errors import UserError
 from sepasr.files import write_text
 from sepasr.weights import weights_sha256
 
@@ -152,34 +154,6 @@ def _name(paths: list[Path]) -> str:
 def summary_path(paths: list[Path]) -> Path:
     """The file that says what the streams of a long recording are."""
     return paths[0].with_name(f"{_name(paths)}.separated.json")
-
-
-def check_finite(streams: np.ndarray, where: str) -> np.ndarray:
-    """Give streams back if every sample is a number.
-
-    Raises:
-        UserError: one isn't; ``where`` is the recording or mixture.
-    """
-    if not np.isfinite(streams).all():
-        what = "the separator gives values that are not finite"
-        raise UserError(what, where=where, remedy="try --device cpu, or another --model")
-    return streams
-
-
-def say_silent(source: str, silent: list[int]) -> None:
-    """Name the streams, from 1, in which nobody speaks."""
-    for number in silent:
-        tqdm.write(f"{source}: stream {number} is silent", file=sys.stderr)
-
-
-def say_turned_down(source: str, decibels: float) -> None:
-    """Say by how much all streams were turned down."""
-    tqdm.write(f"{source}: turned down by {decibels:.1f} dB, not to clip", file=sys.stderr)
-
-
-def silent_streams(active_s: np.ndarray) -> list[int]:
-    """Numbers from 1 of the streams that are active for less than 0.2 s."""
-    return [s + 1 for s, seconds in enumerate(active_s.tolist()) if seconds < LEAST_S]
 
 
 def _is_done(summary: Path, identity: dict[str, object], paths: list[Path]) -> bool:
@@ -345,12 +319,12 @@ class _Work:
             Which streams are silent, counted from 1, and by how many dB all were turned down.
         """
         active_s = np.zeros(self.speakers)
-        seconds = frame_samples(self.rate) / self.rate
+        frame_s = frame_seconds(self.rate)
 
         def observed() -> Iterator[np.ndarray]:
             for block in self._gathered(orders, owner):
                 levels = frame_levels(block, self.rate)
-                active_s[:] += active_frames(levels, self.measured.level_db).sum(1) * seconds
+                active_s[:] += active_frames(levels, self.measured.level_db).sum(1) * frame_s
                 yield block
 
         peak = max(float(np.abs(b).max(initial=0)) for b in self._streams(observed(), 0))

@@ -20,14 +20,11 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.special import expit
 
+from sepasr.decode.voice import NEW_VOICE, voice_distance, weighted_mean, within_variance
+
 MARGIN = 0.2
 """A link is sure if the best assignment explains so much more of the overlap's energy than the
 second best."""
-NEW_VOICE = 4.0
-"""Squared distance, in units of what varies within a speaker, from which a voice is another's: two
-stretches of one speaker are 2 apart on average."""
-PRIOR_COUNT = 10.0
-"""Observations that the expected variance within a speaker counts for."""
 ROUNDS = 20
 LINK = 4.0
 """What an overlap weighs that explains all of its energy: as much as a squared distance of 4 over a
@@ -225,50 +222,6 @@ def _mean(voices: Sequence[Voice]) -> Voice | None:
     vectors = np.stack([voice.vector for voice in voices])
     weights = np.array([voice.active_s for voice in voices])
     return Voice(weighted_mean(vectors, weights), float(weights.sum()))
-
-
-def weighted_mean(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what isn't NaN, NaN where all is."""
-    known = ~np.isnan(vectors)
-    total = (weights[:, None] * known).sum(0)
-    summed = (weights[:, None] * np.where(known, vectors, 0)).sum(0)
-    return np.where(total > 0, summed / np.where(total > 0, total, 1), np.nan)
-
-
-def within_variance(groups: Sequence[Sequence[np.ndarray]], variance: np.ndarray) -> np.ndarray:
-    """Variance within a speaker: as expected, and more and more as the voices show it.
-
-    Args:
-        groups: vectors of one speaker each, NaN where unknown.
-        variance: what is expected, (dimensions,).
-    """
-    scatter, count = PRIOR_COUNT * variance, np.full(len(variance), PRIOR_COUNT)
-    for group in groups:
-        if len(group) > 1:
-            vectors = np.stack(group)
-            centred = vectors - weighted_mean(vectors, np.ones(len(vectors)))
-            known = (~np.isnan(vectors)).sum(0)
-            scatter = scatter + np.nansum(centred**2, 0)
-            count = count + np.maximum(known - 1, 0)
-    return scatter / count
-
-
-def voice_distance(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Mean squared distance of voices in units of ``scale``, over what is known of both.
-
-    Args:
-        one: (..., dimensions), NaN where unknown.
-        other: the same, or (dimensions,).
-        scale: (dimensions,).
-
-    Returns:
-        (...,); ``NEW_VOICE`` where nothing is known.
-    """
-    parts = (one - other) ** 2 / scale
-    known = ~np.isnan(parts)
-    count = known.sum(-1)
-    total = np.where(known, parts, 0).sum(-1)
-    return np.where(count > 0, total / np.maximum(count, 1), NEW_VOICE)
 
 
 def _cluster(

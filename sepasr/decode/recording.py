@@ -15,7 +15,7 @@ from sepasr.data.blocks import (
     BLOCK,
     Measured,
     frame_levels,
-    frame_samples,
+    frame_seconds,
     header_of,
     measure,
     one_channel,
@@ -25,17 +25,14 @@ from sepasr.data.scp import read_entry, read_table
 from sepasr.decode.activity import LEAST_S, active_frames
 from sepasr.decode.long_recording import (
     LongOptions,
-    check_finite,
-    say_silent,
-    say_turned_down,
     separate_to_disk,
-    silent_streams,
     summary_path,
 )
 from sepasr.decode.progress import Hook, no_hook
+from sepasr.decode.streams import check_finite, say_silent, say_turned_down, silent_streams
 from sepasr.decode.voice import VoiceEmbedding
 from sepasr.errors import UserError
-from sepasr.files import visible
+from sepasr.files import whole_files
 from sepasr.separator.model import Separator
 
 SUFFIXES = {
@@ -60,7 +57,7 @@ def find_recordings(source: str | Path) -> list[Recording]:
     """
     source = Path(source)
     if source.is_dir():
-        files = [p for p in visible(source, "*") if p.suffix.lower() in SUFFIXES]
+        files = [p for p in whole_files(source, "*") if p.suffix.lower() in SUFFIXES]
         names = [file.stem for file in files]
         for name in names:
             if names.count(name) > 1:
@@ -169,7 +166,7 @@ def separate_recording(
     check_finite(estimates.numpy(), recording.source)
     streams = resample(estimates, separator.fs, fs).numpy()[:, : len(mono)]
     active = active_frames(frame_levels(streams, fs), measure([mono], fs).level_db)
-    active_s = active.sum(1) * frame_samples(fs) / fs
+    active_s = active.sum(1) * frame_seconds(fs)
     silent = silent_streams(active_s) if len(mono) > LEAST_S * fs else []
     if add_mixture:
         streams = streams + np.float32(add_mixture) * mono

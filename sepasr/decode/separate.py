@@ -16,7 +16,7 @@ from sepasr.data.audio import read_mono, write_audio
 from sepasr.data.datadir import Mixture, MixtureDir
 from sepasr.data.scp import write_table
 from sepasr.decode.device import to_device
-from sepasr.decode.long_recording import check_finite
+from sepasr.decode.streams import check_finite
 from sepasr.errors import UserError
 from sepasr.files import write_text
 from sepasr.parallel import parallel_map

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from sepasr.data.audio import read_mono
 from sepasr.data.blocks import (
     frame_levels,
     frame_samples,
+    frame_seconds,
     measure,
     read_blocks,
     resample_blocks,
@@ -28,7 +29,6 @@ def transcribe_streams(
     paths: Sequence[Path],
     fs: int,
     *,
-    speakers: Collection[int] | None = None,
     hook: Hook = no_hook,
     name: str = "",
 ) -> list[Said]:
@@ -41,19 +41,41 @@ def transcribe_streams(
         recogniser: reads each segment on its own, at its own level.
         paths: the streams of one recording, equally long, mono.
         fs: their sampling rate in Hz.
-        speakers: whose streams are read, counted from 1; all without it.
         hook: is told how many segments were read, in the step ``recognise``.
         name: what the hook is told that the recording is called.
 
     Returns:
         What was said, in the order in which it begins; segments without a word are left out.
     """
-    spans = [
+    said = read_segments(recogniser, paths, fs, find_segments(paths, fs), hook=hook, name=name)
+    return sorted(said, key=lambda one: (one.start_s, one.speaker))
+
+
+def find_segments(paths: Sequence[Path], fs: int) -> list[tuple[float, float, int]]:
+    """Start and end in seconds, and the speaker from 1, of each segment to read; by speaker.
+
+    Arguments are those of :func:`transcribe_streams`.
+    """
+    return [
         (start, stop, speaker)
         for speaker, active in enumerate(_activity(paths, fs), 1)
-        if speakers is None or speaker in speakers
-        for start, stop in segments(active, MAX_WINDOW_S, frame_samples(fs) / fs)
+        for start, stop in segments(active, MAX_WINDOW_S, frame_seconds(fs))
     ]
+
+
+def read_segments(
+    recogniser: Recogniser,
+    paths: Sequence[Path],
+    fs: int,
+    spans: Sequence[tuple[float, float, int]],
+    *,
+    hook: Hook = no_hook,
+    name: str = "",
+) -> list[Said]:
+    """Read segments that :func:`find_segments` found, in their order.
+
+    Other arguments are those of :func:`transcribe_streams`, and what is given is as there.
+    """
     # By speaker, as neighbouring segments of a file are read fastest; sorted by time at the end.
     said: list[Said] = []
     pending = iter(spans)
@@ -70,7 +92,7 @@ def transcribe_streams(
                 said.append(Said(round(start, 3), round(stop, 3), speaker, transcript.text))
         done += len(batch)
         hook("recognise", done, len(spans), name)
-    return sorted(said, key=lambda one: (one.start_s, one.speaker))
+    return said
 
 
 def _read(path: Path, start_s: float, stop_s: float, fs: int, target: int) -> np.ndarray:

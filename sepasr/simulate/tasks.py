@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from sepasr.errors import UserError
-from sepasr.files import visible
+from sepasr.files import whole_files
 from sepasr.parallel import parallel_map
 
 
@@ -56,7 +56,7 @@ def refuse_to_shrink(
         UserError: there is a file that isn't among ``kept``.
     """
     for folder in folders:
-        surplus = [path for path in visible(folder, pattern) if path not in kept]
+        surplus = [path for path in whole_files(folder, pattern) if path not in kept]
         if surplus:
             what = (
                 f"holds more than is asked for by {asked}: {len(surplus)} WAV files, such as "

@@ -12,15 +12,12 @@ from conversation import FS, Knowing, conversation
 from scipy.ndimage import maximum_filter1d
 
 from sepasr.decode import lone
+from sepasr.decode.cells import Cells, cell_samples, lone_cells, measure_cells
 from sepasr.decode.lone import (
     LONGEST,
     SHORTEST,
     TURN,
-    Cells,
-    cell_samples,
     gathered,
-    lone_cells,
-    measure_cells,
     speakers_of,
 )
 from sepasr.decode.recording import Recording, separate_recording

@@ -7,14 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from sepasr.decode.order import (
-    PRIOR_COUNT,
-    Voice,
-    cheapest_path,
-    link,
-    order_windows,
-    within_variance,
-)
+from sepasr.decode.order import Voice, cheapest_path, link, order_windows
+from sepasr.decode.voice import PRIOR_COUNT, within_variance
 
 VARIANCE = np.full(2, 0.1)
 PLACES = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0], [2.0, 2.0]])
