@@ -15,8 +15,8 @@ from typing import IO
 
 from sepasr.errors import UserError
 
-IN_THE_MAKING = re.compile(r"\..*\.(part|[a-z0-9_]{8})(\.[^.]*)?")
-"""Names of temporary files, by :func:`atomic_path` or ``mkstemp``."""
+IN_THE_MAKING = re.compile(r"\..+\.[^.]+\.[^.]+")
+"""Names of temporary files: a dot before the name, and a word between it and the suffix."""
 
 
 @contextmanager
