@@ -79,7 +79,8 @@ settle() {
     done
     corpus_outputs=()
     if declare -F made_in_stage_0 >/dev/null; then
-        while IFS= read -r name; do corpus_outputs+=("output=$name"); done < <(made_in_stage_0)
+        mapfile -t corpus_outputs < <(made_in_stage_0)
+        corpus_outputs=("${corpus_outputs[@]/#/output=}")
     fi
     parallel=(--jobs "$jobs") models=()
     if [[ -n $cluster ]]; then

@@ -36,9 +36,9 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.files import write_text
     from sepasr.models import REPOSITORY
     from sepasr.report.table import markdown
+    from sepasr.repository import commit
     from sepasr.score.inputs import (
         TableConfig,
-        commit,
         config_sha,
         not_scored,
         recogniser_info,
@@ -78,8 +78,8 @@ def run(options: argparse.Namespace) -> None:
             condition=data.info.condition,
             versions=versions(),
         ),
-        control=table.control if table.control in names else None,
-        primary={(p.system, p.recogniser) for p in table.primary},
+        control=table.control_among(names),
+        primary=table.pairs,
     )
     results.write(out / "results.json")
     write_text(out / "RESULTS.md", markdown(results))

@@ -44,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.decode.recogniser import load_recogniser
     from sepasr.study.tune import Candidate, evaluate, write_choice
     from sepasr.train.recipe import train_separator
+    from sepasr.train.workdir import FINAL
 
     recognisers = [
         load_recogniser(files[0], options.asr_source, deltas=files[1:])
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
             overwrite=options.overwrite,
         )
         for steps in sorted(options.steps):
-            model = out / ("final" if steps == longest else f"step{steps}")
+            model = out / (FINAL if steps == longest else f"step{steps}")
             candidates.append(Candidate(lr, steps, model))
     outcomes = evaluate(candidates, MixtureDir.load(options.valid), recognisers, options.out)
     best = write_choice(outcomes, options.out / "grid.csv", options.choice)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,24 +69,25 @@ def of_results(curves: Sequence[Curve], results: Results) -> tuple[list[Curve], 
     return mine, sorted({c.training for c in curves} - shown)
 
 
-def origin(exp: str | Path, trainings: Collection[str]) -> str:
-    """Where trainings come from, in a line: commits, digest of their settings, seeds, dev set.
+def origin(exp: str | Path, curves: Collection[Curve]) -> str:
+    """Where curves come from, in a line: commits, digest of settings, seeds, dev set.
 
     Args:
         exp: folder of experiments.
-        trainings: folders below its ``finetune``.
+        curves: of trainings in folders below its ``finetune``.
 
     Raises:
         UserError: an ``origin.json`` is broken.
     """
-    folders = [Path(exp) / "finetune" / name for name in sorted(trainings)]
+    trainings = sorted({curve.training for curve in curves})
+    folders = [Path(exp) / "finetune" / name for name in trainings]
     digest, settings = hashlib.sha256(), [f / CONFIG for f in folders if (f / CONFIG).is_file()]
     for file in settings:
         digest.update(file.read_bytes())
     found = [read_origin(folder / ORIGIN) for folder in folders]
     commits = dict.fromkeys(commit for one in found for commit in one["commits"])
     sets = dict.fromkeys(_set_in_words(one["valid"]) for one in found if one["valid"])
-    seeds = sorted({int(f.name[4:]) for f in folders if re.fullmatch(r"seed\d+", f.name)})
+    seeds = sorted({curve.seed for curve in curves if curve.seed is not None})
     whole = bool(folders) and len(settings) == len(folders)  # that of some would pass for all's
     parts = {
         "commit": ", ".join(commits),

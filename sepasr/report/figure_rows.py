@@ -166,14 +166,13 @@ class RunTable(Source):
         guard = read_rows(self._guard, GuardRow) if self._guard.is_file() else ()
         scores = Scores(rows, tuple(measures.values()), guard)
         seeds = tuple(sorted({r.seed for r in rows if r.seed is not None}))
-        asked = self._table.primary if self._table else ()
         return summarise(
             scores,
             systems,
             results.recognisers,
             replace(results.run, seeds=seeds),
             control=results.control,
-            primary={(p.system, p.recogniser) for p in asked},
+            primary=self._table.pairs if self._table else (),
         )
 
     @cached_property
@@ -216,21 +215,21 @@ class RunTable(Source):
         table, where = self._table, shown(self._results)
         sources = {MEASURED: self._measures.is_file(), GUARD: self._guard.is_file()}
         sources |= {UTTERANCES: True, TABLE: table is not None}
-        old, new = facts(self.results), facts(self._results_again)
+        again = self._results_again
         if table is not None:
             names = {line.name for line in self.results.systems}
-            control = table.control if table.control in names else None
-            new["control", "name"] = Fact((control,), str(control), TABLE)
+            again = replace(again, control=table.control_among(names))
+        old, new = facts(self.results), facts(again)
         nothing = Fact((), "not there")
         found = [f"{where}: {line}" for line in misplaced(self.results)]
-        for place, name in dict.fromkeys([*old, *new]):
-            mine, theirs = (group.get((place, name), nothing) for group in (old, new))
-            if not sources[mine.needs if mine is not nothing else theirs.needs]:
+        for key in dict.fromkeys([*old, *new]):
+            mine, theirs = old.get(key, nothing), new.get(key, nothing)
+            if not sources[(old.get(key) or new[key]).needs] or mine.agrees(theirs):
                 continue
-            if nothing in (mine, theirs) or not mine.agrees(theirs):
-                by = f"{TABLE} says" if mine.needs == TABLE else "its rows give"
-                was, now = mine.told(theirs), theirs.told(mine)
-                found.append(f"{where}: {place}: {name} is {was}, {by} {now}")
+            place, name = key
+            by = f"{TABLE} says" if mine.needs == TABLE else "its rows give"
+            was, now = mine.told(theirs), theirs.told(mine)
+            found.append(f"{where}: {place}: {name} is {was}, {by} {now}")
         known = {(line.name, line.seed) for line in self.results.systems}
         readers = {recogniser.name for recogniser in self.results.recognisers}
         for at in self._kept:

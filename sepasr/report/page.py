@@ -120,7 +120,7 @@ def _training(exp: Path, results: Results) -> plots.Plot | None:
     curves, others = of_results(read_curves(exp), results)
     if others and not curves:
         print(f"sepasr report: no training in {exp} is one of these results", file=sys.stderr)
-    return plots.training(curves, origin(exp, {c.training for c in curves}), others)
+    return plots.training(curves, origin(exp, curves), others)
 
 
 def _check_rows(

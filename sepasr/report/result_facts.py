@@ -37,8 +37,8 @@ class Fact:
 
     def agrees(self, other: Fact) -> bool:
         """Whether the values are the same, but for rounding."""
-        pairs = zip(self.values, other.values, strict=True)
-        return all(_alike(mine, theirs) for mine, theirs in pairs)
+        mine, theirs = self.values, other.values
+        return len(mine) == len(theirs) and all(map(_alike, mine, theirs))
 
     def told(self, other: Fact) -> str:
         """Its text; its values where those of another one read the same."""

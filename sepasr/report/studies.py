@@ -112,11 +112,12 @@ class Record:
                 f"not JSON: {error}", where=path, remedy="run the study again"
             ) from None
         texts: dict[str, Any] = {
-            f.name: str(content[f.name]) for f in fields(cls) if content.get(f.name)
+            f.name: str(content[f.name])
+            for f in fields(cls)
+            if f.name not in ("trained_at", "read_at", "sets") and content.get(f.name)
         }
         for name in ("trained_at", "read_at"):
-            if content.get(name):
-                texts[name] = ", ".join(content[name])
+            texts[name] = ", ".join(content.get(name) or ())
         texts["sets"] = {name: _in_words(known) for name, known in content.get("sets", {}).items()}
         if content.get("variants"):
             settings = json.dumps(content["variants"], sort_keys=True)

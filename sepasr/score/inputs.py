@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -46,6 +45,15 @@ class TableConfig:
     control: str = "sisdr"
     primary: list[Primary] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def pairs(self) -> set[tuple[str, str]]:
+        """System and recogniser of the primary comparisons."""
+        return {(p.system, p.recogniser) for p in self.primary}
+
+    def control_among(self, names: Collection[str]) -> str | None:
+        """The control, if it is one of these systems."""
+        return self.control if self.control in names else None
 
 
 def _read_json(path: Path, stage: str) -> dict[str, Any]:
@@ -144,30 +152,18 @@ def versions() -> dict[str, str]:
     """The software that scores: version by package, Python among them."""
     found = {"Python": platform.python_version()}
     for package in PACKAGES:
-        name, _, number = installed(package).partition(" ")
-        found[name] = number
+        found[package] = installed_version(package)
     return found
 
 
 def installed(package: str) -> str:
     """A package and its version."""
+    return f"{package} {installed_version(package)}"
+
+
+def installed_version(package: str) -> str:
+    """A package's version."""
     try:
-        return f"{package} {version(package)}"
+        return version(package)
     except PackageNotFoundError:
-        return f"{package} (not installed)"
-
-
-def commit(repository: str | Path) -> str:
-    """The repository's commit, with ``+`` for a tree that differs; ``unknown`` without git."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
-    except (subprocess.CalledProcessError, FileNotFoundError):
-        return "unknown"
+        return "(not installed)"

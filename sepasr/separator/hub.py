@@ -99,9 +99,7 @@ class Pretrained(ModelHubMixin):
         said = self.generate_model_card(provenance=provenance, **card)
         write_text(directory / CARD, str(said))
 
-    def _write(
-        self, directory: Path, dtype: torch.dtype, provenance: Provenance | None = None
-    ) -> None:
+    def _write(self, directory: Path, dtype: torch.dtype, provenance: Provenance | None) -> None:
         """The weights, then the description."""
         tensors = {name: _stored(name, v, dtype) for name, v in self.state_dict().items()}
         with atomic_path(directory / WEIGHTS) as temporary:
@@ -137,10 +135,11 @@ class Pretrained(ModelHubMixin):
         """
         from sepasr.separator.card import model_card
 
-        written = versions()
-        if files is not None:  # of before there were versions in it, too
+        if files is None:
+            written = versions()
+        else:
             described = json.loads((Path(files) / CONFIG).read_text(encoding="utf-8"))
-            written = described.get("versions", {})
+            written = described.get("versions", {})  # older ones have none
         return model_card(
             self.description(provenance), self.state_dict(), written, repo_id, results
         )

@@ -18,7 +18,8 @@ from sepasr.separator.config import (
     read_description,
 )
 from sepasr.separator.hub import Pretrained
-from sepasr.separator.networks import WAVEFORM, build, find_network, renew_positions
+from sepasr.separator.networks import WAVEFORM, build, find_network
+from sepasr.separator.positions import renew_positions
 
 __all__ = [
     "CONFIG",

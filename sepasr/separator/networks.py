@@ -271,29 +271,6 @@ def build(config: SeparatorConfig) -> tuple[Any, Any, Any, Framing]:
     return encoder, separator, _decoder(config), _framing(config)
 
 
-def renew_positions(network: nn.Module) -> None:
-    """Make tables of positions fit for training again.
-
-    They are no buffers: one that grew, or was moved, in inference mode is a tensor that no gradient
-    may need.
-    """
-    for module in _with_positions(network):
-        if module.pe.is_inference():
-            module.pe = module.pe.clone()
-
-
-def extend_positions(network: nn.Module, frames: int) -> None:
-    """Let tables of positions reach so many frames at least, on the CPU in float32."""
-    import torch
-
-    for module in _with_positions(network):
-        module.extend_pe(torch.empty(1, frames))
-
-
-def _with_positions(network: nn.Module) -> list[Any]:
-    return [module for module in network.modules() if hasattr(module, "extend_pe")]
-
-
 def _td_conformer(config: SeparatorConfig) -> nn.Module:
     from sepasr.separator.tdconformer import TDConformer
 

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
 from sepasr.separator.model import Separator, match_level
-from sepasr.separator.networks import extend_positions, find_network
+from sepasr.separator.networks import find_network
+from sepasr.separator.positions import extend_positions
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4

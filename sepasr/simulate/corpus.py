@@ -119,7 +119,7 @@ _SETS = {
 _ENGINE_TAGS: dict[voices.Engine, int] = {"hibari": 10, "joe": 11, "espeak": 12}
 _NOISE_TAGS = {"tr": 20, "cv": 21, "tt": 22}
 _ROOM_TAG = 30
-SIZES = {
+_SIZES = {
     *("num_train_hibari", "num_train_joe", "num_train_espeak", "num_dev", "num_test"),
     *("num_rooms", "num_noises_train"),
 }
@@ -168,7 +168,7 @@ def build_corpus(
 
 def sizes(config: CorpusConfig) -> str:
     """How large the parts of a corpus are, in words."""
-    return " ".join(f"{name}={getattr(config, name)}" for name in sorted(SIZES))
+    return " ".join(f"{name}={getattr(config, name)}" for name in sorted(_SIZES))
 
 
 def similar_speakers(speakers: Sequence[Speaker]) -> dict[str, str]:
@@ -200,7 +200,7 @@ def _check(config: CorpusConfig) -> None:
 
 
 def _claim(config: CorpusConfig, out: Path) -> None:
-    conditions = {k: v for k, v in asdict(config).items() if k not in SIZES}
+    conditions = {k: v for k, v in asdict(config).items() if k not in _SIZES}
     # Another grammar would give the utterances that are there another transcript.
     conditions["grammar_crc32"] = zlib.crc32(text.jsgf().encode())
     content = yaml.safe_dump({k: v if np.isscalar(v) else list(v) for k, v in conditions.items()})
@@ -219,13 +219,13 @@ def _claim(config: CorpusConfig, out: Path) -> None:
 
 
 def _training_sentences(config: CorpusConfig) -> Iterator[Spoken]:
-    sizes: dict[voices.Engine, int] = {
+    counts: dict[voices.Engine, int] = {
         "hibari": config.num_train_hibari,
         "joe": config.num_train_joe,
         "espeak": config.num_train_espeak,
     }
     for engine, speakers in voices.TRAIN.items():
-        for index in range(sizes[engine]):
+        for index in range(counts[engine]):
             number, which = divmod(index, len(speakers))
             utterance = utterance_id(speakers[which], number)
             rng = np.random.default_rng([config.seed, _ENGINE_TAGS[engine], index])

@@ -14,7 +14,7 @@ the corpus's own rooms.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -90,24 +90,23 @@ def build_extra_sets(
         if name not in EXTRA:
             raise UserError(f"unknown extra set '{name}'", remedy=f"there are {', '.join(EXTRA)}")
     tasks: list[Task] = []
-    listed: list[tuple[list[MixturePlan], Path]] = []
+    lists: list[Callable[[], set[Path]]] = []
     folders: list[Path] = []
     for name in names:
         folder = out / FOLDER / name
         if name == LONG:
             folders += [folder / "wsj0", folder / "rirs"]  # stage 1 mixes beside them
             tasks += [task for part in EXTRA[name] for task in _material(config, part, folder)]
+            lists.append(partial(_list_speech, config, folder))
         else:
             folders.append(folder)
             for part in EXTRA[name]:
                 plans = part.plans(config)[:MOST]
-                listed.append((plans, folder / part.set))
+                lists.append(partial(_list_mixtures, plans, folder / part.set))
                 tasks += [_mixture(config, part, *plan, out, folder) for plan in enumerate(plans)]
     files = {file for task in tasks for file in task.files}
     refuse_to_shrink(folders, files, sizes(config))
-    tables = {table for plans, place in listed for table in _list_mixtures(plans, place)}
-    if LONG in names:
-        tables |= _list_speech(config, out / FOLDER / LONG)
+    tables = {table for write in lists for table in write()}
     make_missing(tasks, "extra sets", jobs=jobs, cluster=cluster)
     prune(folders, tables | files)
 

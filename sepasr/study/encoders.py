@@ -205,7 +205,6 @@ def markdown_table(rows: Sequence[EncoderRow]) -> str:
         parts.append(
             "Random weights: the model was not at hand, and a network of its shape took its place."
         )
-    # Libraries tell a failed connection in many words.
     for heading, at_hand in (("Not at hand", False), ("Cost not measured", True)):
         causes = [
             f"- {row.conf.name}: {short_cause(row.cause)}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sepasr.files import write_text
 from sepasr.models import REPOSITORY
-from sepasr.score.inputs import commit
+from sepasr.repository import commit
 
 
 @lru_cache

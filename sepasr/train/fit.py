@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import LAST, Checkpoints, WholeCheckpoints, steps_done
 from sepasr.train.module import LOG_EVERY, FitConfig, TrainingModule
-from sepasr.train.workdir import alone
+from sepasr.train.workdir import FINAL, alone
 
 __all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "check", "fit", "share_of"]
 
@@ -213,4 +213,4 @@ def _fit(
         raise KeyboardInterrupt
     trainer.save_checkpoint(out / LAST)
     if trainer.is_global_zero:
-        module.export_trained(out / "final")
+        module.export_trained(out / FINAL)

@@ -19,6 +19,7 @@ from sepasr.encoder.base import AsrEncoder, load_encoder
 from sepasr.errors import UserError
 from sepasr.files import sha256
 from sepasr.models import REPOSITORY
+from sepasr.repository import commit
 from sepasr.separator.config import SEVERAL
 from sepasr.separator.grow import grow
 from sepasr.separator.model import WEIGHTS, Provenance, Separator, SeparatorConfig
@@ -35,7 +36,7 @@ from sepasr.train.objective import (
 )
 from sepasr.train.schedule import PLATEAU, OptimizerConfig
 from sepasr.train.separation import SeparationModule, WholeMixtures, collate
-from sepasr.train.workdir import claimed, note_origin
+from sepasr.train.workdir import claimed, is_first_process, note_origin
 from sepasr.weights import weights_sha256
 
 ENCODER_WEIGHTS = "encoder_weights"
@@ -331,7 +332,6 @@ def train_separator(
     )
     whole = DataLoader(WholeMixtures(mixtures), batch_size=1, collate_fn=collate)
     check(config.fit, whole, out)
-    from sepasr.score.inputs import commit  # here: what scores is no part of a training
 
     validated_on = {
         "set": mixtures.path.name,
@@ -340,5 +340,6 @@ def train_separator(
         "condition": mixtures.info.condition,
     }
     with claimed(out, inputs, overwrite=overwrite, defaults=defaults):
-        note_origin(out, commit(REPOSITORY), validated_on)
+        if is_first_process():
+            note_origin(out, commit(REPOSITORY), validated_on)
         fit(module, dataset, collate, whole, out)

@@ -184,8 +184,6 @@ def note_origin(out: str | Path, commit: str, valid: Mapping[str, Any]) -> None:
         UserError: what an earlier call left is no such file.
     """
     path = Path(out) / ORIGIN
-    if not is_first_process():
-        return
     before: list[str] = read_origin(path)["commits"] if steps_done(out) else []
     commits = list(dict.fromkeys([*before, commit]))
     write_text(path, json.dumps({"commits": commits, "valid": dict(valid)}, indent=1) + "\n")

@@ -155,9 +155,9 @@ def test_growing_heeds_the_reference(bash, tmp_path: Path) -> None:
 
 def test_paths_are_of_the_folder_where_the_command_is_given(bash, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    for script, rest in (("run.sh", ()), ("egs/librimix/run.sh", ())):
+    for script in ("run.sh", "egs/librimix/run.sh"):
         refused = bash(
-            "-c", f"cd elsewhere && bash ../{script} --exp runs/1 --stage 3 --encoders ''", *rest
+            "-c", f"cd elsewhere && bash ../{script} --exp runs/1 --stage 3 --encoders ''"
         )
         assert f"there is no {tmp_path}/elsewhere/runs/1/.done/start" in refused.stderr
 

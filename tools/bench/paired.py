@@ -114,8 +114,7 @@ def keep(
     The note is said with the settings laid over the YAML, and with how many rounds there were:
     ``rounds`` where it isn't as many as were asked for.
     """
-    settings = getattr(options, "set", [])
-    note += f"; set {' '.join(settings)}" if settings else ""
+    note += f"; set {' '.join(options.set)}" if options.set else ""
     rounds = options.rounds if rounds is None else rounds
     note += f"; {rounds} round{'s' * (rounds != 1)}"
     entry = {
@@ -124,7 +123,7 @@ def keep(
         "unit": unit,
         "against": against,
         "dtype": dtype,
-        "machine": machine(getattr(options, "device", "cpu")),
+        "machine": machine(options.device),
         "versions": versions(packages),
         "date": datetime.now(timezone.utc).date().isoformat(),
         "note": note,
@@ -164,6 +163,7 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 def parser(doc: str | None, rounds: int, *, gpu: bool = False) -> argparse.ArgumentParser:
     """The options of every benchmark; ``--device`` of those that can run on a GPU."""
     made = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    made.set_defaults(device="cpu", set=())  # of those without such options
     made.add_argument("--rounds", type=int, default=rounds, help="pairs of runs")
     made.add_argument("--threads", type=int, default=0, help="of torch; 0 for one on each core")
     if gpu:
@@ -179,7 +179,7 @@ def begin(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> arg
     A quick run is no measurement: it must name a list of its own.
     """
     options = made.parse_args(arguments)
-    if getattr(options, "device", "cpu") == "cuda" and not torch.cuda.is_available():
+    if options.device == "cuda" and not torch.cuda.is_available():
         made.error("--device cuda: torch finds no GPU here")
     if options.quick:
         if options.results == RESULTS:

@@ -53,14 +53,9 @@ def step(size: str, options, ours: bool) -> float:
 
 def apart(function, *given):
     """Call it in a new process, of as many threads as this one."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(on_threads, (torch.get_num_threads(), function, given))
-
-
-def on_threads(threads: int, function, given: tuple):
-    """Call it where torch computes in so many."""
-    torch.set_num_threads(threads)
-    return function(*given)
+    processes, threads = multiprocessing.get_context("spawn"), torch.get_num_threads()
+    with processes.Pool(1, torch.set_num_threads, (threads,)) as pool:
+        return pool.apply(function, given)
 
 
 def measure(size: str, options) -> dict:
