@@ -165,7 +165,7 @@ def test_an_hour_gives_figures(
     assert gathered["name"] == "hour_swaps_gathered"
     assert swaps["low"] <= swaps["value"]
     assert "most of one; woman and man: " in swaps["note"]
-    assert " turns in the other stream); 1 round" in swaps["note"]
+    assert " split over both); 1 round" in swaps["note"]
     assert mini["note"].endswith("; 1 round")
     assert mini["value"] > 0
     assert s["name"] == "real_time_s"
@@ -181,11 +181,17 @@ def test_turns_in_the_other_stream_are_counted(
     assert {speaker for speaker, _, _ in talk.turns} == {0, 1}
     pauses = np.diff(np.flatnonzero(np.abs(talk.references).max(0) > 1e-4))
     assert pauses.max() > 10 * 16000  # there are long silences
-    assert hour.swaps(talk, talk.references) == (0, 0)
-    assert hour.swaps(talk, talk.references[::-1]) == (0, 0)  # which is first is free
+    assert hour.swaps(talk, talk.references) == (0, 0, 0)
+    assert hour.swaps(talk, talk.references[::-1]) == (0, 0, 0)  # which is first is free
     streams, (_, first, _), (_, _, last) = talk.references.copy(), talk.turns[2], talk.turns[3]
     streams[:, first:last] = streams[::-1, first:last]
-    assert hour.swaps(talk, streams) == (1, 2)
+    assert hour.swaps(talk, streams) == (1, 2, 0)
+    speaker, start, stop = talk.turns[2]
+    said = talk.references[speaker, start:stop]
+    noise = np.random.default_rng(0).standard_normal(len(said)).astype(np.float32)
+    streams[speaker, start:stop] = 0.9 * said + 3 * said.std() * noise
+    streams[1 - speaker, start:stop] = 0.8 * said
+    assert hour.swaps(talk, streams) == (1, 2, 1)
 
 
 def test_another_run_replaces_its_figure_only(

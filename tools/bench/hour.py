@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from paired import REAL_TIME, ROOT, SHARE, Spread, begin, keep, parser
@@ -36,6 +37,7 @@ PRETRAINED = ROOT / "egs/mini_whamr/pretrained/separator"
 PAUSES, CHANCES = (-0.8, 0.3, 1.0, 11.0, 20.0), (0.25, 0.35, 0.2, 0.1, 0.1)
 """Seconds from the end of a turn to the next; before 0 they overlap."""
 SNR_DB = 20.0
+WHOLE = 0.9
 PAIRS = {"fm": "woman and man", "ff": "two women", "mm": "two men"}
 COMMON: dict = {"dtype": "float32", "packages": ["numpy", "soundfile"]}
 
@@ -142,22 +144,35 @@ def inside(peak: str, threads: str, *arguments: str) -> None:
     write_text(Path(peak), str(peak_gb("cpu")))
 
 
-def swaps(talk: Conversation, streams: np.ndarray) -> tuple[int, int]:
-    """How often the speakers change streams, and how many turns are in the other one.
+class Elsewhere(NamedTuple):
+    """How often the speakers change streams, how many turns are in the other one, and of these
+    those that neither stream has as a whole."""
+
+    swaps: int
+    turns: int
+    split: int
+
+
+def swaps(talk: Conversation, streams: np.ndarray) -> Elsewhere:
+    """What is in the other stream.
 
     A turn is in the stream that correlates most with what was said. Speakers are where most of
-    their turns are; a swap is a row of turns, one after the other, that are elsewhere.
+    their turns are; a swap is a row of turns, one after the other, that are elsewhere. No order of
+    the streams puts a turn right that is split: :data:`WHOLE` of its energy is in neither.
     """
-    found = []
+    found, split = [], []
     for speaker, start, stop in talk.turns:
         said = talk.references[speaker, start:stop]
         parts = streams[:, start:stop]
         level = np.linalg.norm(parts, axis=1) + 1e-9
-        stream = int(np.argmax(np.abs(parts @ said) / level))
+        said_in = parts @ said
+        stream = int(np.argmax(np.abs(said_in) / level))
         found.append(stream if speaker == 0 else 1 - stream)  # where that puts the first speaker
+        split.append(max(said_in**2) < WHOLE * np.sum(said_in**2))
     most = int(np.mean(found) > 0.5)
     elsewhere = np.array([place != most for place in found])
-    return int(np.sum(elsewhere & ~np.concatenate([[False], elsewhere[:-1]]))), int(elsewhere.sum())
+    begun = elsewhere & ~np.concatenate([[False], elsewhere[:-1]])
+    return Elsewhere(int(begun.sum()), int(elsewhere.sum()), int((elsewhere & split).sum()))
 
 
 def measure(options) -> list[dict]:
@@ -176,11 +191,12 @@ def measure_swaps(options) -> list[dict]:
     for name, more in (("hour_swaps", ()), ("hour_swaps_gathered", ("--gather",))):
         counts, notes = [], []
         for who, talk in talks:
-            count, turns = swaps(talk, _run(talk, options, more=more).streams)
-            counts.append(count)
+            found = swaps(talk, _run(talk, options, more=more).streams)
+            counts.append(found.swaps)
             notes.append(
-                f"{who}: {count} swap{'s' * (count != 1)} ({turns} of {len(talk.turns)} turns in "
-                "the other stream)"
+                f"{who}: {found.swaps} swap{'s' * (found.swaps != 1)} ({found.turns} of "
+                f"{len(talk.turns)} turns in the other stream, {found.split} of them split over "
+                "both)"
             )
         entries.append(
             keep(

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from paired import MILLISECONDS, Spread, UnequalError, begin, keep, parser, seconds
+from paired import MILLISECONDS, Spread, UnequalError, begin, keep, parser, profile, seconds
 from sounds import FS, voice
 
-from sepasr.data.audio import write_audio
+from sepasr.data.audio import change_speed, read_audio, write_audio
+from sepasr.data.convolution import convolve
 from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance, UtteranceDir
 from sepasr.data.dynamic import DynamicMixtures, MixingConfig
 
@@ -95,6 +96,7 @@ def measure(options) -> dict:
 
         items(0)
         taken = [seconds(lambda n=n: items(n * count)) / count for n in range(options.rounds)]
+        shares = profile(lambda: items(0), [convolve, read_audio, change_speed])
     return keep(
         options,
         "mixing_ms",
@@ -103,7 +105,8 @@ def measure(options) -> dict:
         against="nothing",
         dtype="float32",
         note=f"mixtures of {options.seconds:g} s at {mixtures.fs} Hz, one core, "
-        f"{'a prepared corpus' if options.data else 'drawn sounds'}, files in the cache",
+        f"{'a prepared corpus' if options.data else 'drawn sounds'}, files in the cache; "
+        f"by a profile, {shares}",
         packages=["numpy", "scipy", "soundfile"],
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import os
 import platform
+import pstats
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -78,6 +80,29 @@ def seconds(way: Callable[[], object], device: str = "cpu") -> float:
 def _wait(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+def profile(way: Callable[[], object], parts: Sequence[Callable]) -> str:
+    """Where the time of a run goes, such as ``read 21 %, convolve 50 %``.
+
+    By cProfile, which slows down calls, but not what compiled code does in one: shares of much
+    Python are a bit too large.
+
+    Args:
+        way: what is run.
+        parts: functions in Python, of which none calls another. The time of a part holds that of
+            what it calls.
+    """
+    watched = cProfile.Profile()
+    watched.runcall(way)
+    stats = pstats.Stats(watched)
+    found = {name: row[3] for name, row in stats.stats.items()}  # type: ignore[attr-defined]
+    shares = []
+    for part in parts:
+        code = part.__code__
+        taken = found.get((code.co_filename, code.co_firstlineno, code.co_name), 0.0)
+        shares.append(f"{part.__name__} {taken / stats.total_tt:.0%}")  # type: ignore[attr-defined]
+    return ", ".join(shares).replace("%", " %")
 
 
 def fastest(taken: np.ndarray, names: Sequence[str]) -> tuple[str, Spread]:
