@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from sepasr.bin.separate import PRETRAINED, separator_place
+from sepasr.bin.separate import (
+    PRETRAINED,
+    add_device_argument,
+    add_reader_arguments,
+    reader_of,
+    separator_place,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="directory of a separator, or owner/name on the Hugging Face hub "
         "(default: %(default)s)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
-    parser.add_argument(
-        "--recogniser", default="whisper_base", help="a name in conf/asr, or a YAML (%(default)s)"
-    )
-    parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
+    add_device_argument(parser)
+    add_reader_arguments(parser)
     parser.add_argument("--port", type=int, help="to listen on (default: the first free from 7860)")
 
 
@@ -30,9 +33,7 @@ def run(options: argparse.Namespace) -> None:
 
     check_gradio()  # before the seconds that models take
 
-    from sepasr.decode.recogniser import load_recogniser
     from sepasr.decode.separate import load_separator
 
     separator = load_separator(options.model, options.device)
-    recogniser = load_recogniser(options.recogniser, options.asr_source)
-    launch(build_page(separator, recogniser), options.port)
+    launch(build_page(separator, reader_of(options)), options.port)

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", dest="overrides"
     )
     parser.add_argument(
-        "--device", choices=["cpu", "cuda"], help="where it reads, if it can choose (its YAML's)"
+        "--device", help="where it reads, if it can choose: cpu, cuda, cuda:1 (its YAML's)"
     )
     parser.add_argument("--data", type=Path, required=True, help="data directory of the mixtures")
     parser.add_argument("--exp", type=Path, required=True, help="folder of experiments")
@@ -39,22 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Decode each system into ``EXP/decode/SYSTEM/RECOGNISER``."""
-    from sepasr.config import load_config
     from sepasr.data.datadir import MixtureDir
     from sepasr.decode.cache import TranscriptCache
     from sepasr.decode.recognise import recognise, streams_of
-    from sepasr.decode.recogniser import RecogniserConfig, heeded, load_recogniser
-    from sepasr.models import conf_file
+    from sepasr.decode.recogniser import load_recogniser
     from sepasr.parallel import OncePerProcess
 
     data = MixtureDir.load(options.data)
     first, *deltas = options.recogniser
-    overrides = tuple(options.overrides)
-    if options.device:
-        config = load_config(RecogniserConfig, [conf_file("asr", first), *deltas], overrides)
-        if "device" in heeded(config):
-            overrides += (f"device={options.device}",)
-    load = OncePerProcess(load_recogniser, (first, options.asr_source, overrides, tuple(deltas)))
+    settings = tuple(options.overrides), tuple(deltas), options.device
+    load = OncePerProcess(load_recogniser, (first, options.asr_source, *settings))
     recogniser = load()
     streams = {name: streams_of(data, options.exp / "separate" / name) for name in options.systems}
     with TranscriptCache(options.exp / "transcripts.sqlite") as cache:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sepasr.bin.workers import add_worker_arguments
 
 if TYPE_CHECKING:
+    from sepasr.decode.recogniser import Recogniser
     from sepasr.decode.recording import Recording
     from sepasr.separator.model import Separator
 
@@ -25,6 +26,37 @@ def separator_place(text: str) -> Path | str:
     return text if on_hub(text) else Path(text)
 
 
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare where models run."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
+
+
+def add_reader_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare which recogniser reads what was separated, and where."""
+    parser.add_argument(
+        "--recogniser", default="whisper_base", help="a name in conf/asr, or a YAML (%(default)s)"
+    )
+    parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
+    parser.add_argument(
+        "--asr-device",
+        help="where the recogniser runs, if it can choose: cpu, cuda, cuda:1 (default: on the GPU "
+        "of --device, if that is CUDA, else where its YAML says)",
+    )
+
+
+def reader_of(options: argparse.Namespace) -> Recogniser:
+    """The recogniser that the options name.
+
+    Raises:
+        UserError: it can't be had or loaded, or can't run there.
+    """
+    from sepasr.decode.recogniser import load_recogniser
+
+    on_gpu = options.device.partition(":")[0] == "cuda"
+    device = options.asr_device or (options.device if on_gpu else None)
+    return load_recogniser(options.recogniser, options.asr_source, device=device)
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare which separator to take, and where it runs."""
     parser.add_argument(
@@ -34,7 +66,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="directory of a separator, or owner/name on the Hugging Face hub "
         "(default: %(default)s)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
+    add_device_argument(parser)
     parser.add_argument(
         "--channel", type=int, help="channel to take, from 1 (default: the mean of all)"
     )

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sepasr.bin.separate import add_model_arguments
+from sepasr.bin.separate import add_model_arguments, add_reader_arguments
 from sepasr.decode.transcript_formats import FORMATS
 
 
@@ -25,10 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(FORMATS),
         help="several with --out, one without (default: text; with --out, text and seglst)",
     )
-    parser.add_argument(
-        "--recogniser", default="whisper_base", help="a name in conf/asr, or a YAML (%(default)s)"
-    )
-    parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
+    add_reader_arguments(parser)
     add_model_arguments(parser)
 
 
@@ -37,10 +34,9 @@ def run(options: argparse.Namespace) -> None:
     import tempfile
     from contextlib import closing
 
-    from sepasr.bin.separate import check_names, load_checked, refuse_folder_of_input
+    from sepasr.bin.separate import check_names, load_checked, reader_of, refuse_folder_of_input
     from sepasr.data.audio import read_audio
     from sepasr.decode.progress import Bars
-    from sepasr.decode.recogniser import load_recogniser
     from sepasr.decode.recording import find_recordings, separate_recording
     from sepasr.decode.transcribe import transcribe_streams
     from sepasr.errors import UserError
@@ -56,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(what, where="--format", remedy="add --out")
     check_names(recordings)
     separator = load_checked(options)
-    recogniser = load_recogniser(options.recogniser, options.asr_source)
+    recogniser = reader_of(options)
     failed = 0
     for recording in recordings:
         try:

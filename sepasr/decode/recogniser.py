@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -69,7 +69,7 @@ class RecogniserConfig:
         compute_type: CTranslate2's number type, such as int8, float16, float32.
         encoder_type: number type of Whisper's encoder on PyTorch: float32, bfloat16, or auto for
             bfloat16 on a CPU that multiplies matrices of it; without one CTranslate2 runs it.
-        device: cpu or cuda.
+        device: cpu, cuda, or cuda:1 and so on.
         jobs: cores to use, as threads, or as processes by kinds in ``ONE_THREAD``; 0 means all.
         batch_size: streams decoded at a time. It does not change what is read.
         guard: the guard against hallucination.
@@ -213,6 +213,7 @@ def load_recogniser(
     source: str = "package",
     overrides: Iterable[str] = (),
     deltas: Iterable[str | Path] = (),
+    device: str | None = None,
 ) -> Recogniser:
     """Load the recogniser of a YAML file.
 
@@ -222,6 +223,7 @@ def load_recogniser(
             never stands in for the other.
         overrides: ``name=value`` strings that replace what the files say.
         deltas: YAML files laid over the first, such as a recipe's own settings.
+        device: where it reads, if its kind can choose; without it, as the files say.
 
     Raises:
         UserError: there is no such recogniser, a setting is wrong, or the model is not to be had.
@@ -229,6 +231,8 @@ def load_recogniser(
     path = conf_file("asr", name_or_path)
     config = load_config(RecogniserConfig, [path, *deltas], overrides)
     _check(config)
+    if device is not None and "device" in heeded(config):
+        config = replace(config, device=device)
     module, _ = KINDS[config.kind]
     build: Callable[[RecogniserConfig, str], Decoder] = import_module(module).build_decoder
     return Recogniser(config, build(config, source))

@@ -148,8 +148,31 @@ def commands(streams, recogniser, tmp_path, monkeypatch):
     separator = Knowing(parts)
     soundfile.write(tmp_path / "my tälk.wav", separator.mixture, FS, "FLOAT")
     monkeypatch.setattr(separate_module, "load_separator", lambda *_: separator)
-    monkeypatch.setattr(recogniser_module, "load_recogniser", lambda *_: recogniser)
+    monkeypatch.setattr(recogniser_module, "load_recogniser", lambda *_, **__: recogniser)
     return lambda name, *given: main([name, str(tmp_path / "my tälk.wav"), *map(str, given)])
+
+
+@pytest.mark.parametrize(
+    ("given", "device"),
+    [
+        ([], None),  # its YAML decides
+        (["--device", "cuda:1"], "cuda:1"),
+        (["--device", "mps"], None),
+        (["--device", "cuda", "--asr-device", "cpu"], "cpu"),
+    ],
+)
+def test_the_recogniser_reads_on_the_gpu_of_the_separator(
+    commands, recogniser, monkeypatch, given, device
+):
+    asked = []
+
+    def load(*_, device):
+        asked.append(device)
+        return recogniser
+
+    monkeypatch.setattr(recogniser_module, "load_recogniser", load)
+    assert commands("transcribe", *given) == 0
+    assert asked == [device]
 
 
 def test_transcribe_writes_what_is_asked_for(commands, tmp_path, capsys):

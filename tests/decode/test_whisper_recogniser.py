@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import ctranslate2
 import numpy as np
 import pytest
 import torch
@@ -245,6 +246,22 @@ def test_wrong_folders_are_one_line(tmp_path: Path, tiny: WhisperDecoder) -> Non
         _whisper(source, "int3")
     with pytest.raises(UserError, match="cannot be loaded"):
         load_recogniser("whisper_tiny_en", overrides=["device=tpu"])
+
+
+@pytest.mark.parametrize(("asked", "kind", "number"), [("cuda:1", "cuda", 1), ("cuda", "cuda", 0)])
+def test_it_reads_on_the_device_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, asked: str, kind: str, number: int
+) -> None:
+    given = {}
+
+    def absent(_folder: str, **settings: object) -> None:
+        given.update(settings)
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(ctranslate2.models, "Whisper", absent)
+    with pytest.raises(UserError, match="no such device"):
+        load_recogniser("whisper_tiny_en", device=asked)
+    assert (given["device"], given["device_index"]) == (kind, number)
 
 
 def test_an_unknown_language_is_refused() -> None:

@@ -81,7 +81,7 @@ class WhisperDecoder:
         compute_type: number type of CTranslate2's computation.
         encoder_type: number type of the encoder on PyTorch, see :func:`chosen_type`; None leaves
             the encoder to CTranslate2.
-        device: cpu or cuda.
+        device: cpu, cuda, or cuda:1 and so on.
         threads: of the computation on a CPU. Workers with streams of their own are a third faster
             than one with all the threads.
         streams: how many it is given at a time.
@@ -107,20 +107,22 @@ class WhisperDecoder:
 
         remedy = "kind whisper reads CTranslate2 conversions; whisper_transformers reads the others"
         require_files(folder, ("model.bin", "config.json"), remedy)
-        workers = max(1, min(threads, streams // 2)) if device == "cpu" else 1
+        kind, _, number = device.partition(":")
+        workers = max(1, min(threads, streams // 2)) if kind == "cpu" else 1
         # Two helpings for each of several, since some streams take longer than others.
         self._helping = streams if workers == 1 else -(-streams // (2 * workers))
         try:
             self._model = ctranslate2.models.Whisper(
                 str(folder),
-                device=device,
+                device=kind,
+                device_index=int(number or 0),
                 compute_type=compute_type,
                 inter_threads=workers,
                 intra_threads=max(1, threads // workers),
             )
         except (RuntimeError, ValueError) as error:
             raise UserError(f"cannot be loaded: {error}", where=folder, remedy=remedy) from error
-        number_type = chosen_type(encoder_type, device)
+        number_type = chosen_type(encoder_type, kind)
         self._encoder = number_type and TorchWhisperEncoder(folder, number_type, threads)
         self._extractor = FeatureExtractor(feature_size=self._model.n_mels)
         self._tokens = WhisperTokens(folder)
