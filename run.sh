@@ -52,7 +52,7 @@ Options_of=(recipe egs/ /options.sh)
 # shellcheck source=utils/tests.sh
 . utils/tests.sh
 
-[[ $# -eq 0 ]] || fail "unexpected '$1' (options are --name value, see --help)"
+option_end "$@"
 settle # every name in the options is looked up before anything starts
 [[ $dry_run == true ]] || tools/install.sh
 # shellcheck source=tools/activate.sh
@@ -122,7 +122,7 @@ if stage_wanted 5; then
     layers config table
     read -ra tests <<<"$test_sets"
     for test in "$data"/tt_*; do # subsets of the test set have tables of their own, too
-        if is_subset "$test" "$data/tt"; then tests+=("${test##*/}"); fi
+        if [[ " $test_sets " == *" tt "* ]] && is_subset "$test" "$data/tt"; then tests+=("${test##*/}"); fi
     done
     for test in "${tests[@]}"; do
         test_place "$test"

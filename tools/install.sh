@@ -7,7 +7,7 @@
 # the rest, and espnet and espnet-s3prl come last, without what their metadata ask for: setup.py
 # lists what they import.
 set -euo pipefail
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd -P)
 
 python=auto  # the Python to make it with: a name or a path; auto looks for 3.11, 3.12, 3.10
 venv="${SEPASR_VENV:-$ROOT/.venv}"  # where to make it (default: SEPASR_VENV where that is set, for activate.sh too)
@@ -17,6 +17,7 @@ torch=auto  # build of torch: cpu, cuda, or auto (cuda where nvidia-smi finds a 
 . "$ROOT/utils/parse_options.sh"
 # shellcheck source=utils/stage.sh
 . "$ROOT/utils/stage.sh"
+option_end "$@"
 
 CONSTRAINTS=$ROOT/tools/constraints.txt
 EXTRAS="mini demo dnsmos espnet onnx test"
@@ -52,25 +53,52 @@ python_fits() { # python
     "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
 }
 
+python_version() { # python
+    "$1" -c 'import sys; print("{}.{}".format(*sys.version_info))' 2>/dev/null
+}
+
+# End where another Python is asked for than that of the environment which is there.
+check_python() {
+    local wanted made
+    [[ $python != auto ]] && made=$(python_version "$venv/bin/python") || return 0
+    wanted=$(python_version "$python") || fail "--python $python: there is no such Python"
+    [[ $wanted == "$made" ]] ||
+        fail "$venv is an environment of Python $made, not $wanted (remove it, or give another --venv)"
+}
+
+# Print what a Python that fits lacks, a line each.
+python_lacks() { # python
+    local include name
+    name=python$(python_version "$1")
+    "$1" -c 'import ensurepip, venv' 2>/dev/null ||
+        echo "$1's modules ensurepip and venv (Debian and Ubuntu: $name-venv)"
+    include=$("$1" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [[ -f $include/Python.h ]] || echo "$include/Python.h (Debian and Ubuntu: $name-dev)"
+}
+
+# Set `python` to the first that has all that is needed, or if none has to the first that fits.
+choose_python() {
+    local candidate first=
+    for candidate in python3.11 python3.12 python3.10 python3; do
+        python_fits "$candidate" || continue
+        : "${first:=$candidate}"
+        if [[ -z $(python_lacks "$candidate") ]]; then
+            python=$candidate
+            return
+        fi
+    done
+    [[ -z $first ]] || python=$first
+}
+
 # Name everything that the machine lacks, before anything starts.
 check_machine() {
-    local missing=() candidate include
-    if [[ $python == auto ]]; then
-        for candidate in python3.11 python3.12 python3.10 python3; do
-            if python_fits "$candidate"; then
-                python=$candidate
-                break
-            fi
-        done
-    fi
+    local missing=() lacks
+    [[ $python != auto ]] || choose_python
     if ! python_fits "$python"; then
         missing+=("Python 3.10, 3.11 or 3.12 (put it on PATH, or give --python PATH)")
     else
-        "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-            missing+=("$python's modules ensurepip and venv (Debian and Ubuntu: python3-venv)")
-        include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-        [[ -f $include/Python.h ]] ||
-            missing+=("$include/Python.h (Debian and Ubuntu: python3-dev)")
+        lacks=$(python_lacks "$python")
+        [[ -z $lacks ]] || mapfile -t missing <<<"$lacks"
     fi
     command -v git >/dev/null || missing+=("git")
     command -v g++ >/dev/null || command -v c++ >/dev/null ||
@@ -81,17 +109,31 @@ check_machine() {
     fi
 }
 
-# Leave nothing at $venv but an environment of a Python that fits, or no environment yet.
+# Leave nothing at $venv but an environment of a Python that fits, or no environment yet. Only one
+# that this script has made is removed.
 clear_place() {
     if [[ -d $venv ]] && ! python_fits "$venv/bin/python"; then
-        if [[ -f $venv/pyvenv.cfg ]]; then
+        if [[ -f $LOG ]]; then
             rm -rf "$venv"
-        elif [[ -n $(ls -A "$venv") && ! -f $LOG ]]; then
-            fail "$venv is neither empty nor a Python environment (give another --venv)"
+        elif [[ -n $(ls -A "$venv") ]]; then
+            fail "$venv is neither empty nor an environment of Python 3.10 to 3.12 (remove it, or give another --venv)"
         fi
     fi
     mkdir -p "$venv"
     rm -f "$STAMP"
+}
+
+# Two at once would take each other's half-written packages for broken ones. On file systems that
+# have no locks there is none.
+wait_for_others() {
+    local status=0
+    command -v flock >/dev/null || return 0
+    exec 9<"${BASH_SOURCE[0]}"
+    flock --nonblock --conflict-exit-code 100 9 2>/dev/null || status=$?
+    if [[ $status -eq 100 ]]; then
+        echo "Waiting for another installation"
+        flock 9
+    fi
 }
 
 # Run a command quietly, a line for it; if it fails, show the end of what it said and end.
@@ -145,23 +187,35 @@ install_sepasr() {
     pip_install setuptools && pip_install --no-deps --no-build-isolation --editable "$ROOT"
 }
 
+# What comes as data alone, which pip would fetch again each time, is listed if it isn't there.
 install_required() {
-    "$venv/bin/python" -I - "$venv" "$extras" "$DATA_ONLY" "${WITHOUT_DEPENDENCIES[@]}" <<'PYTHON' &&
+    "$venv/bin/python" -I - "$venv" "$extras" "$CONSTRAINTS" "$DATA_ONLY" "${WITHOUT_DEPENDENCIES[@]}" <<'PYTHON' &&
 import importlib.metadata
 import sys
 from pathlib import Path
 
 from pip._vendor.packaging.requirements import Requirement
 
-venv, extras, data_only, *without_dependencies = sys.argv[1:]
+venv, extras, constraints, data_only, *without_dependencies = sys.argv[1:]
+tried = Path(constraints).read_text().split()
 required, alone, data = [], [], []
+
+
+def is_there(name):
+    try:
+        return f"{name}=={importlib.metadata.version(name)}" in tried
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
 for requirement in map(Requirement, importlib.metadata.requires("sepasr")):
     wanted = [{"extra": extra} for extra in ["", *extras.split(",")]]
     if not requirement.marker or any(map(requirement.marker.evaluate, wanted)):
         requirement.marker = None
         name = requirement.name
         listed = data if name == data_only else alone if name in without_dependencies else required
-        listed.append(f"{requirement}\n")
+        if listed is not data or not is_there(name):
+            listed.append(f"{requirement}\n")
 Path(venv, "required.txt").write_text("".join(required))
 Path(venv, "alone.txt").write_text("".join(alone))
 Path(venv, "data.txt").write_text("".join(data))
@@ -217,7 +271,14 @@ for extra in ${extras//,/ }; do
     [[ " $EXTRAS " == *" $extra "* ]] || fail "there is no extra '$extra' ($EXTRAS)"
 done
 [[ $torch =~ ^(auto|cpu|cuda)$ ]] || fail "--torch is auto, cpu or cuda, not '$torch'"
-is_installed && exit
+check_python
+is_installed || wait_for_others
+if is_installed; then
+    if [[ $torch == auto && $(stamped torch) == cpu && $(nvidia-smi -L 2>/dev/null) == *GPU* ]]; then
+        echo "Note: this machine has a GPU, which the torch in $venv can't use (tools/install.sh --torch cuda installs the build that can)"
+    fi
+    exit
+fi
 
 check_machine
 # What an earlier call has chosen is kept.
@@ -234,7 +295,7 @@ clear_place
 size=3
 [[ $torch == cpu ]] || size=7
 echo "Installing sepasr in $venv ($size GB, some minutes; log in $LOG)"
-step "an environment of $("$python" --version)" make_venv
+step "an environment of Python $(python_version "$venv/bin/python" || python_version "$python")" make_venv
 step "torch, $torch build" install_torch
 step "sepasr" install_sepasr
 step "what sepasr requires, with the extras $extras" install_required

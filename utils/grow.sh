@@ -21,6 +21,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tools/activate.sh
 . tools/activate.sh
 
+option_end "$@"
 find_folders
 stage=0 stop_stage=2 stage_needs 2 "$done/start"
 

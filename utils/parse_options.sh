@@ -180,6 +180,11 @@ option_set() {
     printf -v "$option_name" '%s' "${2//$'\n'/ }"
 }
 
+# End if anything is left of the command line, for scripts that take nothing but options.
+option_end() {
+    [[ $# -eq 0 ]] || option_fail "unexpected '$1' (options are --name value, a list in quotes; see --help)"
+}
+
 [[ -z ${Options_of-} ]] || option_take_more "$@"
 option_read < <(option_block)
 option_names_own=(${option_names[@]+"${option_names[@]}"})

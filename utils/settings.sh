@@ -22,6 +22,21 @@ layers() {
     fi
 }
 
+# End if the recogniser or encoder of the files in `config` calls itself something else than $1: its
+# name is that of folders and tables.
+check_name() {
+    local own
+    own=$(sed -n "s/^name: *['\"]\{0,1\}\([^'\" #]*\).*/\1/p" "${config[@]}" | tail -n 1)
+    [[ -z $own || $own == "$1" ]] ||
+        fail "${config[0]} calls itself '$own' (write name: $1, or take the file's name from it)"
+}
+
+# Print a path as a value of YAML.
+yaml_path() {
+    local quote="'"
+    printf "'%s'\n" "${1//$quote/$quote$quote}"
+}
+
 # Make paths that were given absolute: a script of a recipe has left the folder that they were given in.
 # Defaults are of the repository.
 resolve_paths() {
@@ -68,7 +83,8 @@ settle() {
     ((stage <= 7)) || fail "there is no stage $stage (the last is 7)"
     ((stage <= stop_stage)) || fail "--stop_stage $stop_stage is before --stage $stage"
     : "${results:=$exp/results}"
-    [[ $jobs -gt 0 ]] || jobs=$(getconf _NPROCESSORS_ONLN)
+    # nproc counts the cores that this process may use, or as many as OpenMP is told to.
+    [[ $jobs -gt 0 ]] || jobs=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
     plan=()
     [[ $dry_run == false ]] || plan=(plan)
     export data "${option_names[@]}"
@@ -122,12 +138,24 @@ settle() {
     systems=(sisdr)
     for name in $encoders; do systems+=("ae_$name"); done
     for name in $pit_encoders; do systems+=("pit_$name"); done
-    for name in $encoders $pit_encoders; do layers config "encoder/$name"; done
+    for name in $encoders $pit_encoders; do
+        layers config "encoder/$name"
+        check_name "$name"
+    done
     if [[ -n $train_cluster ]]; then
         layers config "cluster/$train_cluster"
         train_cluster=${config[-1]}
     fi
-    for name in $recognisers; do layers config "asr/$name"; done
+    for name in $recognisers; do
+        layers config "asr/$name"
+        check_name "$name"
+    done
+    [[ $asr_source == package || $asr_source == hub ]] || fail "--asr_source is package or hub, not '$asr_source'"
+    for name in $test_sets; do
+        [[ $name == tt || -d $data/$name || $stage -gt 5 || $stop_stage -lt 4 ||
+            " ${extra_sets-} ${styles-} " == *" ${name#tt_} "* ]] ||
+            fail "unknown test set '$name' (there is no $data/$name; sets beside tt are made by --extra_sets)"
+    done
     [[ -n ${recognisers// /} || $stage -gt 5 || $stop_stage -lt 4 ]] ||
         fail "--recognisers is empty (name one of conf/asr, or take --stop_stage 3)"
     studies=()
@@ -138,6 +166,10 @@ settle() {
     done
     [[ -n ${study// /} || $stage -gt 6 || $stop_stage -lt 6 ]] ||
         fail "stage 6 runs a study, and --study names none (see conf/study)"
+    if ((stage <= 6 && stop_stage >= 6)); then
+        [[ $dynamic_mixing == true ]] || fail "studies mix dynamically, so not with --dynamic_mixing false"
+        [[ -z $cluster ]] || fail "studies run on this machine, not by --cluster (run stage 6 without it)"
+    fi
     [[ -z $device || $device == cpu || $device == cuda ]] || fail "--device is cpu or cuda, not '$device'"
     folders=()
     for system in "${systems[@]}"; do

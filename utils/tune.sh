@@ -29,6 +29,7 @@ Options_of=(recipe egs/ /options.sh)
 # shellcheck source=tools/activate.sh
 . tools/activate.sh
 
+option_end "$@"
 find_folders
 : "${choices:=$egs/conf/train}"
 # shellcheck disable=SC2128,SC2178 # in run.sh it is an array

@@ -22,4 +22,7 @@ def to_device(module: M, name: str) -> M:
         return module.to(torch.device(name)).eval()
     except (RuntimeError, AssertionError) as error:
         cause = str(error).splitlines()[0]
-        raise UserError(f"device '{name}' can't be used: {cause}", remedy="use cpu") from None
+        remedy = "use cpu"
+        if name.startswith("cuda") and torch.version.cuda is None:
+            remedy += ", or install the build for GPUs, tools/install.sh --torch cuda"
+        raise UserError(f"device '{name}' can't be used: {cause}", remedy=remedy) from None

@@ -274,10 +274,17 @@ def _check(config: RecogniserConfig) -> None:
             raise UserError(f"{name} is {value}, less than {least}", where=where)
 
 
+def _allowed() -> int:
+    """Cores that this process may use, on a shared machine fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def cores(jobs: int) -> int:
     """Cores that ``jobs`` asks for: itself, or with 0 all that this process should use.
 
     One among several workers should use one, which its OMP_NUM_THREADS says.
     """
     allowed = os.environ.get("OMP_NUM_THREADS", "")
-    return jobs or (int(allowed) if allowed.isdecimal() else 0) or os.cpu_count() or 1
+    return jobs or (int(allowed) if allowed.isdecimal() else 0) or _allowed()

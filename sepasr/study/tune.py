@@ -119,6 +119,12 @@ def _rate(data: MixtureDir, read: Path) -> float:
     return sum(c.errors for c in counts) / sum(c.words for c in counts)
 
 
+def _yaml_number(value: float) -> str:
+    """All digits of it; YAML 1.1 takes 1e-05 without a dot for a text."""
+    mantissa, e, exponent = repr(value).partition("e")
+    return mantissa + ".0" * (bool(e) and "." not in mantissa) + e + exponent
+
+
 def write_choice(outcomes: Sequence[Outcome], table: str | Path, choice: str | Path) -> Outcome:
     """Write the whole grid as CSV and the best of it as a YAML delta; equal ones: fewer steps.
 
@@ -138,6 +144,6 @@ def write_choice(outcomes: Sequence[Outcome], table: str | Path, choice: str | P
         choice,
         "# Chosen on the development set by `sepasr tune`, by the mean cpWER over families.\n"
         f"fit:\n  steps: {best.candidate.steps}\n"
-        f"  optimizer:\n    lr: {best.candidate.lr:.1e}\n",
+        f"  optimizer:\n    lr: {_yaml_number(best.candidate.lr)}\n",
     )
     return best

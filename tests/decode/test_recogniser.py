@@ -10,7 +10,13 @@ import pytest
 
 from sepasr.config import load_config
 from sepasr.decode.guard import GuardConfig, Hypothesis
-from sepasr.decode.recogniser import KINDS, Recogniser, RecogniserConfig, load_recogniser
+from sepasr.decode.recogniser import (
+    KINDS,
+    Recogniser,
+    RecogniserConfig,
+    cores,
+    load_recogniser,
+)
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
 
@@ -183,3 +189,11 @@ def test_an_empty_directory_is_no_model(tmp_path: Path, kind: str) -> None:
     model.mkdir()
     with pytest.raises(UserError, match=r"no .* in this model's directory"):
         load_recogniser(_yaml(tmp_path, kind=kind, model=model))
+
+
+def test_a_recogniser_takes_the_cores_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
+    assert cores(0) == 1
+    assert cores(4) == 4

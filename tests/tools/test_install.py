@@ -18,8 +18,10 @@ TORCH = next(
 
 PYTHON = r"""#!/bin/bash
 case "$*" in
+    "-c import sys; print"*)
+        if [[ $0 == */.venv/* ]]; then echo 3.11; else echo "${0##*python}"; fi ;;
     "-c import sys; "*) exit "${STUB_UNFIT:-0}" ;;
-    *sysconfig*) echo "$STUB/include" ;;
+    *sysconfig*) [[ $0 == */python3.12 ]] && echo "$STUB/include3.12" || echo "$STUB/include" ;;
     "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && echo >"$3/pyvenv.cfg" ;;
     "-m pip --version") [[ $0 == */.venv/* ]] ;;
     "-m pip index versions "*) echo "Available versions: 2.99.0, $STUB_VERSIONS" ;;
@@ -117,7 +119,71 @@ def test_missing_header(machine):
     header = Path(machine.environment["STUB"]) / "include/Python.h"
     header.unlink()
     done = machine.install(status=2)
-    assert done.stderr.startswith(f"install.sh: missing: {header} (")
+    assert done.stderr == f"install.sh: missing: {header} (Debian and Ubuntu: python3.11-dev)\n"
+    # Another one that has all is taken.
+    machine.add("python3.12", PYTHON)
+    done = machine.install(status=2)
+    assert "python3.11-dev" in done.stderr
+    complete = header.parent.with_name("include3.12") / "Python.h"
+    complete.parent.mkdir()
+    complete.touch()
+    assert "an environment of Python 3.12 ... " in machine.install().stdout
+
+
+def test_another_python_than_that_of_the_environment_is_refused(machine):
+    machine.install()
+    machine.add("python3.12", PYTHON)
+    assert machine.install("--python", "python3.11").stdout == ""
+    done = machine.install("--python", "python3.12", status=2)
+    assert f"{machine.venv} is an environment of Python 3.11, not 3.12" in done.stderr
+    done = machine.install("--python", "nowhere", status=2)
+    assert done.stderr == "install.sh: --python nowhere: there is no such Python\n"
+    assert machine.calls == []
+
+
+def test_an_environment_of_others_is_left_alone(machine, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/pyvenv.cfg").touch()
+    done = machine.install("--venv", str(tmp_path / "theirs"), status=2)
+    assert "nor an environment of Python 3.10 to 3.12 (remove it" in done.stderr
+    assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["pyvenv.cfg"]
+
+
+def test_a_checkout_is_one_whatever_its_path(machine):
+    machine.install()
+    link = machine.root.with_name("link")
+    link.symlink_to(machine.root)
+    real, machine.root = machine.root, link
+    machine.install()
+    assert machine.calls == []
+    machine.root = real
+    machine.install()
+    assert machine.calls == []
+
+
+def test_a_gpu_that_the_build_cannot_use_is_told(machine):
+    machine.install()
+    machine.add("nvidia-smi", "#!/bin/bash\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\n")
+    note = machine.install().stdout
+    assert machine.calls == []
+    assert "tools/install.sh --torch cuda" in note
+    assert machine.install("--torch", "cpu").stdout == ""  # as it was asked for
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="no flock here")
+def test_two_at_once_take_turns(machine):
+    (machine.bin / "flock").symlink_to(shutil.which("flock"))
+    (machine.bin / "sleep").symlink_to(shutil.which("sleep"))
+    slow = PYTHON.replace('"-m venv "*)', '"-m venv "*) sleep 1 &&')
+    machine.add("python3.11", slow)
+    machine.calls_file.write_text("")
+    command = [str(machine.root / "tools/install.sh")]
+    pipes = {"stdout": subprocess.PIPE, "text": True, "env": machine.environment}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    said = sorted((process.communicate(timeout=30)[0] for process in both), key=len)
+    assert [process.returncode for process in both] == [0, 0]
+    assert said[0] == "Waiting for another installation\n"
+    assert len(machine.calls) == 5  # one of them installed
 
 
 @pytest.mark.parametrize(
@@ -197,7 +263,7 @@ def test_folder_of_something_else_is_left_alone(machine, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/draft.tex").touch()
     done = machine.install("--venv", str(tmp_path / "thesis"), status=2)
-    assert "neither empty nor a Python environment" in done.stderr
+    assert "neither empty nor an environment of Python" in done.stderr
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["draft.tex"]
 
 
@@ -209,6 +275,11 @@ def test_folder_of_something_else_is_left_alone(machine, tmp_path):
             "install.sh: there is no extra 'maxi' (mini demo dnsmos espnet onnx test)\n",
         ),
         (["--torch", "rocm"], "install.sh: --torch is auto, cpu or cuda, not 'rocm'\n"),
+        (
+            ["--extras", "mini", "demo"],
+            "install.sh: unexpected 'demo' (options are --name value, a list in quotes; "
+            "see --help)\n",
+        ),
     ],
 )
 def test_bad_option(machine, arguments, message):

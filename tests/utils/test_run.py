@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -54,7 +55,7 @@ def run(bash, tmp_path: Path):
 @pytest.mark.parametrize("sets", ["tt", "tt_espeak", "tt tt_espeak"])
 def test_each_test_set_is_shown(run, sets: str) -> None:
     markers = ("decode/pocketsphinx", "espeak/decode/pocketsphinx")
-    commands = run(5, 5, "--test_sets", sets, done=markers)
+    commands = run(5, 5, "--test_sets", sets, "--extra_sets", "espeak", done=markers)
     folders = [f"exp/results{name.removeprefix('tt').replace('_', '/')}" for name in sets.split()]
     shown = [f"sepasr show {folder}/results.json" for folder in folders]
     assert [command for command in commands if " show " in command] == shown
@@ -170,3 +171,64 @@ def test_a_dry_run_does_without_an_environment(bash, tmp_path: Path) -> None:
     assert (told.returncode, told.stderr) == (0, "")
     to_do = [line.split("] ")[1] for line in told.stdout.splitlines()]
     assert to_do == ["stage 6: to do: the study layer", "stage 7: to do: a page of the results"]
+
+
+@pytest.mark.parametrize(
+    ("script", "given", "message"),
+    [
+        ("utils/tune.sh", ["--lr", "1e-5", "3e-5"], "unexpected '3e-5'"),
+        ("utils/grow.sh", ["--num_speakers", "3", "4"], "unexpected '4'"),
+        ("run.sh", ["--test_sets", "tt tt_espaek"], "unknown test set 'tt_espaek'"),
+        ("run.sh", ["--asr_source", "hbu"], "--asr_source is package or hub, not 'hbu'"),
+        ("run.sh", ["--recognisers", "twin"], "twin.yaml calls itself 'whisper_base'"),
+        ("run.sh", ["--encoders", "twin"], "twin.yaml calls itself 'whisper_base'"),
+        (
+            "run.sh",
+            ["--stage", "6", "--study", "layer", "--dynamic_mixing", "false"],
+            "studies mix dynamically",
+        ),
+        ("run.sh", ["--stage", "6", "--study", "layer", "--cluster", "mine"], "not by --cluster"),
+    ],
+)
+def test_mistakes_are_found_before_anything_starts(
+    bash, tmp_path: Path, script: str, given: list[str], message: str
+) -> None:
+    for kind, name in (("asr", "twin"), ("encoder", "twin"), ("cluster", "mine")):
+        (tmp_path / f"exp/conf/{kind}").mkdir(parents=True)
+        (tmp_path / f"exp/conf/{kind}/{name}.yaml").write_text("name: 'whisper_base' # copied\n")
+    (tmp_path / "exp/.done").mkdir()
+    (tmp_path / "exp/.done/start").touch()
+    sets = ["--sets", "tr cv tt"] if "--dynamic_mixing" in given else []
+    recipe = ["--recipe", "whamr", "--from_scratch", "true"] if sets else []
+    refused = bash(script, "--exp", "exp", *recipe, *sets, *given)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert message in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["run #2", "a: b", "it's"])
+def test_starting_points_are_found_whatever_the_path(bash, tmp_path: Path, name: str) -> None:
+    for start in ("separator", "wav2vec2_mini"):
+        (tmp_path / start).mkdir()
+    assert bash("utils/take_start.sh", name, "separator", "wav2vec2_mini").returncode == 0
+    for kind in ("asr", "encoder"):
+        written = tmp_path / name / "conf" / kind / "wav2vec2_mini.yaml"
+        assert yaml.safe_load(written.read_text()) == {"model": f"{name}/start/wav2vec2_mini"}
+    # Without it, what the repository has is taken again.
+    assert bash("utils/take_start.sh", name, "separator").returncode == 0
+    assert not list((tmp_path / name / "conf").rglob("*.yaml"))
+
+
+def test_subsets_are_scored_where_the_whole_was_read(run, tmp_path: Path) -> None:
+    for name in ("tt", "tt_nvp", "tt_vp", "tt_espeak"):
+        (tmp_path / f"exp/data/{name}").mkdir(parents=True)
+        line = "b other\n" if name == "tt_espeak" else "a path\n"
+        (tmp_path / f"exp/data/{name}/wav.scp").write_text(line)
+    markers = ("decode/pocketsphinx", "espeak/decode/pocketsphinx")
+
+    def scored(sets: str) -> list[str]:
+        commands = run(5, 5, "--test_sets", sets, done=markers)
+        return [c.split("--data exp/data/")[1].split()[0] for c in commands if " score " in c]
+
+    assert scored("tt") == ["tt", "tt_nvp", "tt_vp"]
+    assert scored("tt_espeak") == ["tt_espeak"]

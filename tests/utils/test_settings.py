@@ -12,7 +12,7 @@ OPTIONS = """
 recipe=mini_whamr stage=3 stop_stage=5 dry_run=false num_speakers=2 fs=16000 cut=max
 condition=mix_both_reverb reference=anechoic from_scratch=false dynamic_mixing=true separator=mini
 encoders=whisper_tiny_en pit_encoders= seeds=1 train_set= recognisers=pocketsphinx study= exp=exp
-results= jobs=1 cluster= device= ngpu= num_nodes=1 train_cluster=
+results= jobs=1 cluster= device= ngpu= num_nodes=1 train_cluster= asr_source=package test_sets=tt
 option_names=() option_names_more=()
 """
 

@@ -2,6 +2,8 @@
 # Stage 1 of mini_whamr: data directories, by the code that prepares WHAMR and WSJ0 themselves.
 # Called by run.sh, which sets the variables.
 set -euo pipefail
+# shellcheck source=utils/settings.sh
+. utils/settings.sh
 
 name=(--corpus mini_whamr)
 words=()
@@ -20,4 +22,4 @@ utils/validate_data_dir.sh "$data"/{cv,tt,tr_utterances,cv_utterances,tr_noise,t
 
 # pocketsphinx reads with the grammar of the sentences that stage 0 made.
 mkdir -p "${exp:?}/conf/asr"
-echo "grammar: $corpus/grammar.jsgf" >"$exp/conf/asr/pocketsphinx.yaml"
+echo "grammar: $(yaml_path "$corpus/grammar.jsgf")" >"$exp/conf/asr/pocketsphinx.yaml"
