@@ -44,7 +44,6 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.decode.recogniser import load_recogniser
     from sepasr.study.tune import Candidate, evaluate, write_choice
     from sepasr.train.recipe import train_separator
-    from sepasr.train.workdir import FINAL
 
     recognisers = [
         load_recogniser(files[0], options.asr_source, deltas=files[1:])
@@ -60,7 +59,8 @@ def run(options: argparse.Namespace) -> None:
             overrides=[
                 *options.overrides,
                 f"fit.steps={longest}",
-                f"fit.snapshots={sorted(set(options.steps) - {longest})}",
+                # The last one as well, for a call with more steps later on.
+                f"fit.snapshots={sorted(set(options.steps))}",
                 f"fit.optimizer.lr={lr}",
                 "fit.optimizer.schedule=constant",
             ],
@@ -72,9 +72,7 @@ def run(options: argparse.Namespace) -> None:
             out=out,
             overwrite=options.overwrite,
         )
-        for steps in sorted(options.steps):
-            model = out / (FINAL if steps == longest else f"step{steps}")
-            candidates.append(Candidate(lr, steps, model))
+        candidates += [Candidate(lr, n, out / f"step{n}") for n in sorted(set(options.steps))]
     outcomes = evaluate(candidates, MixtureDir.load(options.valid), recognisers, options.out)
     best = write_choice(outcomes, options.out / "grid.csv", options.choice)
     print(f"{best.candidate.name}: {100 * best.family_mean:.1f} % cpWER, mean over families")

@@ -235,7 +235,8 @@ def _arguments(training: Training, missing: Sequence[int], out: Path) -> list[st
     """Arguments of ``sepasr train``."""
     (files, overrides), material = training.config, training.material
     arguments: list[object] = ["--config", *files, "--set", *overrides]
-    kept = sorted({*missing, *range(KEPT_EVERY, missing[-1], KEPT_EVERY)})
+    done = steps_done(out)  # what was kept of these steps is elsewhere by now
+    kept = sorted({*missing, *range(KEPT_EVERY, missing[-1], KEPT_EVERY)} - {*range(done + 1)})
     arguments += [f"fit.steps={missing[-1]}", override("fit.snapshots", kept)]
     delta: list[Path] = []
     if training.encoder_set:

@@ -114,6 +114,8 @@ class Checkpoints(Callback):
         self._due = self._late = False
         if leave:
             trainer.should_stop = True
+            # Lightning would validate before it stops, for which there may be no time.
+            trainer.fit_loop.epoch_loop._skip_next_val = True
             if trainer.is_global_zero:
                 requeue()
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import LAST, Checkpoints, WholeCheckpoints, steps_done
 from sepasr.train.module import LOG_EVERY, FitConfig, TrainingModule
-from sepasr.train.workdir import FINAL, alone
+from sepasr.train.workdir import FINAL, alone, leave_locks
 
 __all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "check", "fit", "share_of"]
 
@@ -44,7 +44,7 @@ class EndlessBatches(Sampler[list[int]]):
 
 
 class Snapshots(Callback):
-    """Exports the model at chosen steps and at the last one."""
+    """Exports the model at chosen steps, as ``stepN`` beside what is exported at the end."""
 
     def __init__(self, config: FitConfig, out: Path) -> None:
         self.config, self.out = config, out
@@ -153,7 +153,13 @@ def _trainer(config: FitConfig, out: Path, done: int) -> lightning.Trainer:
             default_root_dir=out,
             logger=[
                 # A directory per (re)start: the logger would delete the file it resumes from.
-                CSVLogger(out, name="csv", version=f"from_step_{done}"),
+                # Every line at once: those in memory are lost with a process that is killed.
+                CSVLogger(
+                    out,
+                    name="csv",
+                    version=f"from_step_{done}",
+                    flush_logs_every_n_steps=LOG_EVERY,
+                ),
                 TensorBoardLogger(out, name="", version="tensorboard"),
             ],
             callbacks=[
@@ -196,6 +202,7 @@ def _fit(
         batch_sampler=batches,
         collate_fn=collate,
         num_workers=config.workers,
+        worker_init_fn=leave_locks,
         persistent_workers=config.workers > 0,
     )
     with warnings.catch_warnings():

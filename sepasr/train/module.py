@@ -20,6 +20,8 @@ from sepasr.errors import UserError
 from sepasr.train.average import AVERAGE, MovingAverage
 from sepasr.train.schedule import PLATEAU, LatePlateau, OptimizerConfig, lr_factor
 
+LEAST_SCALE = 1e-3
+"""Of losses in float16; it begins at 65,536."""
 LOG_EVERY = 10
 """Steps from line to line of a training's log."""
 STRATEGIES = (
@@ -79,6 +81,11 @@ class FitConfig:
         for name in (*at_least_one, "devices", "num_nodes"):
             if getattr(self, name) < 1:
                 raise UserError(f"fit.{name} is {getattr(self, name)}, less than 1")
+        for name in ("seed", "workers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"fit.{name} is {getattr(self, name)}, less than 0")
+        if early := [step for step in self.snapshots if step < 1]:
+            raise UserError(f"fit.snapshots has {early[0]}, less than 1")
         if late := [step for step in self.snapshots if step > self.steps]:
             raise UserError(
                 f"fit.snapshots has {late[0]}, and fit.steps is {self.steps}",
@@ -160,6 +167,10 @@ class TrainingModule(lightning.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and let the average follow before anything is saved or validated."""
         super().optimizer_step(*args, **kwargs)
+        scaler = self._scaler()
+        if scaler is not None and scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE:
+            # Each gradient that is not finite halves it, and is left out.
+            raise self.not_finite("one gradient after the other, and that")
         if self._average is not None:
             self._average.update()
 
@@ -179,7 +190,17 @@ class TrainingModule(lightning.LightningModule):
             checkpoint[AVERAGE] = self._average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the average."""
+        """Go on with the average, where the steps were accumulated otherwise, too.
+
+        Lightning counts batches, and finds by their number when a step is complete and when it is
+        to validate.
+        """
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            batches = checkpoint["global_step"] * self.fit_config.accumulation
+            more = batches - counts["ready"]
+            for name in counts:
+                counts[name] += more
         if self._average is not None:
             self._average.load_state_dict(checkpoint[AVERAGE])
 
@@ -239,7 +260,7 @@ class TrainingModule(lightning.LightningModule):
             UserError: the gradient is not finite. Where gradients are scaled that is how a scale is
                 found.
         """
-        if self._scaled():
+        if self._scaler() is not None:
             super().configure_gradient_clipping(
                 optimizer, gradient_clip_val, gradient_clip_algorithm
             )
@@ -255,18 +276,20 @@ class TrainingModule(lightning.LightningModule):
         return UserError(
             f"{what} of step {step} is not finite",
             where=self.trainer.default_root_dir,
-            remedy="run it again, to go on from what was saved before; if it comes again, lower "
-            "fit.optimizer.lr",
+            remedy="run it again, to go on from what was saved before; if it comes again, take the "
+            "weights of before by sepasr strip, and --init and a lower fit.optimizer.lr with them",
         )
 
-    def _scaled(self) -> bool:
-        """Whether gradients are those of the loss times a scale."""
-        return self.fit_config.precision in ("16-mixed", "16")
+    def _scaler(self) -> Any:
+        """What scales the loss, in float16 alone; of that Lightning makes bfloat16 on a CPU."""
+        if self._trainer is None:
+            return None
+        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def _may_fuse(self) -> bool:
         """Whether the optimiser's step may be one operation on all weights."""
         on_device = all(p.device.type in ("cpu", "cuda") for p in self.parameters())
-        return on_device and not self._scaled()
+        return on_device and self._scaler() is None
 
     def _groups(self) -> list[Any]:
         """What is trainable; with a decay, the layers of one depth together, at their own rate."""

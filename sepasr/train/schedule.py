@@ -24,8 +24,9 @@ class OptimizerConfig:
         weight_decay: decoupled weight decay; 0 is plain Adam.
         warmup_steps: linear rise from 0, but for ``plateau``.
         schedule: ``constant``; ``cosine`` (constant, then falling to ``final_lr`` over the last
-            ``decay_steps``); or ``plateau`` (halved when the validation loss has not fallen for
-            more than ``patience`` validations, once ``plateau_after`` steps have passed).
+            ``decay_steps``, or over all steps if there are fewer); or ``plateau`` (halved when the
+            validation loss has not fallen for more than ``patience`` validations, once
+            ``plateau_after`` steps have passed).
         final_lr: where ``cosine`` ends.
         decay_steps: how long ``cosine`` falls.
         patience: for ``plateau``, in validations.
@@ -49,6 +50,10 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.lr <= 0:
             raise UserError(f"fit.optimizer.lr is {self.lr}, not above 0")
+        at_least_zero = ("weight_decay", "warmup_steps", "final_lr", "patience", "plateau_after")
+        for name in at_least_zero:
+            if getattr(self, name) < 0:
+                raise UserError(f"fit.optimizer.{name} is {getattr(self, name)}, less than 0")
         if self.schedule not in SCHEDULES:
             raise UserError(
                 f"unknown learning-rate schedule '{self.schedule}'",
@@ -80,7 +85,8 @@ class LatePlateau(ReduceLROnPlateau):
 
     def __init__(self, optimizer: Optimizer, patience: int, may_decay: Callable[[], bool]) -> None:
         # A share of a negative loss, as torch has it by default, would take a worse one for better.
-        super().__init__(optimizer, factor=0.5, patience=patience, threshold=0.0)
+        # A change of 1e-8, which it leaves out by default, is half of a rate of 2e-8.
+        super().__init__(optimizer, factor=0.5, patience=patience, threshold=0.0, eps=0.0)
         self.may_decay = may_decay
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
@@ -96,12 +102,13 @@ class LatePlateau(ReduceLROnPlateau):
 def lr_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
     """The learning rate of each step as a share of the peak, for all but a plateau."""
     floor = config.final_lr / config.lr
+    falling = min(config.decay_steps, steps)
 
     def factor(step: int) -> float:
         rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         if config.schedule == CONSTANT:
             return rise
-        remaining = (steps - step) / config.decay_steps
+        remaining = (steps - step) / falling
         progress = 1 - min(1.0, max(0.0, remaining))
         cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item())
         return rise * (floor + (1 - floor) * cosine)

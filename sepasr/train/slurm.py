@@ -23,7 +23,8 @@ class JobConfig:
         cpus_per_task: cores for each process; there is one for each GPU.
         time: longest run as ``sbatch --time`` takes it; a training that needs longer goes back into
             the queue, and on from where it was.
-        notice_s: seconds before that, at which the training is told to save.
+        notice_s: seconds before that, at which the training is told to save. It does so at the end
+            of a step, behind a validation that is due there or under way.
         partition: None leaves it to the cluster.
         account: None leaves it to the cluster.
         options: further options of ``sbatch``, as they are.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -43,7 +42,7 @@ PATIENCE_S = 120.0
 
 # Set by whatever started this process: torchrun, Lightning, SLURM.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-_HELD: set[Path] = set()  # folders that this process has for itself
+_HELD: dict[Path, IO[str]] = {}  # folders that this process has for itself, and their locks
 
 
 def is_first_process() -> bool:
@@ -69,11 +68,17 @@ def alone(out: Path) -> Iterator[None]:
     with (out / LOCK).open("w") as stream:
         what, remedy = "another training is at work here", "wait for it, or name another --out"
         refuse_another(stream, what, out, remedy)
-        _HELD.add(place)
+        _HELD[place] = stream
         try:
             yield
         finally:
-            _HELD.discard(place)
+            _HELD.pop(place, None)
+
+
+def leave_locks(_worker: int = 0) -> None:
+    """Let a process that was forked of this one not hold its locks, which it may outlive."""
+    for stream in _HELD.values():
+        stream.close()
 
 
 @contextmanager
@@ -113,9 +118,9 @@ def claim(
         out: folder of the training.
         inputs: everything that decides the result, with the settings of
             :class:`sepasr.train.fit.FitConfig` under ``fit`` and those of a loss under ``loss``.
-        overwrite: make room where something came from other inputs, or was trained further than is
-            asked for. A training that was finished is moved to a folder beside it, others are
-            removed.
+        overwrite: make room where something came from other inputs, was trained further than is
+            asked for, or has passed a step of ``fit.snapshots`` and kept nothing of it. A training
+            of which there is a checkpoint or a result is moved to a folder beside it.
         defaults: of settings that a training may have begun without, because there were none such.
 
     Raises:
@@ -141,22 +146,17 @@ def claim(
 
 
 def _make_room(out: Path, cause: str) -> None:
-    """Remove the training in ``out``, or move it to a folder beside it if it was finished."""
-    # The checkpoint first, so that no other process goes on from it; the lock stays, it is held.
-    paths = sorted(out.iterdir(), key=lambda path: (path.name != LAST, path.name == FINAL))
-    paths = [path for path in paths if path.name != LOCK]
-    if (out / FINAL).exists():
-        old = _new_folder(out)
-        print(f"{out}: the training that was finished here is kept in {old}: {cause}", flush=True)
-        for path in paths:
-            path.rename(old / path.name)
-        return
-    print(f"{out}: another training is removed: {cause}", flush=True)
+    """Move the training in ``out`` to a folder beside it."""
+    # The checkpoint first, so that no other process goes on from it, and what says what the rest
+    # came from last: if this is broken off, the rest is another training's until it is moved, too.
+    # The lock stays, it is held.
+    order = {LAST: 0, FINAL: 2, CONFIG: 3}
+    paths = sorted(out.iterdir(), key=lambda path: order.get(path.name, 1))
+    old = _new_folder(out)
+    print(f"{out}: the training that was here is kept in {old}: {cause}", flush=True)
     for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        if path.name != LOCK:
+            path.rename(old / path.name)
 
 
 def _new_folder(out: Path) -> Path:
@@ -215,6 +215,10 @@ def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any])
     cause = _difference(_without_length(before), _without_length(inputs))
     if cause is None and done > inputs["fit"]["steps"]:
         return f"it was trained for {done} steps already"
+    passed = [n for n in inputs["fit"].get("snapshots", ()) if n <= done]
+    lost = [n for n in passed if not (out / f"step{n}").exists()]
+    if cause is None and lost:
+        return f"it has passed step {lost[0]} of fit.snapshots, and kept nothing of it"
     return cause
 
 

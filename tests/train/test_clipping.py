@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny_training import TINY, Recorded, Tones, config, train
 
+from sepasr.errors import UserError
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator
 from sepasr.train.schedule import OptimizerConfig
@@ -29,5 +32,23 @@ def test_every_step_is_clipped(tmp_path: Path, precision: str) -> None:
 
 def test_scaled_gradients_are_left_to_lightning() -> None:
     module = Recorded(Separator(TINY), SignalLoss(), config(precision="16-mixed"), None)
+    plugin = SimpleNamespace(scaler=torch.amp.GradScaler("cpu"))
+    module.trainer = SimpleNamespace(precision_plugin=plugin)
     optimizer = module.configure_optimizers()[0][0]
     assert not optimizer.defaults["fused"]
+
+
+@pytest.mark.parametrize(("scale", "ends"), [(65536.0, False), (1e-4, True)])
+def test_a_scale_that_falls_without_end_ends_the_training(scale: float, ends: bool) -> None:
+    module = Recorded(Separator(TINY), SignalLoss(), config(precision="16-mixed"), None)
+    scaler = SimpleNamespace(is_enabled=lambda: True, get_scale=lambda: scale)
+    module.trainer = SimpleNamespace(
+        precision_plugin=SimpleNamespace(scaler=scaler),
+        global_step=7,
+        training=True,
+        default_root_dir="exp",
+    )
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+    told = pytest.raises(UserError, match="of step 8 is not finite") if ends else nullcontext()
+    with told:
+        module.optimizer_step(0, 0, optimizer, lambda: None)

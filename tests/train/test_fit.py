@@ -15,6 +15,7 @@ from sepasr.data.dynamic import MixtureItem
 from sepasr.errors import UserError
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator
+from sepasr.train import fit as fit_module
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.fit import FitConfig
 from sepasr.train.schedule import LatePlateau, OptimizerConfig, lr_factor
@@ -142,6 +143,45 @@ def test_accumulated_batches_are_a_larger_batch(tmp_path: Path) -> None:
     torch.testing.assert_close(larger.losses, several.losses, atol=1e-4, rtol=0)
 
 
+@pytest.mark.usefixtures("_stuck")
+@pytest.mark.parametrize("shares", [((4, 1), (2, 2)), ((2, 2), (4, 1)), ((1, 4), (2, 2))])
+def test_a_resumed_training_may_share_its_batches_otherwise(
+    tmp_path: Path, shares: tuple[tuple[int, int], ...]
+) -> None:
+    """It takes the same items, and validates at the same steps."""
+    plateau = OptimizerConfig(lr=1e-4, schedule="plateau", patience=0)
+    settings = {"optimizer": plateau, "valid_every": 3, "steps": 10}
+    whole = train(tmp_path / "whole", Tones(), batch=4, **settings)
+    (batch, accumulation), (then, others) = shares
+    shared = {"batch": batch, "accumulation": accumulation, "save_every": 5}
+    dying = DyingTones(4 * 6 - 1)  # in step 6, and what was saved is step 5
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", dying, **settings, **shared)
+    assert steps_done(tmp_path / "killed") == 5
+    resumed = train(tmp_path / "killed", Tones(), batch=then, accumulation=others, **settings)
+    assert len(resumed.gradients) == 5
+    for a, b in zip(whole.gradients[5:], resumed.gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3 * a.norm().item(), rtol=0)
+    rates = [one.trainer.optimizers[0].param_groups[0]["lr"] for one in (whole, resumed)]
+    assert rates[0] == rates[1] < 1e-4
+
+
+def test_lines_of_the_log_are_written_while_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "LOG_EVERY", 1)
+    seen = {}
+
+    class Watching(Tones):
+        def __getitem__(self, index: int) -> MixtureItem:
+            if log := list(tmp_path.rglob("metrics.csv")):
+                seen[index // 2] = len(log[0].read_text().splitlines()) - 1
+            return super().__getitem__(index)
+
+    train(tmp_path, Watching(), steps=6)
+    assert seen[5] >= 4  # of five steps
+
+
 def test_a_step_with_every_item_left_out_learns_nothing(tmp_path: Path) -> None:
     module = train(tmp_path, Tones(loud=range(99)), threshold_db=THRESHOLD_DB, steps=1)
     assert module.losses == [0.0]
@@ -169,6 +209,8 @@ def test_learning_rate_schedule() -> None:
         ({"schedule": "plateau", "warmup_steps": 5}, r"no use for fit\.optimizer\.warmup_steps"),
         ({"schedule": "cosine"}, r"set fit\.optimizer\.decay_steps"),
         ({"gradient_norm": -1.0}, r"gradient_norm is -1\.0, less than 0"),
+        ({"warmup_steps": -1}, r"warmup_steps is -1, less than 0"),
+        ({"final_lr": -1e-9}, r"final_lr is -1e-09, less than 0"),
     ],
 )
 def test_settings_of_the_rate_that_would_be_ignored(settings: dict, message: str) -> None:
@@ -179,6 +221,22 @@ def test_settings_of_the_rate_that_would_be_ignored(settings: dict, message: str
 def test_a_snapshot_behind_the_end_is_refused() -> None:
     with pytest.raises(UserError, match=r"fit\.snapshots has 11, and fit\.steps is 10"):
         FitConfig(steps=10, snapshots=[10, 11])
+    with pytest.raises(UserError, match=r"fit\.snapshots has 0, less than 1"):
+        FitConfig(steps=10, snapshots=[0])
+
+
+def test_a_training_that_is_shorter_than_its_fall_begins_at_its_peak() -> None:
+    factor = lr_factor(OptimizerConfig(schedule="cosine", decay_steps=2500), 50)
+    assert factor(0) == pytest.approx(1.0)
+    assert factor(25) == pytest.approx(0.5)
+
+
+def test_a_plateau_halves_the_smallest_rates() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2e-7)
+    plateau = LatePlateau(optimizer, 0, lambda: True)
+    for _ in range(11):
+        plateau.step(1.0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(2e-7 / 2**10)
 
 
 def test_a_plateau_counts_from_when_the_rate_may_fall() -> None:

@@ -77,6 +77,11 @@ class Infinite(SignalLoss):
         raise AssertionError
 
 
+def test_float16_is_bfloat16_on_a_cpu_and_refused_likewise(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the gradient of step 6 is not finite"):
+        train(tmp_path, Tones(), loss=Spoilt(), precision="16-mixed")
+
+
 def test_a_distance_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a distance of step 1 is not finite \(run it again"):
         train(tmp_path / "a", Tones(), loss=Infinite())

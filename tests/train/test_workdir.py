@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -67,7 +72,7 @@ def test_what_decides_nothing_may_change(tmp_path: Path, name: str) -> None:
     checkpoint(tmp_path / "a", 5)
     changed = deepcopy(inputs)
     section, _, last = name.rpartition(".")
-    (changed[section] if section else changed)[last] = "other"
+    (changed[section] if section else changed)[last] = [7] if last == "snapshots" else "other"
     claim(tmp_path / "a", changed, overwrite=False)
     assert (tmp_path / "a" / "last.ckpt").exists()
 
@@ -102,8 +107,81 @@ def test_other_inputs_are_refused_or_start_anew(
     claim(out, {**INPUTS, **changed}, overwrite=True)
     assert not (out / "last.ckpt").exists()
     (said,) = capsys.readouterr().out.splitlines()
-    assert said.startswith(f"{out}: another training is removed: ")
+    (old,) = tmp_path.glob("a.old-*")
+    assert said.startswith(f"{out}: the training that was here is kept in {old}: ")
     assert cause in said
+    assert (old / "last.ckpt").exists()
+
+
+def test_a_step_that_has_passed_without_a_snapshot_is_told(tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    fit = {**INPUTS["fit"], "snapshots": [3]}
+    claim(out, {**INPUTS, "fit": fit}, overwrite=False)
+    checkpoint(out, 5)
+    (out / "step3").mkdir()
+    claim(out, {**INPUTS, "fit": {**fit, "snapshots": [3, 7]}}, overwrite=False)
+    for passed in (2, 5):
+        wanted = {**INPUTS, "fit": {**fit, "snapshots": [passed, 3, 7]}}
+        with pytest.raises(UserError, match=f"passed step {passed} of fit.snapshots"):
+            claim(out, wanted, overwrite=False)
+    claim(out, wanted, overwrite=True)
+    assert not (out / "last.ckpt").exists()
+
+
+def test_a_move_that_is_broken_off_mixes_no_two_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+    for count in range(6):
+        out = tmp_path / str(count) / "a"
+        claim(out, INPUTS, overwrite=False)
+        checkpoint(out, 10)
+        for name in ("final", "step3", "csv"):
+            (out / name).mkdir()
+        left = count
+
+        def failing(path: Path, target: Path) -> Path:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", failing)
+        with suppress(KeyboardInterrupt):
+            claim(out, {**INPUTS, "init": None}, overwrite=True)
+        assert left < 0 or count == 5
+        monkeypatch.setattr(Path, "rename", rename)
+        claim(out, {**INPUTS, "init": None}, overwrite=True)
+        assert {path.name for path in out.iterdir()} <= {"config.yaml", ".lock"}
+        kept = [path.name for path in out.parent.glob("a.old-*/*")]
+        assert {*kept} - {"config.yaml"} == {"csv", "final", "last.ckpt", "step3"}
+
+
+def test_the_lock_ends_with_the_training_and_not_with_its_workers(tmp_path: Path) -> None:
+    """Of a training that is killed, the processes that prepare data live on for seconds."""
+    script = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from sepasr.train.workdir import alone, leave_locks\n"
+        "with alone(Path(sys.argv[1])):\n"
+        "    if os.fork() == 0:\n"
+        "        leave_locks()\n"
+        "        print(flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, start_new_session=True) as training:
+        assert training.stdout is not None
+        assert training.stdout.readline() == b"\n"
+        with pytest.raises(UserError, match="another training is at work"), alone(tmp_path):
+            pass
+        training.kill()
+        training.wait()
+        with alone(tmp_path):
+            pass
+        os.killpg(training.pid, signal.SIGKILL)
 
 
 def test_what_was_finished_is_moved_and_never_removed(
@@ -123,7 +201,7 @@ def test_what_was_finished_is_moved_and_never_removed(
         assert f"init: {number}" in (old / "config.yaml").read_text()
     said = capsys.readouterr().out.splitlines()
     assert said == [
-        f"{out}: the training that was finished here is kept in {old}: init was {n} and is {n + 1}"
+        f"{out}: the training that was here is kept in {old}: init was {n} and is {n + 1}"
         for n, old in enumerate(kept)
     ]
 
@@ -165,7 +243,7 @@ def test_a_training_that_is_refused_leaves_that_at_work_as_it_is(
         with alone(out):  # as in what the block calls
             pass
         before = (out / "config.yaml").read_text()
-        monkeypatch.setattr(workdir, "_HELD", set())  # as in another process
+        monkeypatch.setattr(workdir, "_HELD", {})  # as in another process
         with (
             pytest.raises(UserError, match="another training is at work"),
             claimed(out, {**INPUTS, "init": "other"}, overwrite=True),
