@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> None:
         remedy = f"there are {', '.join(study_names())}"
         raise UserError("no study is named", remedy=remedy)
     studies = {Path(name).stem: load_study(name) for name in options.study}
+    if len(studies) < len(options.study):
+        raise UserError("two studies have one name", remedy="name each once, by its own file name")
     from sepasr.study.outlook import outlook  # here: with PyTorch, these take seconds
     from sepasr.study.place import Place
     from sepasr.study.run import run_study

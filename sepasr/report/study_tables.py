@@ -73,11 +73,14 @@ def _results(cells: Cells, over_steps: bool) -> list[dict[str, str]]:
             signal = {"measure": "SI-SDR", "unit": "dB", "value": cells["si_sdr"]}
             found.append({**shared, **place, **signal, "recogniser": ""})
         return found
-    found = [errors]
+    variant = _trained(cells)
+    found = [{**errors, "variant": variant}]
     if "against" in cells:
         gain = {"measure": f"gain in cpWER over {cells['against']}", "unit": "%"}
-        found.append({**shared, **gain, **_percent(cells, "gain", "gain_")})
-    return [{**one, "variant": _trained(cells)} for one in found]
+        if cells.get("against_steps", cells["steps"]) != cells["steps"]:
+            variant += f" against {cells['against_steps']}"
+        found.append({**shared, **gain, "variant": variant, **_percent(cells, "gain", "gain_")})
+    return found
 
 
 def _difficulty(cells: Cells) -> list[dict[str, str]]:

@@ -51,8 +51,8 @@ class Finalists:
     Attributes:
         choose: how many, besides the control.
         by: ``family_mean`` takes those with the least cpWER, as the mean over families of
-            recognisers; ``other_families`` those that gain most over the control, as the mean over
-            families that no encoder of their loss is of.
+            recognisers; ``other_families`` those that gain most over what each is compared
+            with, as the mean over families that no encoder of their loss is of.
         among: names of the variants that may be chosen; by default all that are trained, but the
             control, those that are kept and those that others are compared with.
         keep: names of variants that go on whatever the screen says, at their best steps.
@@ -203,6 +203,10 @@ class StudyConfig:
         return self.variant(name).against or self.control
 
 
+TAKEN = ("results", "utterances", "measures", "guard")
+"""Names of the files of stage 5, beside which a study writes those of its own name."""
+
+
 def set_of(values: Iterable[int]) -> frozenset[int]:
     """Those that differ. (In a class with a field ``set`` the builtin's name is taken.)"""
     return frozenset(values)
@@ -215,9 +219,15 @@ def _check(study: StudyConfig) -> None:
     if study.plot not in PLOTS:
         raise UserError(f"plot '{study.plot}' is none of {', '.join(PLOTS)}")
     if study.difficulty is not None:
-        if study.variants:
-            raise UserError("a study of difficulty has no variants")
+        others = ("variants", "set", "finalists", "permutations", "correlation")
+        for name in (name for name in others if getattr(study, name)):
+            raise UserError(f"a study of difficulty has no {name}")
         return
+    for part, config in (("screen", study.screen), ("finalists", study.finalists)):
+        for what in ("seeds", "recognisers"):
+            given = getattr(config, what) if config else []
+            if len(set_of(given)) < len(given):
+                raise UserError(f"{part}.{what} names one twice")
     counts = Counter(variant.name for variant in study.variants)
     for name, count in counts.items():
         if count > 1:
@@ -278,7 +288,10 @@ def _check_variant(study: StudyConfig, variant: Variant) -> None:
         if name in seen:
             raise UserError(f"starts from itself: {' <- '.join([*seen, name])}", where=where)
         seen.append(name)
-        name = next(v.init for v in study.variants if v.name == name)
+        before = next(v for v in study.variants if v.name == name)
+        if not before.trained:
+            raise UserError(f"starts from '{name}', which is not trained", where=where)
+        name = before.init
 
 
 def study_names() -> list[str]:
@@ -296,4 +309,6 @@ def load_study(name: str) -> StudyConfig:
     if not path.is_file():
         remedy = f"there are {', '.join(study_names())}"
         raise UserError("no such study", where=path, remedy=remedy)
+    if path.stem in TAKEN:
+        raise UserError(f"'{path.stem}' names files of stage 5", where=path, remedy="rename it")
     return load_config(StudyConfig, [path])

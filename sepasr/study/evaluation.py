@@ -130,7 +130,7 @@ class Evaluation:
     def unread(self, subject: Subject, readers: Sequence[Reader]) -> list[Reader]:
         """Those who have not read a subject yet."""
         found = [x for x in readers if not self._rows(subject, x).is_file()]
-        return found if self._measures(subject).is_file() else list(readers)
+        return found if self._kept(subject).is_file() else list(readers)
 
     def evaluate(self, subject: Subject, readers: Sequence[Reader]) -> None:
         """Separate, read and score what has not been before.
@@ -155,6 +155,8 @@ class Evaluation:
                         separated=self.separated(subject),
                         jobs=recogniser.processes,
                     )
+            # What another study has measured in full stays so.
+            brief = self.brief and not self._measures(subject, brief=False).is_file()
             name = subject.key if subject.key in (MIXTURE, CLEAN) else "system"
             scores = score(
                 self.data,
@@ -162,13 +164,13 @@ class Evaluation:
                 [reader.info for reader in missing],
                 self.root,
                 jobs=self.place.jobs,
-                brief=self.brief,
+                brief=brief,
             )
             for reader in missing:
                 mine = [row for row in scores.utterances if row.recogniser == reader.name]
                 write_rows(self._rows(subject, reader), UtteranceRow, mine)
                 note_commit(self._rows(subject, reader))
-            write_rows(self._measures(subject), MeasureRow, scores.measures)
+            write_rows(self._measures(subject, brief=brief), MeasureRow, scores.measures)
 
     def _separate(self, subject: Subject) -> None:
         assert subject.model is not None
@@ -191,7 +193,7 @@ class Evaluation:
         """
         return (
             read_rows(self._rows(subject, reader), UtteranceRow),
-            read_rows(self._measures(subject), MeasureRow),
+            read_rows(self._kept(subject), MeasureRow),
         )
 
     def read_at(self, subject: Subject, reader: Reader) -> str | None:
@@ -201,9 +203,12 @@ class Evaluation:
     def _rows(self, subject: Subject, reader: Reader) -> Path:
         return self.root / "rows" / subject.key / f"{reader.name}-{reader.digest}.csv"
 
-    def _measures(self, subject: Subject) -> Path:
-        whole, brief = (
-            self.root / "rows" / subject.key / f"measures{kind}-{measures.REVISION}.csv"
-            for kind in ("", "-brief")
-        )
-        return brief if self.brief and not whole.is_file() else whole
+    def _measures(self, subject: Subject, *, brief: bool) -> Path:
+        kind = "-brief" if brief else ""
+        return self.root / "rows" / subject.key / f"measures{kind}-{measures.REVISION}.csv"
+
+    def _kept(self, subject: Subject) -> Path:
+        """All measures where there are, or where they are wanted."""
+        whole = self._measures(subject, brief=False)
+        brief = self.brief and not whole.is_file()
+        return self._measures(subject, brief=True) if brief else whole

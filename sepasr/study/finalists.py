@@ -50,11 +50,15 @@ def choose_finalists(study: StudyConfig, results: Sequence[StudyResult]) -> list
     chosen = ordered[: rule.choose]
     kept = [_best(name, results, "family_mean", "kept") for name in rule.keep]
     against = []
-    for finalist in (*chosen, *kept):
-        values = _values(study.against(finalist.variant), results, "family_mean")
+    going_on = [*chosen, *kept]
+    for finalist in going_on:  # and what is added below
+        control = study.against(finalist.variant)
+        values = _values(control, results, "family_mean")
         for steps in {_best_steps(values), finalist.steps} & {*values}:
-            one = Finalist(study.against(finalist.variant), steps, values[steps], "control")
-            against.append(one)
+            one = Finalist(control, steps, values[steps], "control")
+            if one not in against:
+                against.append(one)
+                going_on += [one] * (control != study.against(control))
     against.sort(key=lambda x: (names.index(x.variant), x.steps))
     going = {(x.variant, x.steps): x for x in reversed([*against, *chosen, *kept])}
     return list(reversed(going.values()))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 
 from sepasr.config import load_config
 from sepasr.data.datadir import Mixture, MixtureDir, UtteranceDir
 from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
 from sepasr.score.rows import write_rows
-from sepasr.score.statistics import DRAWS, Resampling, mean
 from sepasr.study.correlation import stack, values_of
 from sepasr.study.digest import encoder_content
 
@@ -84,21 +84,18 @@ def permutations_differ(
     return bool(loss.parts["permutations_differ"].any())
 
 
-def compare_permutations(
-    runner: Runner, encoders: Sequence[str], draws: int = DRAWS
-) -> list[PermutationRow]:
+def compare_permutations(runner: Runner, encoders: Sequence[str]) -> list[PermutationRow]:
     """Write ``NAME_choices.csv`` and ``NAME_permutations.csv`` for the screen of a study.
 
     Args:
         runner: of the study, which has run.
         encoders: ``conf/encoder/NAME.yaml``.
-        draws: of the bootstrap.
 
     Raises:
         UserError: an encoder can't be had, or audio of a variant is missing.
     """
     choices = [choice for name in encoders for choice in _choices(runner, name)]
-    table = permutation_table(choices, draws)
+    table = permutation_table(choices)
     out = runner.place.out
     write_rows(out / f"{runner.name}_choices.csv", ChoiceRow, choices)  # type: ignore[type-var]
     path = out / f"{runner.name}_permutations.csv"
@@ -106,7 +103,7 @@ def compare_permutations(
     return table
 
 
-def permutation_table(choices: Sequence[ChoiceRow], draws: int = DRAWS) -> list[PermutationRow]:
+def permutation_table(choices: Sequence[ChoiceRow]) -> list[PermutationRow]:
     """The shares of each variant, over all mixtures and by the speakers' genders."""
     table = []
     places: dict[tuple, list[ChoiceRow]] = {}
@@ -116,8 +113,9 @@ def permutation_table(choices: Sequence[ChoiceRow], draws: int = DRAWS) -> list[
     for place, mine in places.items():
         for kind in (ALL, *sorted({choice.kind for choice in mine} - {ALL})):
             values = np.array([float(c.differs) for c in mine if kind in (ALL, c.kind)])
-            found = Resampling(len(values), draws).interval(mean(values))
-            share = (found.value, found.low, found.high)
+            # Clopper and Pearson's interval, which has a width where all mixtures are alike, too.
+            found = binomtest(int(values.sum()), len(values)).proportion_ci(0.95, "exact")
+            share = (float(values.mean()), float(found.low), float(found.high))
             table.append(PermutationRow(*place, kind, len(values), *share))
     return table
 

@@ -39,7 +39,7 @@ class _Line:
         steps: of its training.
         set: the data directory.
         seed: None for an average, or where nothing was trained.
-        seeds: how many there are.
+        of: the seeds; none where nothing was trained.
         words: by recogniser, (3, mixtures): reference words, errors of cpWER and of ORC-WER.
         measures: (measures, mixtures).
     """
@@ -48,9 +48,14 @@ class _Line:
     steps: int
     set: str
     seed: int | None
-    seeds: int
+    of: frozenset[int]
     words: Mapping[str, np.ndarray]
     measures: np.ndarray
+
+    @property
+    def seeds(self) -> int:
+        """How many there are."""
+        return len(self.of)
 
     @property
     def mixtures(self) -> int:
@@ -124,8 +129,8 @@ def _lines(rows: Sequence[StudyRow]) -> list[_Line]:
                 for r, found in ordered.items()
             }
             measures = np.array([[getattr(x, m) for x in first] for m in MEASURES], dtype=float)
-            trained = 0 if seed is None else 1
-            single.append(_Line(variant, steps, name, seed, trained, words, measures))
+            of = frozenset() if seed is None else frozenset({seed})
+            single.append(_Line(variant, steps, name, seed, of, words, measures))
         lines += single
         if len(single) > 1:
             lines.append(_average(single))
@@ -138,7 +143,7 @@ def _average(lines: Sequence[_Line]) -> _Line:
     return replace(
         lines[0],
         seed=None,
-        seeds=len(lines),
+        of=frozenset().union(*(line.of for line in lines)),
         words={r: over_seeds(np.stack([line.words[r] for line in lines])) for r in shared},
         measures=over_seeds(np.stack([line.measures for line in lines])),
     )
@@ -147,7 +152,8 @@ def _average(lines: Sequence[_Line]) -> _Line:
 def _against(line: _Line, lines: Sequence[_Line], facts: Facts) -> _Line | None:
     """What a line is compared with: the control after as many steps, else after its most.
 
-    Of several seeds the average is compared, with the control's average.
+    Of several seeds the average is compared, and always with the control of the same seeds: another
+    seed's luck is no difference between variants. What isn't trained has none.
     """
     control = facts.against.get(line.variant, "")
     several = any(
@@ -161,7 +167,8 @@ def _against(line: _Line, lines: Sequence[_Line], facts: Facts) -> _Line | None:
         return None
     steps = {x.steps for x in mine}
     wanted = line.steps if line.steps in steps else max(steps)
-    return max((x for x in mine if x.steps == wanted), key=lambda x: x.seeds)
+    alike = [x for x in mine if x.steps == wanted and (x.of == line.of or not (x.of and line.of))]
+    return max(alike, key=lambda x: x.seeds, default=None)
 
 
 @dataclass(frozen=True)

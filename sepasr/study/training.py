@@ -128,7 +128,8 @@ def resolve_training(
         **variant.set,
         "fit.seed": seed,
     }
-    mine = {one.partition("=")[0] for one in place.overrides} & own.keys()
+    fixed = {*own, "fit.steps", "fit.snapshots"}
+    mine = {one.partition("=")[0] for one in place.overrides} & fixed
     if mine:
         where, remedy = f"variant {variant.name}", "leave it out, or change the study's YAML"
         raise UserError(f"{min(mine)} is the study's to set", where=where, remedy=remedy)

@@ -223,6 +223,14 @@ def test_results_of_the_runner_are_gains(tmp_path):
     assert (errors.measure, [r.value for r in errors.rows]) == ("cpWER", [40, 40])
 
 
+def test_a_gain_between_unequal_steps_says_so(tmp_path):
+    table = [result("fast", steps, 1, "tiny", 0.1) for steps in (100, 600)]
+    write_study(tmp_path, "rate", [], table)
+    errors, gains = read_studies(tmp_path)
+    assert [row.variant for row in errors.rows] == ["fast, 100 steps", "fast, 600 steps"]
+    assert [row.variant for row in gains.rows] == ["fast, 100 steps", "fast, 600 steps against 100"]
+
+
 def test_averages_keep_their_intervals_and_name_seeds_and_mixtures(tmp_path):
     """Word errors of an average are with its seeds', its gain in a panel without any seed's."""
     average = replace(result("fast", 100, None, "tiny", 0.1), seeds=2, cpwer=0.3, cpwer_low=0.2)

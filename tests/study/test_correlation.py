@@ -8,11 +8,11 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import binomtest, spearmanr
 from small_study import Ear, Pretended, make_place, make_study, quick_measures
 
 from sepasr.data.audio import write_audio
-from sepasr.data.datadir import Mixture
+from sepasr.data.datadir import Mixture, MixtureDir, UtteranceDir
 from sepasr.encoder.base import load_encoder
 from sepasr.errors import UserError
 from sepasr.study.analysis_plots import plot_correlations
@@ -26,7 +26,13 @@ from sepasr.study.correlation import (
     read_correlations,
     within_mixtures,
 )
-from sepasr.study.permutations import ALL, compare_permutations, permutations_differ
+from sepasr.study.permutations import (
+    ALL,
+    ChoiceRow,
+    compare_permutations,
+    permutation_table,
+    permutations_differ,
+)
 from sepasr.study.rows import StudyRow
 from sepasr.study.runner import Runner
 
@@ -160,8 +166,41 @@ def test_what_is_missing_for_correlations_is_said(runner, monkeypatch):
 
 
 def test_permutations_of_a_study(runner):
-    table = compare_permutations(runner, ["wav2vec2_mini"], draws=50)
+    table = compare_permutations(runner, ["wav2vec2_mini"])
     # Genders of cv's speakers are not known here.
     assert [row.kind for row in table] == [ALL] * 4
     assert all(0 <= row.low <= row.differ <= row.high <= 1 for row in table)
     assert {row.mixtures for row in table} == {3}
+
+
+def test_permutations_that_differ_are_counted_by_kind(runner, monkeypatch):
+    data = runner.place.exp / "data"
+    utterances = UtteranceDir.load(data / "tr_utterances")
+    mixtures = MixtureDir.load(data / "cv").mixtures
+    speakers = sorted({speaker for mixture in mixtures for speaker in mixture.speakers})
+    genders = {speaker: "fm"[n % 2] for n, speaker in enumerate(speakers)}
+    one = utterances.utterances[0]
+    said = tuple(replace(one, id=speaker, speaker=speaker) for speaker in speakers)
+    named = {"path": data / "cv_utterances", "utterances": said, "genders": genders}
+    replace(utterances, similar={}, **named).write()
+    chosen = mixtures[1].id
+    monkeypatch.setattr(
+        "sepasr.study.permutations.permutations_differ",
+        lambda _, mixture, *__: mixture.id == chosen,
+    )
+    table = compare_permutations(runner, ["wav2vec2_mini"])
+    kinds = {m.id: "+".join(sorted(genders[s] for s in m.speakers)) for m in mixtures}
+    for row in table:
+        mine = [key for key in kinds if row.kind in (ALL, kinds[key])]
+        assert row.mixtures == len(mine)
+        assert row.differ == (chosen in mine) / len(mine)
+        assert (row.low, row.high) == binomtest(int(chosen in mine), len(mine)).proportion_ci()
+    assert {row.kind for row in table} == {ALL, *kinds.values()}
+
+
+@pytest.mark.parametrize("differs", [0, 1])
+def test_mixtures_that_are_all_alike_leave_a_share_open(differs):
+    choices = [ChoiceRow("v", 2, 0, "cv", "a", f"m{n}", ALL, differs) for n in range(48)]
+    (row,) = permutation_table(choices)
+    assert row.differ == differs
+    assert row.high - row.low == pytest.approx(0.074, abs=1e-3)

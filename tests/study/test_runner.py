@@ -194,6 +194,12 @@ SISDR = {"name": "sisdr", "system": "sisdr"}
         ({"finalists": {"seeds": [0, 1]}}, "seed of the screen's"),
         ({"finalists": {"set": "cv"}}, "set that chose them"),
         ({"question": "It does."}, "no question"),
+        ({"screen": {"recognisers": ["odd", "odd"]}}, "screen.recognisers names one twice"),
+        ({"finalists": {"seeds": [1, 1]}}, "finalists.seeds names one twice"),
+        (
+            {"difficulty": {"systems": ["clean"], "recognisers": ["odd"]}, "finalists": None},
+            "a study of difficulty has no variants",
+        ),
         ({"correlation": {"measures": ["mos"]}}, "unknown measure 'mos'"),
         ({"correlation": {"measures": ["si_sdr", "pesq"]}}, "pesq isn't measured"),
         (
@@ -222,6 +228,26 @@ def test_the_settings_of_a_study_are_not_overridden(place, tmp_path):
     with pytest.raises(UserError, match=r"fit\.optimizer\.lr is the study's to set"):
         runner(one, Pretended(), tmp_path, **changes)
     runner(replace(place, overrides=("fit.batch=1",)), Pretended(), tmp_path, **changes)
+    for setting in ("fit.steps=50", "fit.snapshots=[1]"):
+        with pytest.raises(UserError, match="is the study's to set"):
+            runner(replace(place, overrides=(setting,)), Pretended(), tmp_path)
+
+
+def test_a_brief_study_leaves_what_another_has_measured(place, tmp_path):
+    """Also where it reads the same separators with another recogniser."""
+    measured = {}
+    for name, whole, readers in (
+        ("first", True, ["odd"]),
+        ("brief", False, ["odd", "even"]),
+        ("again", True, ["odd", "even"]),
+    ):
+        screen = {"recognisers": readers, "all_measures": whole}
+        study = make_study(tmp_path, finalists=None, screen=screen)
+        Runner(name, study, place, train=Pretended(), reader_of=Ear).run()
+        rows = read_study_rows(place.out, name)
+        measured[name] = {(r.variant, r.steps, r.mixture): r.pesq for r in rows}
+    assert not any(math.isnan(pesq) for pesq in measured["first"].values())
+    assert measured["first"] == measured["brief"] == measured["again"]
 
 
 def test_rows_know_what_read_them(place, tmp_path, monkeypatch):

@@ -110,12 +110,14 @@ def test_a_study_lays_its_own_settings_under_its_variants_(tmp_path):
         ({"name": "x", "system": "sisdr", "separate": {"gain": 1.0}}, "has no 'gain'"),
         ({"name": "sisdr", "system": "sisdr"}, "named twice"),
         ({"name": "x", "system": "sisdr", "steps": [0]}, "less than 1"),
+        ({"name": "x", "system": "sisdr", "init": "c"}, "starts from 'c', which is not trained"),
     ],
 )
 def test_variants_that_make_no_sense(tmp_path, variant, message):
     others = [
         {"name": "sisdr", "system": "sisdr"},
         {"name": "y", "system": "sisdr", "init": "x"} if "init" in variant else None,
+        {"name": "c", "system": "clean"},
     ]
     with pytest.raises(UserError, match=message):
         make_study(tmp_path, variants=[v for v in [variant, *others] if v], finalists=None)

@@ -121,6 +121,20 @@ def test_the_control_after_as_many_steps_else_after_its_most():
     assert (later.against_steps, later.gain) == (4, 0)
 
 
+def test_a_seed_is_compared_with_the_same_seed():
+    table = [row for s in range(3) for row in rows("sisdr", 2, s, {"tiny": 4 + 2 * s})]
+    table += [*rows("slow", 2, 1, {"tiny": 6}), *rows("wav2vec2", 2, 7, {"tiny": 0})]
+    results = summarise_study(table, FACTS, draws=50)
+    assert find(results, "slow", "tiny", seed=1).gain == 0
+    assert find(results, "wav2vec2", "tiny", seed=7).against == ""  # there is no such control
+
+
+def test_what_is_not_trained_is_compared_with_an_average():
+    table = [row for s in range(2) for row in rows("sisdr", 2, s, {"tiny": 2 + 4 * s})]
+    results = summarise_study([*table, *rows("slow", 0, None, {"tiny": 4})], FACTS, draws=50)
+    assert find(results, "slow", "tiny", 0).gain == 0
+
+
 def test_relations():
     relations = [FACTS.relation("wav2vec2", reader) for reader in READERS]
     assert relations == ["kin", "kin", "seen", "unseen"]
@@ -179,6 +193,24 @@ def test_the_rule_of_other_families(tmp_path):
     errors["sisdr"] = {s: {**c, "sphinx": 6} for s, c in errors["sisdr"].items()}
     study = {"among": ["slow", "wav2vec2"]}
     assert chosen(tmp_path, errors, by="other_families", **study)[2] == ("slow", 2, "rule")
+
+
+def test_a_control_of_a_control_goes_on_at_the_same_steps(tmp_path):
+    errors = {
+        "sisdr": {2: {"tiny": 5}, 4: {"tiny": 4}},
+        "slow": {2: {"tiny": 3}, 4: {"tiny": 2}},
+        "wav2vec2": {2: {"tiny": 1}, 4: {"tiny": 3}},
+    }
+    variants = [
+        {"name": "sisdr", "system": "sisdr"},
+        {"name": "slow", "encoders": ["a"]},
+        {"name": "wav2vec2", "encoders": ["b"], "against": "slow"},
+    ]
+    rule = {"choose": 1, "seeds": [1], "among": ["wav2vec2"]}
+    study = make_study(tmp_path, variants=variants, finalists=rule)
+    found = {(f.variant, f.steps) for f in choose_finalists(study, screened(**errors))}
+    # slow is the finalist's control at 2, and best at 4; sisdr is slow's at both.
+    assert found == {("wav2vec2", 2), ("slow", 2), ("slow", 4), ("sisdr", 2), ("sisdr", 4)}
 
 
 def test_those_that_are_kept_go_on(tmp_path):
