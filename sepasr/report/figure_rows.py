@@ -12,7 +12,7 @@ from typing import Any
 from sepasr.config import load_config
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
-from sepasr.report.figure_text import P_VALUES
+from sepasr.report.figure_text import DIFFERENCE, P_VALUES
 from sepasr.report.figures import Figure, Record, RowAt, Source, Table
 from sepasr.report.marks import Mark
 from sepasr.report.result_facts import (
@@ -110,9 +110,16 @@ class RunTable(Source):
             (c.system, c.recogniser): c for c in (*results.comparisons, *results.other_comparisons)
         }
         nothing = Interval(math.nan, math.nan, math.nan)
+        differences = {
+            (d.system, d.measure): Interval(d.difference, d.low, d.high)
+            for d in results.measure_differences
+        }
         records = []
         for number, line in enumerate(results.systems):
             measures = {k: v for m in MEASURES for k, v in getattr(line, m).columns(m).items()}
+            for m in MEASURES:
+                apart = differences.get((line.name, m)) if line in results.lines else None
+                measures |= (apart or nothing).columns(f"{m}{DIFFERENCE}")
             for reader, errors in line.wer.items():
                 found = gains.get((line.name, reader)) if line in results.lines else None
                 cells: dict[str, Any] = {
@@ -184,15 +191,18 @@ class RunTable(Source):
         cells = record.fields
         one = {cells["seed"]} if cells["seed"] is not None else None
         wanted = [(cells["system"], one), (cells["against"], None)]
-        if self._measured and {column.partition(".")[0] for column in columns} <= set(MEASURES):
+        wanted = wanted[: 1 + compares(columns)]
+        names = {column.partition(".")[0].removesuffix(DIFFERENCE) for column in columns}
+        if self._measured and names <= set(MEASURES):
             return [
                 at
+                for system, seeds in wanted
                 for at in self._measured
-                if at.row.system == cells["system"] and (one is None or at.row.seed in one)
+                if at.row.system == system and (seeds is None or at.row.seed in seeds)
             ]
         return [
             at
-            for system, seeds in wanted[: 1 + compares(columns)]
+            for system, seeds in wanted
             for at in self._kept
             if (at.row.system, at.row.recogniser) == (system, cells["recogniser"])
             and (seeds is None or at.row.seed in seeds)
@@ -256,7 +266,8 @@ class RunTable(Source):
 def compares(columns: Sequence[str]) -> bool:
     """Whether the rows of the control are needed too."""
     names = {column.partition(".")[0] for column in columns}
-    return bool(names & {"gain", "orc_gain", *P_VALUES})
+    differences = {f"{name}{DIFFERENCE}" for name in MEASURES}
+    return bool(names & {"gain", "orc_gain", *P_VALUES, *differences})
 
 
 def trace(figure: Figure) -> list[str]:

@@ -31,6 +31,8 @@ class Form:
 
 RATE, GAIN = Form(100, 1, unit=" %"), Form(100, 1, "+", " %", interval=True)
 CORRELATION = Form(1, 2, "+", interval=True)
+DIFFERENCE = "_difference"
+"""Ends the name of a signal measure: how much it is above the control's."""
 FORMS = {
     **{"cpwer": RATE, "orcwer": RATE, "gain": GAIN, "orc_gain": GAIN},
     **{"differ": replace(RATE, interval=True), "correlation": CORRELATION, "spearman": CORRELATION},
@@ -39,6 +41,7 @@ FORMS = {
         for name, (heading, decimals) in MEASURES.items()
     },
 }
+FORMS |= {f"{name}{DIFFERENCE}": replace(FORMS[name], sign="+", interval=True) for name in MEASURES}
 P_VALUES = {"p": "", "orc_p": "", "p_holm": " (Holm)", "p_bh": " (Benjamini-Hochberg)"}
 
 

@@ -102,6 +102,10 @@ def write_small_study(out: Path) -> None:
     (out / "small.json").write_text(json.dumps(record))
 
 
+def stoi_of(system: str) -> float:
+    return 0.85 if system == "whisper" else 0.8
+
+
 def write_table(folder: Path) -> None:
     """Two systems of two seeds, and the mixture."""
     systems = [SystemInfo("mixture", "")]
@@ -119,10 +123,11 @@ def write_table(folder: Path) -> None:
     ]  # fmt: skip
     measures = {
         (r.system, r.seed, r.mixture): MeasureRow(
-            r.system, r.seed, r.mixture, r.si_sdr, r.si_sdri, 1.5, 0.8, 0.7, 4.0
+            r.system, r.seed, r.mixture, r.si_sdr, r.si_sdri, 1.5,
+            stoi_of(r.system), 0.7, 4.0,
         )
         for r in rows
-    }
+    }  # fmt: skip
     scores = Scores(tuple(rows), tuple(measures.values()), ())
     run = Run("small", "abc123", "4cfe", "2026-12-01", (1, 2), 16000, "max", "anechoic", 12, 2)
     results = summarise(scores, systems, READERS, run)
@@ -244,6 +249,8 @@ def test_how_a_figure_is_written(fields: dict, column: str, text: str) -> None:
         ("table system=sisdr recogniser=tiny cpwer", "70.0 %"),
         ("table system=whisper recogniser=tiny gain.value", "+42.9 %"),
         ("table system=mixture recogniser=base si_sdr", "10.50 dB"),
+        ("table system=whisper recogniser=mini stoi_difference", "+0.050 [+0.050, +0.050]"),
+        ("table system=whisper recogniser=mini si_sdr_difference.value", "+0.00 dB"),
         ("small_permutations kind=f+m differ", "12.5 % [0.3, 52.7]"),
         ("small_permutations kind=all differ.value", "25.0 %"),
         # The first half of the mixtures: 6.5 errors with each of both seeds' extra half.
@@ -512,21 +519,26 @@ def test_a_signal_measure_is_traced_where_its_rows_are(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = folder / "page.md"
-    page.write_text("It is <!--fig: table system=whisper recogniser=mini stoi--><!--/fig-->.\n")
-    arguments = ["--rows", f"{page}:1", "--folder", str(folder)]
+    mark = "<!--fig: table system=whisper recogniser=mini stoi{}--><!--/fig-->"
+    page.write_text(f"It is {mark.format('')}.\nMore: {mark.format('_difference')}.\n")
     TOOL.main(["--write", str(page), "--folder", str(folder)])
-    assert TOOL.main(arguments) == 1  # utterances.csv has SI-SDR alone
-    assert "DIFFERS" in capsys.readouterr().out
-    rows = [
-        MeasureRow("whisper", seed, mixture, 5.0 + n, 7.0 + n, 1.5, 0.8, 0.7, 4.0)
-        for seed in (1, 2)
-        for n, mixture in enumerate(MIXTURES)
-    ]
-    write_rows(folder / "results" / "measures.csv", MeasureRow, rows)
-    assert TOOL.main(arguments) == 0
-    said = capsys.readouterr().out
+
+    def traced(line: int) -> tuple[int, str]:
+        status = TOOL.main(["--rows", f"{page}:{line}", "--folder", str(folder)])
+        return status, capsys.readouterr().out
+
+    status, said = traced(1)  # utterances.csv has SI-SDR alone
+    assert status == 1
+    assert "DIFFERS" in said
+    write_measures(folder, more=0.0)
+    status, said = traced(1)
+    assert status == 0
     assert said.count("measures.csv:") == 24
-    assert "0.800: agrees" in said
+    assert "0.850: agrees" in said
+    status, said = traced(2)
+    assert status == 0
+    assert said.count("measures.csv:") == 48  # and the control's
+    assert "+0.050 [+0.050, +0.050]: agrees" in said
 
 
 def test_the_report_is_checked_too(
@@ -566,13 +578,16 @@ def checked(
     return check
 
 
-def write_measures(folder: Path, stoi: float) -> None:
-    """Rows that the results were made from, but for STOI, which was 0.8."""
+def write_measures(folder: Path, more: float) -> None:
+    """Rows that the results were made from, but for STOI, which was so much less."""
     rows = [
-        MeasureRow(r.system, r.seed, r.mixture, r.si_sdr, r.si_sdri, 1.5, stoi, 0.7, 4.0)
+        MeasureRow(
+            r.system, r.seed, r.mixture, r.si_sdr, r.si_sdri, 1.5,
+            stoi_of(r.system) + more, 0.7, 4.0,
+        )
         for r in (at.row for at in TOOL.open_source(folder, "table")._kept)
         if r.recogniser == "tiny"
-    ]
+    ]  # fmt: skip
     write_rows(folder / "results" / "measures.csv", MeasureRow, rows)
 
 
@@ -582,7 +597,7 @@ def test_what_no_rows_give_is_listed(folder: Path, checked: Checked) -> None:
     for part in ("PESQ (wb), STOI, ESTOI, SRMR", "hits of the hallucination guard", "the control"):
         assert f"not computed again: {part}" in said
     assert said.count("not computed again: ") == 4
-    write_measures(folder, stoi=0.8)
+    write_measures(folder, more=0.0)
     write_rows(folder / "results" / "guard.csv", GuardRow, [])
     (folder / "conf").mkdir()
     (folder / "conf" / "table.yaml").write_text("control: sisdr\n")
@@ -593,7 +608,7 @@ def test_what_no_rows_give_is_listed(folder: Path, checked: Checked) -> None:
 
 def test_rows_that_are_there_must_agree(folder: Path, checked: Checked) -> None:
     results = folder / "results"
-    write_measures(folder, stoi=0.9)
+    write_measures(folder, more=0.1)
     status, said = checked()
     assert status == 1
     assert "systems[0]: stoi is 0.800 [0.800, 0.800], its rows give 0.900 [" in said
