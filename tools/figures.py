@@ -75,17 +75,21 @@ def read(page: Path) -> str:
 
 
 def renewed(wanted: Sequence[Path], folder: Path, sources: Opener) -> dict[Path, str]:
-    """Pages with what they should hold; without ``wanted`` all, and the folder's RESULTS.md."""
+    """Pages with what they should hold; without ``wanted`` all, and each RESULTS.md."""
     texts = {page: render(page, read(page), sources) for page in wanted or pages()}
     if not wanted:
-        texts[folder / "RESULTS.md"] = markdown(table_of(sources).results)
+        tables = tables_of(folder, sources).items()
+        texts |= {place / "RESULTS.md": markdown(table.results) for place, table in tables}
     return texts
 
 
-def table_of(sources: Opener) -> RunTable:
-    table = sources(TABLE)
-    assert isinstance(table, RunTable)
-    return table
+def tables_of(folder: Path, sources: Opener) -> dict[Path, RunTable]:
+    """The recipe's table and those of other test sets, by the folders of their RESULTS.md."""
+    names = {folder: TABLE}
+    parts = sorted((folder / "results").glob("*/results.json"))
+    names |= {path.parent: f"{TABLE}/{path.parent.name}" for path in parts}
+    tables = {place: sources(name) for place, name in names.items()}
+    return {place: table for place, table in tables.items() if isinstance(table, RunTable)}
 
 
 def figures_of(page: Path, sources: Opener) -> list[Figure]:
@@ -135,9 +139,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     found = list(differences(texts))
     if not options.pages:
-        table = table_of(sources)
-        found += table.differences()
-        for line in table.not_recomputed():
+        missing: list[str] = []
+        for table in tables_of(options.folder, sources).values():
+            found += table.differences()
+            missing += table.not_recomputed()
+        for line in dict.fromkeys(missing):
             print(f"not computed again: {line}")
     if found:
         print("\n".join(found), "tools/figures.py --write renews pages", sep="\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -604,6 +605,21 @@ def test_what_no_rows_give_is_listed(folder: Path, checked: Checked) -> None:
     status, said = checked()
     assert status == 0
     assert said.count("not computed again: ") == 1
+
+
+def test_tables_of_other_test_sets_are_checked_too(folder: Path, checked: Checked) -> None:
+    part = folder / "results" / "other"
+    write_table(part)
+    shutil.move(part / "results" / "utterances.csv", part)
+    assert checked()[0] == 0
+    rows = part / "utterances.csv"
+    rows.write_text(rows.read_text().replace("sisdr,1,tiny,m00,10,6", "sisdr,1,tiny,m00,10,9"))
+    status, said = checked()
+    assert status == 1
+    assert "other/results.json: systems" in said
+    (part / "RESULTS.md").write_text("Other.")
+    TOOL.main(["--write", "--folder", str(folder)])
+    assert (part / "RESULTS.md").read_text().startswith("# Results")
 
 
 def test_rows_that_are_there_must_agree(folder: Path, checked: Checked) -> None:
