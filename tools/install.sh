@@ -92,13 +92,12 @@ choose_python() {
 
 # Name everything that the machine lacks, before anything starts.
 check_machine() {
-    local missing=() lacks
+    local missing=()
     [[ $python != auto ]] || choose_python
     if ! python_fits "$python"; then
         missing+=("Python 3.10, 3.11 or 3.12 (put it on PATH, or give --python PATH)")
     else
-        lacks=$(python_lacks "$python")
-        [[ -z $lacks ]] || mapfile -t missing <<<"$lacks"
+        mapfile -t missing < <(python_lacks "$python")
     fi
     command -v git >/dev/null || missing+=("git")
     command -v g++ >/dev/null || command -v c++ >/dev/null ||

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from sepasr.bin.separate import (
-    PRETRAINED,
-    add_device_argument,
-    add_reader_arguments,
-    reader_of,
-    separator_place,
-)
+from sepasr.bin.separate import add_reader_arguments, add_separator_arguments, reader_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--model",
-        type=separator_place,
-        default=PRETRAINED,
-        help="directory of a separator, or owner/name on the Hugging Face hub "
-        "(default: %(default)s)",
-    )
-    add_device_argument(parser)
+    add_separator_arguments(parser)
     add_reader_arguments(parser)
     parser.add_argument("--port", type=int, help="to listen on (default: the first free from 7860)")
 

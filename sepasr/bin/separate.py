@@ -26,8 +26,15 @@ def separator_place(text: str) -> Path | str:
     return text if on_hub(text) else Path(text)
 
 
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare where models run."""
+def add_separator_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare which separator to take, and where it runs."""
+    parser.add_argument(
+        "--model",
+        type=separator_place,
+        default=PRETRAINED,
+        help="directory of a separator, or owner/name on the Hugging Face hub "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
 
 
@@ -58,15 +65,8 @@ def reader_of(options: argparse.Namespace) -> Recogniser:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare which separator to take, and where it runs."""
-    parser.add_argument(
-        "--model",
-        type=separator_place,
-        default=PRETRAINED,
-        help="directory of a separator, or owner/name on the Hugging Face hub "
-        "(default: %(default)s)",
-    )
-    add_device_argument(parser)
+    """Declare which separator to take, where it runs, and on what."""
+    add_separator_arguments(parser)
     parser.add_argument(
         "--channel", type=int, help="channel to take, from 1 (default: the mean of all)"
     )

@@ -130,7 +130,7 @@ class Evaluation:
     def unread(self, subject: Subject, readers: Sequence[Reader]) -> list[Reader]:
         """Those who have not read a subject yet."""
         found = [x for x in readers if not self._rows(subject, x).is_file()]
-        return found if self._kept(subject).is_file() else list(readers)
+        return found if self._measures(subject).is_file() else list(readers)
 
     def evaluate(self, subject: Subject, readers: Sequence[Reader]) -> None:
         """Separate, read and score what has not been before.
@@ -155,8 +155,6 @@ class Evaluation:
                         separated=self.separated(subject),
                         jobs=recogniser.processes,
                     )
-            # What another study has measured in full stays so.
-            brief = self.brief and not self._measures(subject, brief=False).is_file()
             name = subject.key if subject.key in (MIXTURE, CLEAN) else "system"
             scores = score(
                 self.data,
@@ -164,13 +162,13 @@ class Evaluation:
                 [reader.info for reader in missing],
                 self.root,
                 jobs=self.place.jobs,
-                brief=brief,
+                brief=self._is_brief(subject),
             )
             for reader in missing:
                 mine = [row for row in scores.utterances if row.recogniser == reader.name]
                 write_rows(self._rows(subject, reader), UtteranceRow, mine)
                 note_commit(self._rows(subject, reader))
-            write_rows(self._measures(subject, brief=brief), MeasureRow, scores.measures)
+            write_rows(self._measures(subject), MeasureRow, scores.measures)
 
     def _separate(self, subject: Subject) -> None:
         assert subject.model is not None
@@ -193,7 +191,7 @@ class Evaluation:
         """
         return (
             read_rows(self._rows(subject, reader), UtteranceRow),
-            read_rows(self._kept(subject), MeasureRow),
+            read_rows(self._measures(subject), MeasureRow),
         )
 
     def read_at(self, subject: Subject, reader: Reader) -> str | None:
@@ -203,12 +201,12 @@ class Evaluation:
     def _rows(self, subject: Subject, reader: Reader) -> Path:
         return self.root / "rows" / subject.key / f"{reader.name}-{reader.digest}.csv"
 
-    def _measures(self, subject: Subject, *, brief: bool) -> Path:
-        kind = "-brief" if brief else ""
-        return self.root / "rows" / subject.key / f"measures{kind}-{measures.REVISION}.csv"
+    def _measures(self, subject: Subject) -> Path:
+        return self._measured(subject, "-brief" if self._is_brief(subject) else "")
 
-    def _kept(self, subject: Subject) -> Path:
-        """All measures where there are, or where they are wanted."""
-        whole = self._measures(subject, brief=False)
-        brief = self.brief and not whole.is_file()
-        return self._measures(subject, brief=True) if brief else whole
+    def _is_brief(self, subject: Subject) -> bool:
+        """What another study has measured in full stays so."""
+        return self.brief and not self._measured(subject, "").is_file()
+
+    def _measured(self, subject: Subject, kind: str) -> Path:
+        return self.root / "rows" / subject.key / f"measures{kind}-{measures.REVISION}.csv"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import mean
 
 from sepasr.errors import UserError
@@ -49,16 +50,14 @@ def choose_finalists(study: StudyConfig, results: Sequence[StudyResult]) -> list
     ordered = sorted(candidates.values(), key=lambda x: (-x.value, x.steps))
     chosen = ordered[: rule.choose]
     kept = [_best(name, results, "family_mean", "kept") for name in rule.keep]
-    against = []
-    going_on = [*chosen, *kept]
-    for finalist in going_on:  # and what is added below
+    against: list[Finalist] = []
+    for finalist in chain(chosen, kept, against):  # controls that are added have their own, too
         control = study.against(finalist.variant)
         values = _values(control, results, "family_mean")
         for steps in {_best_steps(values), finalist.steps} & {*values}:
             one = Finalist(control, steps, values[steps], "control")
             if one not in against:
                 against.append(one)
-                going_on += [one] * (control != study.against(control))
     against.sort(key=lambda x: (names.index(x.variant), x.steps))
     going = {(x.variant, x.steps): x for x in reversed([*against, *chosen, *kept])}
     return list(reversed(going.values()))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+import yaml
+
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table
 from sepasr.data.segments import read_segment_texts
@@ -119,12 +121,6 @@ def _rate(data: MixtureDir, read: Path) -> float:
     return sum(c.errors for c in counts) / sum(c.words for c in counts)
 
 
-def _yaml_number(value: float) -> str:
-    """All digits of it; YAML 1.1 takes 1e-05 without a dot for a text."""
-    mantissa, e, exponent = repr(value).partition("e")
-    return mantissa + ".0" * (bool(e) and "." not in mantissa) + e + exponent
-
-
 def write_choice(outcomes: Sequence[Outcome], table: str | Path, choice: str | Path) -> Outcome:
     """Write the whole grid as CSV and the best of it as a YAML delta; equal ones: fewer steps.
 
@@ -140,10 +136,10 @@ def write_choice(outcomes: Sequence[Outcome], table: str | Path, choice: str | P
             rates = [outcome.family_mean, *(outcome.cpwer[name] for name in names)]
             chosen = outcome.candidate
             writer.writerow([f"{chosen.lr:g}", chosen.steps, *(f"{rate:.4f}" for rate in rates)])
+    fit = {"steps": best.candidate.steps, "optimizer": {"lr": best.candidate.lr}}
     write_text(
         choice,
         "# Chosen on the development set by `sepasr tune`, by the mean cpWER over families.\n"
-        f"fit:\n  steps: {best.candidate.steps}\n"
-        f"  optimizer:\n    lr: {_yaml_number(best.candidate.lr)}\n",
+        + yaml.safe_dump({"fit": fit}, sort_keys=False),
     )
     return best

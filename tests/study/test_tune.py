@@ -11,14 +11,7 @@ from sepasr.config import load_config
 from sepasr.data.datadir import Info, Mixture, MixtureDir
 from sepasr.data.scp import write_table
 from sepasr.data.segments import SEGMENT_TEXT, SEGMENTS
-from sepasr.study.tune import (
-    Candidate,
-    Outcome,
-    _rate,
-    _yaml_number,
-    family_mean,
-    write_choice,
-)
+from sepasr.study.tune import Candidate, Outcome, _rate, family_mean, write_choice
 from sepasr.train.recipe import TrainConfig
 
 
@@ -65,5 +58,7 @@ def test_the_best_over_families_is_written_as_a_delta(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lr", [1e-5, 3e-5, 1.25e-4, 3.16e-5, 2e-7, 0.001, 1.0])
-def test_the_rate_that_is_written_is_the_one_that_was_chosen(lr: float) -> None:
-    assert yaml.safe_load(f"lr: {_yaml_number(lr)}") == {"lr": lr}
+def test_the_rate_that_is_written_is_the_one_that_was_chosen(tmp_path: Path, lr: float) -> None:
+    write_choice([outcome(lr, 100, tiny=0.1)], tmp_path / "grid.csv", tmp_path / "best.yaml")
+    written = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    assert written["fit"]["optimizer"] == {"lr": lr}

@@ -16,6 +16,7 @@ TORCH = next(
     if line.startswith("torch==")
 )
 
+GPU = "#!/bin/bash\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\n"
 PYTHON = r"""#!/bin/bash
 case "$*" in
     "-c import sys; print"*)
@@ -141,14 +142,6 @@ def test_another_python_than_that_of_the_environment_is_refused(machine):
     assert machine.calls == []
 
 
-def test_an_environment_of_others_is_left_alone(machine, tmp_path):
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "theirs/pyvenv.cfg").touch()
-    done = machine.install("--venv", str(tmp_path / "theirs"), status=2)
-    assert "nor an environment of Python 3.10 to 3.12 (remove it" in done.stderr
-    assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["pyvenv.cfg"]
-
-
 def test_a_checkout_is_one_whatever_its_path(machine):
     machine.install()
     link = machine.root.with_name("link")
@@ -163,7 +156,7 @@ def test_a_checkout_is_one_whatever_its_path(machine):
 
 def test_a_gpu_that_the_build_cannot_use_is_told(machine):
     machine.install()
-    machine.add("nvidia-smi", "#!/bin/bash\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\n")
+    machine.add("nvidia-smi", GPU)
     note = machine.install().stdout
     assert machine.calls == []
     assert "tools/install.sh --torch cuda" in note
@@ -198,7 +191,7 @@ def test_two_at_once_take_turns(machine):
 )
 def test_source_of_torch(machine, versions, gpu, arguments, call):
     if gpu:
-        machine.add("nvidia-smi", "#!/bin/bash\necho 'GPU 0: NVIDIA H100 (UUID: GPU-1)'\n")
+        machine.add("nvidia-smi", GPU)
     machine.install(*arguments, STUB_VERSIONS=versions)
     assert machine.calls[0] == f"--no-deps {call}"
 
@@ -259,12 +252,13 @@ def test_half_written_package_is_written_again(machine):
     assert [path.name for path in packages.iterdir()] == ["whole-1.dist-info"]
 
 
-def test_folder_of_something_else_is_left_alone(machine, tmp_path):
+@pytest.mark.parametrize("name", ["draft.tex", "pyvenv.cfg"])  # or another's environment
+def test_folder_of_something_else_is_left_alone(machine, tmp_path, name):
     (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis/draft.tex").touch()
+    (tmp_path / "thesis" / name).touch()
     done = machine.install("--venv", str(tmp_path / "thesis"), status=2)
-    assert "neither empty nor an environment of Python" in done.stderr
-    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["draft.tex"]
+    assert "neither empty nor an environment of Python 3.10 to 3.12 (remove it" in done.stderr
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == [name]
 
 
 @pytest.mark.parametrize(
