@@ -26,6 +26,31 @@ def test_it_is_torchaudios(rates, shape):
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("rates", [(44100, 16000), (16000, 44100), (97, 100), (999, 1000)], ids=str)
+@pytest.mark.parametrize("shape", [(1,), (999,), (2, 3, 4001)], ids=str)
+def test_without_kernels_for_a_whole_period_it_is_torchaudios_too(rates, shape, monkeypatch):
+    waveform = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    # In float32 torchaudio's kernels themselves are off by 1e-4 where the period is long.
+    exact = torchaudio.transforms.Resample(*rates, dtype=torch.float64)(waveform.double())
+    monkeypatch.setattr(audio, "LARGEST_KERNELS", 0)
+    ours = resample(waveform, *rates)
+    torch.testing.assert_close(ours, exact.float(), rtol=0, atol=2e-6)
+    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
+    gradients = [torch.autograd.grad(made, waveform, weights)[0] for made in (ours, exact)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rates", [(44100 * 97, 16000 * 100), (15999, 16000)], ids=str)
+def test_rates_without_a_common_period_take_no_more_memory(rates, monkeypatch):
+    monkeypatch.setattr(audio, "_resampler", None)  # whose kernels would take gigabytes
+    tone = torch.sin(0.1 * torch.arange(2 * 16000))
+    played = resample(tone, *rates)
+    ratio = rates[0] / rates[1]
+    expected = torch.sin(0.1 * ratio * torch.arange(len(played)))
+    assert len(played) == resampled_length(len(tone), *rates)
+    torch.testing.assert_close(played[100:-100], expected[100:-100], rtol=0, atol=2e-3)
+
+
 @pytest.mark.parametrize("rates", [(44100, 16000), (8000, 16000)], ids=str)
 def test_it_stays_in_float32_and_can_be_trained_through(rates):
     audio._resampler.cache_clear()
