@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -54,10 +54,13 @@ class LongMixtures(Dataset):
 
         What is said after its end isn't in it; such an utterance is silent, with an empty span.
         """
-        return self.draw(index, self.mixtures.samples).item
+        return self.draw(index, self.mixtures.samples, each=True).item
 
-    def draw(self, index: int, samples: int | None = None) -> LongMixture:
-        """Draw mixture ``index``, cut to so many samples; None makes it as long as what is said."""
+    def draw(self, index: int, samples: int | None = None, *, each: bool = False) -> LongMixture:
+        """Draw mixture ``index``, cut to so many samples; None makes it as long as what is said.
+
+        With ``each`` it has every utterance by itself, each as long as the mixture.
+        """
         rng = np.random.default_rng([self.mixtures.seed, index])
         config, mixtures = self.config, self.mixtures
         responses = mixtures.draw_responses(rng)
@@ -65,27 +68,36 @@ class LongMixtures(Dataset):
         if samples is None:
             tail = max(0 if r is None else len(r[0]) for r in responses)
             samples = max(spans[-1, 1] for _, _, spans in speakers) + tail
-        images, utterances = [], []
-        for (_, spoken, spans), response in zip(speakers, responses, strict=True):
+        images, references = np.zeros((2, len(speakers), samples), np.float32)
+        heard = []
+        for number, ((_, spoken, spans), response) in enumerate(
+            zip(speakers, responses, strict=True)
+        ):
             for dry, (start, _) in zip(spoken, spans, strict=True):
-                line = np.zeros(samples, np.float32)
-                part = dry[: max(samples - start, 0)]
-                line[start : start + len(part)] = part
-                # What begins after the end is silent in any room.
-                image, reference = mixtures.hear(line, response) if len(part) else (line, line)
-                images.append(image)
-                utterances.append(reference)
+                image, reference = self._hear(dry[: max(samples - start, 0)], response)
+                stop = min(start + len(image), samples)
+                images[number, start:stop] += image[: stop - start]
+                references[number, start:stop] += reference[: stop - start]
+                heard.append((start, reference[: max(stop - start, 0)]))
         spans = np.concatenate([spans for _, _, spans in speakers]).clip(max=samples)
-        mixture, noise = np.sum(images, axis=0), None
+        mixture, noise = images.sum(0), None
         if mixtures.noise is not None:
             noise = draw_noise(mixtures.noise, samples, self.fs, rng)
-            by_speaker = np.reshape(images, (len(speakers), -1, samples)).sum(1)
-            noise = scaled_noise(noise, max(map(power, by_speaker)), rng.uniform(*config.snr_db))
+            noise = scaled_noise(noise, max(map(power, images)), rng.uniform(*config.snr_db))
             mixture = mixture + noise
-        each = np.stack(utterances).astype(np.float32)
-        references = each.reshape(len(speakers), -1, samples).sum(1)
-        item = MixtureItem(mixture.astype(np.float32), references, each, spans)
+        item = MixtureItem(mixture.astype(np.float32), references, None, spans)
+        if each:
+            item = replace(item, utterances=_lines(heard, samples))
         return LongMixture(item, tuple(said for said, _, _ in speakers), noise)
+
+    def _hear(
+        self, dry: np.ndarray, response: tuple[np.ndarray, np.ndarray] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Image and reference of an utterance, with what the room adds behind it."""
+        if not len(dry):  # it begins after the end
+            return dry, dry
+        tail = 0 if response is None else max(map(len, response)) - 1
+        return self.mixtures.hear(np.pad(dry, (0, tail)), response)
 
     def _speak(
         self, speaker: str, rng: np.random.Generator
@@ -105,3 +117,11 @@ class LongMixtures(Dataset):
             spoken.append(gain * dry)
             spans.append((start, end))
         return said, spoken, np.array(spans)
+
+
+def _lines(heard: list[tuple[int, np.ndarray]], samples: int) -> np.ndarray:
+    """Sounds, each at its place in a line of so many samples, (sounds, samples)."""
+    lines = np.zeros((len(heard), samples), np.float32)
+    for line, (start, sound) in zip(lines, heard, strict=True):
+        line[start : start + len(sound)] = sound
+    return lines

@@ -42,7 +42,8 @@ def write_long_mixtures(
     """Write the first mixtures, each as long as what is said in it, as a data directory.
 
     References and texts are by speaker: all of a speaker's utterances, in order. Each utterance by
-    itself is in the tables of :mod:`sepasr.data.segments`. What is already there is not made again.
+    itself is in the tables of :mod:`sepasr.data.segments`. Files that are there are not written
+    again.
 
     Args:
         mixtures: draws them.
