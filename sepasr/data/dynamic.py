@@ -7,6 +7,7 @@ for, or whether training was interrupted: there is no state to save.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,12 @@ def scaled_noise(noise: np.ndarray, speech_power: float, snr_db: float) -> np.nd
 def place_in_pass(index: int, count: int, seed: int) -> int:
     """Which of ``count`` items comes as number ``index``: each once per pass, in a new order."""
     number, position = divmod(index, count)
-    return int(np.random.default_rng([seed, number, 0]).permutation(count)[position])
+    return int(_pass(number, count, seed)[position])
+
+
+@lru_cache(maxsize=4)
+def _pass(number: int, count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng([seed, number, 0]).permutation(count)
 
 
 def read_source(

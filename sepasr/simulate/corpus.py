@@ -31,7 +31,7 @@ from sepasr.simulate.mixture import (
 )
 from sepasr.simulate.noise import KINDS, draw_noise
 from sepasr.simulate.rooms import ROOM_M, can_decay, draw_room, impulse_responses
-from sepasr.simulate.tasks import Task, make_missing, prune, refuse_to_shrink
+from sepasr.simulate.tasks import Task, make_missing, making, prune, refuse_to_shrink
 from sepasr.simulate.voices import FS, Speaker, speak
 
 POSITIONS = 4
@@ -94,8 +94,9 @@ class MixtureSet:
     speakers: tuple[Speaker, ...]
     num_speakers: int = 2
 
-    def plans(self, config: CorpusConfig) -> list[MixturePlan]:
-        """Draw the mixtures, as many as ``config`` has in cv or tt."""
+    def plans(self, config: CorpusConfig, most: int | None = None) -> list[MixturePlan]:
+        """Draw the mixtures, as many as ``config`` has in cv or tt, up to ``most``."""
+        count = config.num_dev if self.set == "cv" else config.num_test
         return [
             draw_plan(
                 np.random.default_rng([config.seed, self.tag, index]),
@@ -108,7 +109,7 @@ class MixtureSet:
                 num_noises=config.num_noises,
                 num_speakers=self.num_speakers,
             )
-            for index in range(config.num_dev if self.set == "cv" else config.num_test)
+            for index in range(count if most is None else min(count, most))
         ]
 
 
@@ -138,10 +139,16 @@ def build_corpus(
 
     Raises:
         UserError: the directory holds a corpus made with another seed or other conditions, a
-            larger one, or one that isn't made here; or a value of ``config`` makes no sense.
+            larger one, or one that isn't made here; another run is making it; or a value of
+            ``config`` makes no sense.
     """
     _check(config)
     _claim(config, out)
+    with making(out):
+        _build(config, out, jobs, cluster)
+
+
+def _build(config: CorpusConfig, out: Path, jobs: int, cluster: Path | None) -> None:
     training = list(_training_sentences(config))
     plans = {name: chosen.plans(config) for name, chosen in _SETS.items()}
     first = [*_speech(config, out, training), *_noises(config, out), *_rooms(config, out)]

@@ -35,7 +35,7 @@ from sepasr.simulate.corpus import (
 )
 from sepasr.simulate.listing import Spoken, write_dots
 from sepasr.simulate.mixture import MixturePlan, sound, utterance_id
-from sepasr.simulate.tasks import Task, make_missing, prune, refuse_to_shrink
+from sepasr.simulate.tasks import Task, make_missing, making, prune, refuse_to_shrink
 from sepasr.simulate.voices import FS, speak
 
 FOLDER = "extra"
@@ -84,11 +84,18 @@ def build_extra_sets(
         cluster: likewise.
 
     Raises:
-        UserError: there is no such set, or there is a larger one.
+        UserError: there is no such set, or a larger one; or another run is making the corpus.
     """
     for name in names:
         if name not in EXTRA:
             raise UserError(f"unknown extra set '{name}'", remedy=f"there are {', '.join(EXTRA)}")
+    with making(out):
+        _build(config, names, out, jobs, cluster)
+
+
+def _build(
+    config: CorpusConfig, names: Sequence[str], out: Path, jobs: int, cluster: Path | None
+) -> None:
     tasks: list[Task] = []
     lists: list[Callable[[], set[Path]]] = []
     folders: list[Path] = []
@@ -101,7 +108,9 @@ def build_extra_sets(
         else:
             folders.append(folder)
             for part in EXTRA[name]:
-                plans = part.plans(config)[:MOST]
+                plans = part.plans(config, MOST)
+                if not plans:  # of a corpus without a dev set
+                    continue
                 lists.append(partial(_list_mixtures, plans, folder / part.set))
                 tasks += [_mixture(config, part, *plan, out, folder) for plan in enumerate(plans)]
     files = {file for task in tasks for file in task.files}
@@ -114,7 +123,7 @@ def build_extra_sets(
 def _list_mixtures(plans: Sequence[MixturePlan], folder: Path) -> set[Path]:
     """Write who says what in each mixture."""
     tables = {"utt2spk": {p.name: "_".join(speaker.id for speaker in p.speakers) for p in plans}}
-    for number in range(len(plans[0].speakers) if plans else 0):
+    for number in range(len(plans[0].speakers)):
         tables[f"text_spk{number + 1}"] = {p.name: p.sentences[number].upper() for p in plans}
     for name, table in tables.items():
         write_table(folder / name, table)

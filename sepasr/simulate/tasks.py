@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from sepasr.errors import UserError
-from sepasr.files import whole_files
+from sepasr.files import refuse_another, whole_files
 from sepasr.parallel import parallel_map
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,20 @@ class Task:
     def is_done(self) -> bool:
         """Whether all of it is there."""
         return all(file.exists() for file in self.files)
+
+
+@contextmanager
+def making(out: Path) -> Iterator[None]:
+    """Have a corpus's folder for this run alone, which removes what it doesn't know.
+
+    Raises:
+        UserError: another run is making it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK).open("w") as lock:
+        what = "another run is making this corpus"
+        refuse_another(lock, what, out, "wait for it, or name another directory")
+        yield
 
 
 def make_missing(

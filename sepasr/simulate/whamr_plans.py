@@ -21,6 +21,7 @@ from sepasr.errors import UserError
 from sepasr.simulate.rooms import Room
 from sepasr.simulate.whamr_rooms import find_table, read_rooms
 
+_STARTS = "speech_start_sample_16k"
 NOISE = "wham_noise.zip from http://wham.whisper.ai"
 
 
@@ -76,6 +77,15 @@ def read_plans(
         remedy="get the file again",
     )
     positions = {row: number for number, row in enumerate(starts)}
+    if gains.starts is not None and len(positions) == len(gains.starts):
+        wrong = (
+            row
+            for row, start in zip(starts.values(), gains.starts, strict=True)
+            if row.number("noise_samples_beginning_16k") != start
+        )
+        for row in wrong:
+            what = f"another order of mixtures than in {gains.path}, whose gains go by rows"
+            raise row.problem(what)
     if len(positions) != len(gains.noise):
         what = f"gains of {len(gains.noise)} mixtures, {starts_table.name} has {len(positions)}"
         raise UserError(what, where=gains.path, remedy=f"get it again from {NOISE}")
@@ -126,12 +136,16 @@ def _utterances(row: Row, name: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Gains:
-    """Of all mixtures, for one rate and cut: (mixtures, 2), (mixtures,) and (mixtures,)."""
+    """Of all mixtures, for one rate and cut: (mixtures, 2), (mixtures,) and (mixtures,).
+
+    ``starts``, where the file has them, tell which rows they are of.
+    """
 
     path: Path
     utterances: np.ndarray
     speech: np.ndarray
     noise: np.ndarray
+    starts: np.ndarray | None
 
 
 def _read_gains(path: Path, version: str) -> _Gains:
@@ -141,6 +155,7 @@ def _read_gains(path: Path, version: str) -> _Gains:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             utterances, speech, noise = (arrays[name] for name in names)
+            starts = arrays[_STARTS] if _STARTS in arrays.files else None
     except FileNotFoundError:
         raise UserError("no such file", where=path, remedy=remedy) from None
     except KeyError as error:
@@ -152,7 +167,7 @@ def _read_gains(path: Path, version: str) -> _Gains:
         raise UserError("gains of different mixtures", where=path, remedy=remedy)
     if not all(np.isfinite(array).all() for array in (utterances, speech, noise)):
         raise UserError("a gain is not finite", where=path, remedy=remedy)
-    return _Gains(path, utterances, speech, noise)
+    return _Gains(path, utterances, speech, noise, starts)
 
 
 def find_noise(noise: Path) -> Path:

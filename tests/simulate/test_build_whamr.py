@@ -346,6 +346,11 @@ def one_gain_less(path: Path) -> None:
     np.savez(path, **{k: v[:-1] if k.startswith("scaling") else v for k, v in arrays.items()})
 
 
+def other_order(path: Path) -> None:
+    first, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([first, *reversed(rows)]) + "\n")
+
+
 def no_8k(path: Path) -> None:
     arrays = dict(np.load(path, allow_pickle=True))
     del arrays["scaling_wsjmix_16k_max"]
@@ -398,6 +403,11 @@ def of_440(sources: Sources) -> Path:
             meta("scaling_tt.npz"),
             one_gain_less,
             "scaling_tt.npz: gains of 1 mixtures, mix_param_me",
+        ),
+        (
+            meta("mix_param_meta_tt.csv"),
+            other_order,
+            "mix_param_meta_tt.csv:2: another order of mixtures than in",
         ),
         (meta(f"../tt/{FIRST}.wav"), Path.unlink, f"tt/{FIRST}.wav: no such audio file"),
         (meta(f"../tt/{FIRST}.wav"), truncate, f"tt/{FIRST}.wav: truncated: "),

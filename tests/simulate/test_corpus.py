@@ -10,6 +10,8 @@ from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
 from sepasr.simulate import text, voices
 from sepasr.simulate.corpus import CorpusConfig, build_corpus
+from sepasr.simulate.extra import build_extra_sets
+from sepasr.simulate.tasks import making
 
 LOCAL = REPOSITORY / "conf" / "cluster" / "local.yaml"
 CONFIG = CorpusConfig(
@@ -166,6 +168,19 @@ def test_a_smaller_corpus_takes_nothing_from_a_larger_one(corpus):
         assert str(corpus) in str(error.value)
         assert "another experiment" in str(error.value)
         assert snapshot(corpus) == before
+
+
+def test_two_runs_in_one_directory_do_not_meet(corpus):
+    before = snapshot(corpus)
+    with (
+        making(corpus),
+        pytest.raises(UserError, match=r"another run is making this corpus \(wait"),
+    ):
+        build_corpus(replace(CONFIG, num_test=CONFIG.num_test + 1), corpus)
+    assert snapshot(corpus) == before
+    with making(corpus), pytest.raises(UserError, match="another run is making this corpus"):
+        build_extra_sets(CONFIG, ["espeak"], corpus)
+    assert snapshot(corpus) == before
 
 
 def test_another_seed_in_the_same_directory_is_refused(corpus):
