@@ -123,6 +123,8 @@ def refused_by_disk(path: str | Path) -> Iterator[None]:
         raise UserError(what, where=path, remedy="make room on the disk") from None
 
 
+FILTER_ZEROS, ROLLOFF = 6, 0.99
+"""torchaudio's defaults: zero crossings of its sinc on a side, share of the band that is left."""
 LARGEST_KERNELS = 2**22
 """Source samples times target samples of the common period of two rates, up to which torchaudio's
 kernels for all of a period's samples are kept, 16 MB."""
@@ -174,17 +176,17 @@ def _interpolated(waveform: torch.Tensor, source: int, target: int) -> torch.Ten
     import torch
     from torch.nn import functional as F
 
-    zeros, rolloff = 6, 0.99  # torchaudio's defaults: zero crossings on a side, share of the band
-    pitch = min(source, target) * rolloff / source
-    width = math.ceil(zeros / pitch)
+    pitch = min(source, target) * ROLLOFF / source
+    width = math.ceil(FILTER_ZEROS / pitch)
     offsets = torch.arange(-width, width + 2, device=waveform.device)
     length = resampled_length(waveform.shape[-1], source, target)
-    windows = F.pad(waveform, (width, width + 1)).unfold(-1, len(offsets), 1)
+    windows = F.pad(waveform, (width, width + 2)).unfold(-1, len(offsets), 1)
     pieces = []
     for places in (torch.arange(length, device=waveform.device) * source).split(2**16):
         before, fraction = places // target, (places % target).double() / target
-        time = ((offsets - fraction[:, None]) * pitch).clamp(-zeros, zeros)
-        taps = torch.sinc(time) * torch.cos(time * (math.pi / zeros / 2)) ** 2 * pitch
+        time = ((offsets - fraction[:, None]) * pitch).clamp(-FILTER_ZEROS, FILTER_ZEROS)
+        window = torch.cos(time * (math.pi / FILTER_ZEROS / 2)) ** 2
+        taps = torch.sinc(time) * window * pitch
         pieces.append((windows[..., before, :] * taps.to(waveform.dtype)).sum(-1))
     return torch.cat(pieces, -1)
 
@@ -216,6 +218,10 @@ def change_speed(
 ) -> torch.Tensor:
     """Play (..., samples) at ``percent`` of its speed: tempo, pitch and formants move together.
 
-    With rates in Hz it is resampled from ``source`` to ``target`` in the same pass.
+    With rates in Hz it is resampled from ``source`` to ``target``, in the same pass where both have
+    a short common period, as 16 and 48 kHz have.
     """
+    common = math.gcd(source * percent, target * 100)
+    if source * percent * target * 100 > LARGEST_KERNELS * common**2:
+        return resample(resample(waveform, source, target), percent, 100)
     return resample(waveform, source * percent, target * 100)

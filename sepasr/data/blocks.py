@@ -6,14 +6,13 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 
-from sepasr.data.audio import resample
-from sepasr.data.scp import read_entry
+from sepasr.data.audio import FILTER_ZEROS, ROLLOFF, resample
+from sepasr.data.scp import is_file, read_entry
 from sepasr.errors import UserError
 
 BLOCK = 1 << 18
@@ -21,8 +20,6 @@ BLOCK = 1 << 18
 samples to the last bit."""
 FRAME_S = 0.02
 LOWEST_DB, LEVELS = -120, 121
-FILTER_ZEROS, ROLLOFF = 6, 0.99
-"""How far torchaudio's default filter reaches, in zero crossings of its sinc."""
 
 
 class BlockResampler:
@@ -88,7 +85,7 @@ def resample_blocks(blocks: Iterable[np.ndarray], source: int, target: int) -> I
 
 def header_of(source: str) -> tuple[int, int] | None:
     """Samples and sampling rate in Hz that the header of a file states; None where none does."""
-    if not Path(source).is_file():
+    if not is_file(source):
         return None
     try:
         info = soundfile.info(source)

@@ -21,6 +21,8 @@ from sepasr.parallel import parallel_map
 _THREADS, _TOGETHER = 16, 256
 # The data size of a WAV that was written into a pipe, where its length was not yet known.
 _STREAMED = 0x7FFF0000
+# Samples by which the header of a whole MP3 may be wrong: the last of its frames.
+_FRAME = 1152
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,13 @@ def _read_last_sample(path: Path, frames: int) -> None:
     """Compressed files keep their length in the header: only decoding the end tells."""
     with soundfile.SoundFile(path) as stream:
         stream.seek(max(frames - 1, 0))
-        stream.read(1)
+        if frames == 0 or len(stream.read(1)):
+            return
+        stream.seek(0)  # the end of an MP3 that is cut off is nothing, without an error
+        there = sum(iter(lambda: len(stream.read(1 << 16)), 0))
+    if there < frames - _FRAME:
+        what = f"truncated: {frames} samples by its header, {there} in the file"
+        raise UserError(what, where=path, remedy="replace the file")
 
 
 def _check_wav_size(path: Path, log: str) -> None:
@@ -158,8 +166,8 @@ def _read_group(
     def read(path: Path) -> Header | UserError:
         try:
             header = read_header(path, fs, channels)
-            if samples:
-                read_audio(path)
+            if samples and len(read_audio(path)[0]) < header.frames - _FRAME:
+                raise UserError("truncated", where=path, remedy="replace the file")
         except UserError as error:
             return error
         return header

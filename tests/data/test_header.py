@@ -32,6 +32,16 @@ def test_a_truncated_file_is_found(tmp_path, suffix, subtype, kept):
         read_header(path)
 
 
+def test_an_mp3_whose_end_is_missing_is_found(tmp_path):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 10 * FS), FS)
+    assert read_header(path).frames == pytest.approx(10 * FS, abs=2304)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=r"a\.mp3: truncated: \d+ samples by its header"):
+        read_header(path)
+
+
 def test_a_wav_from_a_pipe_is_not_taken_for_truncated(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros(100), FS, subtype="PCM_16")

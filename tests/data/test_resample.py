@@ -45,6 +45,7 @@ def test_rates_without_a_common_period_take_no_more_memory(rates, monkeypatch):
     monkeypatch.setattr(audio, "_resampler", None)  # whose kernels would take gigabytes
     tone = torch.sin(0.1 * torch.arange(2 * 16000))
     played = resample(tone, *rates)
+    assert resample(tone[:0], *rates).shape == (0,)
     ratio = rates[0] / rates[1]
     expected = torch.sin(0.1 * ratio * torch.arange(len(played)))
     assert len(played) == resampled_length(len(tone), *rates)
@@ -61,6 +62,12 @@ def test_it_stays_in_float32_and_can_be_trained_through(rates):
         played = resample(waveform.requires_grad_(), *rates)
     assert torch.equal(played, expected)
     played.sum().backward()
+
+
+def test_speed_of_44_khz_is_changed_at_the_rate_that_is_wanted():
+    waveform = torch.randn(44100, generator=torch.Generator().manual_seed(0))
+    played = change_speed(waveform, 97, 44100, 16000)
+    assert torch.equal(played, change_speed(resample(waveform, 44100, 16000), 97))
 
 
 @pytest.mark.parametrize("percent", [95, 97, 105])
