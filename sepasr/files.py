@@ -176,8 +176,14 @@ def whole_files(folder: str | Path, pattern: str) -> list[Path]:
     """What matches a pattern below a folder, sorted, but not what :func:`atomic_path` makes.
 
     That is of files in the making, or what a killed process has left.
+
+    Raises:
+        UserError: the folder is there and can't be read; a pattern would match nothing.
     """
-    paths = Path(folder).glob(pattern)
+    folder = Path(folder)
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError("can't be read", where=folder, remedy="change its permissions")
+    paths = folder.glob(pattern)
     return sorted(path for path in paths if not IN_THE_MAKING.fullmatch(path.name))
 
 

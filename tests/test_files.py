@@ -17,6 +17,7 @@ from sepasr.files import (
     new_directory,
     refuse_another,
     replaced_directory,
+    whole_files,
     write_text,
 )
 
@@ -143,3 +144,10 @@ def test_where_there_are_no_locks_nobody_is_refused(tmp_path, monkeypatch):
     with (tmp_path / "lock").open("w") as lock:
         monkeypatch.setattr("sepasr.files.fcntl.flock", without)
         refuse_another(lock, "another is at work", tmp_path, "wait for it")
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path, monkeypatch):
+    assert whole_files(tmp_path / "nowhere", "*.wav") == []
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UserError, match=f"{tmp_path}: can't be read"):
+        whole_files(tmp_path, "*.wav")

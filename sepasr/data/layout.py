@@ -236,7 +236,8 @@ def write_files(path: Path, info: Info, tables: Mapping[str, Mapping[str, str]])
     """Write a directory, in place of the one that may be at ``path``.
 
     Raises:
-        UserError: an id or a value that a table can't hold, or ``path`` is not a data directory.
+        UserError: an id or a value that a table can't hold, tables that don't belong together, or
+            ``path`` is not a data directory.
     """
     if path.exists() and not (path / INFO).is_file() and any(path.iterdir()):
         raise UserError(
@@ -247,3 +248,5 @@ def write_files(path: Path, info: Info, tables: Mapping[str, Mapping[str, str]])
             write_table(temporary / name, values)
         settings = {name: value for name, value in asdict(info).items() if value is not None}
         write_text(temporary / INFO, yaml.safe_dump(settings, sort_keys=False))
+        for problem in inspect(temporary).problems[:1]:
+            raise UserError(str(problem).replace(str(temporary), str(path)))

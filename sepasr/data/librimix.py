@@ -225,7 +225,7 @@ def check_tree(
 
     Raises:
         UserError: a folder, file or the metadata is missing; a table is malformed; the number of
-            mixtures is not that of the complete corpus.
+            mixtures, or of utterances to train with, is not that of the complete corpus.
     """
     if train not in ("train-100", "train-360"):
         raise UserError(f"LibriMix has no '{train}'", remedy="it has train-100 and train-360")
@@ -239,6 +239,10 @@ def check_tree(
         expected = COUNTS[librimix.num_speakers][subset]
         check_complete(len(names), expected, metadata, allow_partial=allow_partial)
         lengths[subset] = names
+    for subset in (train, "dev"):
+        folder = speech.find_subset(librispeech, SUBSETS[subset])
+        speech.list_audio(folder, allow_partial=allow_partial)
+        speech.read_genders(folder.parent / "SPEAKERS.TXT")
     return lengths
 
 

@@ -115,6 +115,19 @@ def read_genders(file: Path) -> dict[str, str]:
     return genders
 
 
+def list_audio(folder: Path, *, allow_partial: bool = False) -> dict[str, Path]:
+    """The audio of a subset by utterance; no file is opened.
+
+    Raises:
+        UserError: there is less of it than the complete subset has, and that is not allowed.
+    """
+    files = {file.stem: file for file in whole_files(folder, "*/*/*.flac")}
+    if len(files) != COUNTS[folder.name] and not allow_partial:
+        what = f"{len(files)} utterances where the complete subset has {COUNTS[folder.name]}"
+        raise UserError(what, where=folder, remedy="complete it, or allow a partial corpus")
+    return files
+
+
 def read_utterances(
     librispeech: str | Path,
     subset: str,
@@ -143,15 +156,12 @@ def read_utterances(
             speaker no gender; a file is truncated, of another rate or of several channels.
     """
     folder = find_subset(librispeech, subset)
-    files = {file.stem: file for file in whole_files(folder, "*/*/*.flac")}
+    files = list_audio(folder, allow_partial=allow_partial)
     for utterance in sorted(texts.keys() - files.keys()):
         where = transcript_file(folder, utterance).with_name(f"{utterance}.flac")
         raise UserError("no such file, but there is a transcript of it", where=where, remedy=_AGAIN)
     names = sorted(files)
     spoken = texts_of(names, texts, folder)
-    if len(names) != COUNTS[subset] and not allow_partial:
-        what = f"{len(names)} utterances where the complete subset has {COUNTS[subset]}"
-        raise UserError(what, where=folder, remedy="complete it, or allow a partial corpus")
     known = read_genders(folder.parent / "SPEAKERS.TXT")
     genders = {}
     for speaker in sorted({speaker_of(name) for name in names}):

@@ -12,6 +12,7 @@ from pathlib import Path
 from sepasr.data.datadir import Info, MixtureDir
 from sepasr.data.mixtures import Spoken, check_names, read_mixtures, subfolder
 from sepasr.data.scp import check_same_ids, inspect_table, read_table
+from sepasr.data.whamr_tree import check_reference
 from sepasr.errors import UserError
 from sepasr.files import whole_files
 
@@ -45,12 +46,19 @@ def read_mixture_folder(
         UserError: a folder, table or file is missing; tables have other mixtures than each other or
             than the folders; or see :func:`sepasr.data.mixtures.read_mixtures`.
     """
+    check_reference(condition, reference)
     folder = subfolder(Path(folder).absolute(), "", _REMEDY)
     together = read_table(folder / "utt2spk")
     count = len(next(iter(together.values())).split("_"))
     names = ["utt2spk", *(f"text_spk{s}" for s in range(1, count + 1))]
     texts = [read_table(folder / name) for name in names[1:]]
-    problems = check_same_ids([inspect_table(folder / name) for name in names])
+    listed = inspect_table(folder / "utt2spk")
+    problems = [
+        listed.problem(name, f"'{speakers}' of id '{name}' is not {count} speakers joined by '_'")
+        for name, speakers in together.items()
+        if len(speakers.split("_")) != count
+    ]
+    problems += check_same_ids([inspect_table(folder / name) for name in names])
     if problems:
         raise problems[0]
     scps = {"wav.scp": condition}

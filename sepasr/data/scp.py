@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import tempfile
 import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -136,12 +138,20 @@ def check_same_ids(tables: Sequence[Table]) -> list[UserError]:
     return problems
 
 
+def is_file(value: str) -> bool:
+    """Whether a value of a wav.scp is a file; a command can be longer than any name of one."""
+    try:
+        return Path(value).is_file()
+    except OSError:
+        return False
+
+
 def read_entry(value: str, fs: int | None = None) -> tuple[np.ndarray, int]:
     """Read the audio that a value of a wav.scp stands for.
 
     A file is read by :func:`sepasr.data.audio.read_audio`, because kaldiio 2.18 refuses float WAV
-    and SPHERE. All else that Kaldi allows is left to kaldiio: an archive with an offset
-    (`wav.ark:123`) and a command that writes WAV (`sph2pipe -f wav a.wv1 |`), which it executes.
+    and SPHERE; so is what a command (`sph2pipe -f wav a.wv1 |`), which is executed, writes. All
+    else that Kaldi allows, an archive with an offset (`wav.ark:123`), is left to kaldiio.
 
     Args:
         value: the value of the entry.
@@ -153,8 +163,10 @@ def read_entry(value: str, fs: int | None = None) -> tuple[np.ndarray, int]:
     Raises:
         UserError: nothing can be read, or the rate is another one.
     """
-    if Path(value).is_file() or not (value.endswith("|") or ":" in value):
+    if is_file(value) or not (value.endswith("|") or ":" in value):
         return read_audio(value, fs)
+    if value.endswith("|"):
+        return _read_command(value, fs)
     import kaldiio  # imported late: only entries that are not files need it
 
     try:
@@ -168,7 +180,7 @@ def read_entry(value: str, fs: int | None = None) -> tuple[np.ndarray, int]:
     rate, samples = content
     if fs is not None and rate != fs:
         what = f"sampling rate is {rate} Hz where {fs} Hz is expected"
-        raise UserError(what, where=value, remedy="resample in the command")
+        raise UserError(what, where=value, remedy="resample the archive")
     if samples.dtype == np.uint8:
         samples = samples.astype(np.int16) - 128 << 8
     if samples.dtype == np.int16:
@@ -176,6 +188,21 @@ def read_entry(value: str, fs: int | None = None) -> tuple[np.ndarray, int]:
     return samples.reshape(len(samples), -1).astype(np.float32), rate
 
 
+def _read_command(value: str, fs: int | None) -> tuple[np.ndarray, int]:
+    done = subprocess.run(value[:-1], shell=True, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        what = f"the command ended with status {done.returncode}"
+        raise UserError(what, where=value, remedy="run it by itself")
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        file.write(done.stdout)
+        file.flush()
+        try:
+            return read_audio(file.name, fs)
+        except UserError as error:
+            cause = str(error).replace(file.name, "what the command writes")
+            raise UserError(cause, where=value) from None
+
+
 def _not_audio(value: str, cause: str) -> UserError:
-    remedy = "name a file, or an archive or command that gives PCM WAV"
+    remedy = "name a file, a command that writes audio, or an archive of PCM WAV"
     return UserError(f"kaldiio can't read the entry: {cause}", where=value, remedy=remedy)

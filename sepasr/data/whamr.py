@@ -108,16 +108,16 @@ def read_sets(
         MixtureDir(Path(out, f"tt_{style}"), directory.info, chosen)
         for directory in directories
         for style in styles
-        if directory.path.name == "tt" and (chosen := of_style(directory.mixtures, style))
+        if directory.path.name == "tt" and (chosen := of_style(whamr, directory.mixtures, style))
     ]
 
 
-def of_style(mixtures: Iterable[Mixture], style: str) -> tuple[Mixture, ...]:
-    """The mixtures of a style of :data:`STYLES`."""
+def of_style(whamr: Whamr, mixtures: Iterable[Mixture], style: str) -> tuple[Mixture, ...]:
+    """The mixtures of a style of :data:`STYLES`, by the utterances that are heard in them."""
     return tuple(
         mixture
         for mixture in mixtures
-        if {u[3] == SPOKEN_PUNCTUATION for u in utterances_of(mixture.id)} == {style == "vp"}
+        if {u[3] == SPOKEN_PUNCTUATION for u in whamr.utterances(mixture.id)} == {style == "vp"}
     )
 
 

@@ -58,6 +58,7 @@ class Whamr:
             condition=(self.condition, CONDITIONS),
             reference=(self.reference, REFERENCES),
         )
+        check_reference(self.condition, self.reference)
 
     @property
     def references(self) -> int:
@@ -122,6 +123,17 @@ def is_noisy(condition: str) -> bool:
 def is_reverberant(condition: str) -> bool:
     """Whether mixtures of one of ``CONDITIONS`` are heard in rooms."""
     return condition.endswith("_reverb")
+
+
+def check_reference(condition: str, reference: str) -> None:
+    """Check that references are in the mixtures.
+
+    Raises:
+        UserError: they are reverberant and the mixtures aren't.
+    """
+    if reference == "reverb" and not is_reverberant(condition):
+        what = f"reverberant references are not what is heard in {condition}"
+        raise UserError(what, where="reference reverb", remedy="take the reference anechoic")
 
 
 def utterances_of(name: str) -> tuple[str, str]:

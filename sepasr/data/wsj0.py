@@ -166,9 +166,10 @@ def parse_dot_line(
 
     Words are put in upper case. Backslashes and `~` are dropped, so are a lone `.` (a pause) and
     the marks of spans, `[<door_slam]`, `[door_slam>]`, `[phone_ring/]` and `[/phone_ring]`; any
-    other `[noise]` becomes `<NOISE>`. A mispronounced `<word>` becomes the word. `--DASH`,
-    `%PERCENT` and `.POINT` become `-DASH`, `PERCENT` and `POINT`; the rest of the spoken
-    punctuation keeps its sign.
+    other `[noise]` becomes `<NOISE>`. A `<word>` that was taken back and a mispronounced `*word*`
+    become the word. `--DASH`, `%PERCENT` and `.POINT` become `-DASH`, `PERCENT` and `POINT`, and
+    `(LEFT-PAREN` and its like lose their parenthesis, up to whose other half a normaliser would
+    remove all words; the rest of the spoken punctuation keeps its sign.
 
     >>> parse_dot_line(r"\"DOUBLE-QUOTE He <said> [cough] five . %PERCENT (011c0201)")
     ('011c0201', '"DOUBLE-QUOTE HE SAID <NOISE> FIVE PERCENT')
@@ -192,7 +193,7 @@ def parse_dot_line(
             line=number,
             remedy="get the file again",
         )
-    words = match["words"].upper().replace("\\", "").replace("~", "")
+    words = re.sub(r"[\\~*()]", "", match["words"].upper())
     words = _SPAN_MARK.sub(" ", words)
     # The noises are put in last, or the rule for <word> would take them for words.
     words = re.sub(r"<([^<>]+)>", r"\1", words)
@@ -206,7 +207,7 @@ def _files(root: Path) -> Iterator[Path]:
     if not root.is_dir():
         raise UserError("no such folder", where=root, remedy="check the path of WSJ0")
     seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    for folder, subfolders, names in os.walk(root, onerror=_unreadable, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()
@@ -216,3 +217,8 @@ def _files(root: Path) -> Iterator[Path]:
         for name in sorted(names):
             if not name.startswith("."):  # a file in the making, see sepasr.files
                 yield Path(folder, name)
+
+
+def _unreadable(error: OSError) -> None:
+    what = f"can't be read: {error.strerror}"
+    raise UserError(what, where=error.filename, remedy="change its permissions")

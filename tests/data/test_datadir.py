@@ -161,9 +161,35 @@ def test_loading_refuses_a_broken_directory_with_file_and_line(small, damage, me
 
 def test_a_speaker_who_is_not_there_cannot_be_similar(tmp_path):
     utterance = Utterance("a1", Path("/x/a1.wav"), "ONE", "a", 1.0)
-    UtteranceDir(tmp_path / "d", Info("c", 16000), (utterance,), {"a": ("b",)}).write()
-    with pytest.raises(UserError, match="spk2similar:1: speaker 'b' is not in spk2utt"):
+    UtteranceDir(tmp_path / "d", Info("c", 16000), (utterance,)).write()
+    (tmp_path / "d/spk2similar").write_text("a b\n")
+    with pytest.raises(UserError, match="d/spk2similar:1: speaker 'b' is not in spk2utt"):
         UtteranceDir.load(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("speaker", "more", "message"),
+    [
+        ("a", {"similar": {"a": ("b",)}}, "d/spk2similar:1: speaker 'b' is not in spk2utt"),
+        ("a", {"genders": {"b": "f"}}, "d/spk2gender: no entry for id 'a', which spk2utt has"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_written(tmp_path, speaker, more, message):
+    utterance = Utterance("a1", Path("/x/a1.wav"), "ONE", speaker, 1.0)
+    before = UtteranceDir(tmp_path / "d", Info("c", 16000), (utterance,))
+    before.write()
+    with pytest.raises(UserError) as error:
+        replace(before, **more).write()
+    assert str(error.value).startswith(f"{tmp_path}/{message}")
+    assert UtteranceDir.load(tmp_path / "d") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_speakers_whose_names_hold_what_joins_them_are_not_written(data_dirs, tmp_path):
+    mixture = replace(data_dirs.mixtures.mixtures[0], speakers=("a", "b_c"))
+    with pytest.raises(UserError, match=r"'a_b_c' of id '.*' is not 2 speakers joined by '_'"):
+        replace(data_dirs.mixtures, path=tmp_path / "new", mixtures=(mixture,)).write()
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("kind", [MixtureDir, UtteranceDir, NoiseDir, RoomDir])

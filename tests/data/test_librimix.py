@@ -97,6 +97,8 @@ def test_complete_corpora_are_counted(storage, tmp_path, monkeypatch):
         prepare(storage, tmp_path / "data", partial=False)
     monkeypatch.setitem(librimix.COUNTS, 2, {"train-100": 2, "dev": 2, "test": 2})
     with pytest.raises(UserError, match=r"train-clean-100: 6 utterances .* has 28539"):
+        check_tree(LibriMix(storage), storage)
+    with pytest.raises(UserError, match=r"train-clean-100: 6 utterances .* has 28539"):
         prepare(storage, tmp_path / "data", partial=False)
     assert not (tmp_path / "data").exists()
     monkeypatch.setattr(librispeech, "COUNTS", {"train-clean-100": 6, "dev-clean": 6})

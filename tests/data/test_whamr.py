@@ -15,7 +15,7 @@ from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Info, Mixture, MixtureDir, NoiseDir, RoomDir, UtteranceDir
 from sepasr.data.utterances import read_noise, read_rirs
 from sepasr.data.validate import validate
-from sepasr.data.whamr import of_style, read_material, read_sets
+from sepasr.data.whamr import SPOKEN_PUNCTUATION, STYLES, of_style, read_material, read_sets
 from sepasr.data.whamr_audio import likeness, si_sdr
 from sepasr.data.whamr_tree import Whamr, utterances_of
 from sepasr.data.wsj0 import Wsj0
@@ -139,8 +139,13 @@ def test_styles_are_subsets(corpora, tmp_path):
     assert [m.id for m in MixtureDir.load(tmp_path / "tt_nvp").mixtures] == [SECOND]
     assert not (tmp_path / "tt_vp").exists()
     assert not (tmp_path / "cv_nvp").exists()
-    (directory,) = read(corpora, tmp_path, ["tt"])
-    assert of_style(directory.mixtures, "vp") == ()
+    whamr, (directory,) = Whamr(corpora.whamr), read(corpora, tmp_path, ["tt"])
+    assert of_style(whamr, directory.mixtures, "vp") == ()
+    # By what is heard: of mix_single the first utterance alone.
+    single = replace(whamr, condition="mix_single_reverb")
+    heard = {style: {m.id for m in of_style(single, directory.mixtures, style)} for style in STYLES}
+    spoken = {m.id for m in directory.mixtures if m.id[3] == SPOKEN_PUNCTUATION}
+    assert heard == {"vp": spoken, "nvp": {m.id for m in directory.mixtures} - spoken}
     with pytest.raises(UserError, match="unknown style 'slow' \\(there are nvp, vp\\)"):
         read(corpora, tmp_path, styles=["slow"])
 

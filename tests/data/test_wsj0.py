@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from hand_made import TEXTS
 
 from sepasr.data.wsj0 import Wsj0, parse_dot_line, speaker_of
 from sepasr.errors import UserError
+from sepasr.score.normalise import normalise
 
 
 @pytest.mark.parametrize(
@@ -32,13 +35,20 @@ from sepasr.errors import UserError
         ("ten %PERCENT", "TEN PERCENT"),
         (r"ten \%PERCENT", "TEN PERCENT"),
         ("three .POINT five", "THREE POINT FIVE"),
-        ("(PAREN a )PAREN", "(PAREN A )PAREN"),
+        ("(PAREN a )PAREN", "PAREN A PAREN"),
+        (r"up \(LEFT\-PAREN two )RIGHT-PAREN", "UP LEFT-PAREN TWO RIGHT-PAREN"),
+        ("he *sayd* so", "HE SAYD SO"),
         ("  many   spaces\t", "MANY SPACES"),
         ("", ""),
     ],
 )
 def test_words_are_tidied_by_the_rules(words, text):
     assert parse_dot_line(f"{words} (011c0201)") == ("011c0201", text)
+
+
+def test_scoring_keeps_what_is_said_in_parentheses():
+    _, text = parse_dot_line(r"it \(LEFT\-PAREN up two \)RIGHT\-PAREN fell (440o0302)")
+    assert normalise(text) == "it left paren up 2 right paren fell"
 
 
 @pytest.mark.parametrize("line", ["words (011C0201)", "words (011c0201)  ", "words ( 011c0201 )\r"])
@@ -163,3 +173,17 @@ def test_a_missing_folder_is_named(tmp_path):
     for search in (wsj0.utterances, wsj0.audio, wsj0.transcripts):
         with pytest.raises(UserError, match="nowhere: no such folder"):
             search("si_tr_s")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "si_tr_s/011").mkdir(parents=True)
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("011"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UserError, match=r"si_tr_s/011: can't be read: Permission denied"):
+        Wsj0(tmp_path).utterances("si_tr_s")

@@ -22,4 +22,5 @@ utils/validate_data_dir.sh "$data"/{cv,tt,tr_utterances,cv_utterances,tr_noise,t
 
 # pocketsphinx reads with the grammar of the sentences that stage 0 made.
 mkdir -p "${exp:?}/conf/asr"
-echo "grammar: $(yaml_path "$corpus/grammar.jsgf")" >"$exp/conf/asr/pocketsphinx.yaml"
+echo "grammar: $(yaml_path "$corpus/grammar.jsgf")" >"$exp/conf/asr/.pocketsphinx.part.yaml"
+mv "$exp/conf/asr/"{.pocketsphinx.part,pocketsphinx}.yaml
