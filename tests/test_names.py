@@ -72,6 +72,7 @@ def corpus(world: World, folder: Path, ids: list[str]) -> None:
         world.write(f"{folder.name}/corpus/{table}", text)
 
 
+@pytest.mark.slow
 def test_places_with_spaces_and_accents(run, data_dirs, tmp_path: Path) -> None:
     folder = tmp_path / "ein Ordner für Töne; $(x) 'é'"
     world = World(tmp_path, data_dirs)
@@ -83,6 +84,7 @@ def test_places_with_spaces_and_accents(run, data_dirs, tmp_path: Path) -> None:
     assert (folder / "out put" / "spk1.scp").is_file()
 
 
+@pytest.mark.slow
 def test_no_id_reaches_a_shell(run, data_dirs, tmp_path: Path) -> None:
     world = World(tmp_path, data_dirs)
     corpus(world, tmp_path / "hostile", list(IDS))

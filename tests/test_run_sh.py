@@ -225,6 +225,7 @@ def test_a_changed_option_runs_again_what_depends_on_it(finished: Path) -> None:
     assert list(results["systems"][0]["wer"]) == ["pocketsphinx"]
 
 
+@pytest.mark.slow
 def test_later_stages_say_what_comes_first(tmp_path: Path) -> None:
     refused = run("--exp", str(tmp_path / "exp"), "--stage", "3", "--stop_stage", "5")
     assert refused.returncode != 0

@@ -92,6 +92,7 @@ def test_recognisers_hear_16_khz(walked: tuple[MixtureDir, Path, Nearest]) -> No
     assert sorted(decoder.heard) == sorted(samples * 7)
 
 
+@pytest.mark.slow
 def test_the_table_of_three_speakers(walked: tuple[MixtureDir, Path, Nearest]) -> None:
     data, exp, _ = walked
     systems = [system_info(exp, name) for name in SYSTEMS]

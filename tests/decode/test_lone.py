@@ -146,6 +146,7 @@ class Splitting(Knowing):
         return torch.from_numpy(self.streams[:, start : start + len(mixture)].copy())
 
 
+@pytest.mark.slow
 def test_a_recording_is_gathered_unless_that_is_not_wanted(tmp_path) -> None:
     parts = conversation(240, seed=5)
     separator = Splitting(parts)

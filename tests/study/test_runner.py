@@ -369,6 +369,7 @@ def test_a_task_has_sets_and_a_starting_point_of_its_own(place, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_outlook_tells_what_is_complete(place, tmp_path):
     train = Pretended()
     study = runner(place, train, tmp_path)
