@@ -32,6 +32,12 @@ LOG=$venv/install.log
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off
 
 # The stamp says of what the environment was made: the digest of the inputs, torch's build, extras.
+# While it is being made there is no digest yet.
+stamp() { # digest
+    printf 'digest %s\ntorch %s\nextras %s\n' "$1" "$torch" "$extras" >"$STAMP.part"
+    mv "$STAMP.part" "$STAMP"
+}
+
 stamped() { # field
     if [[ -f $STAMP ]]; then sed -n "s/^$1 //p" "$STAMP"; fi
 }
@@ -112,14 +118,14 @@ check_machine() {
 # that this script has made is removed.
 clear_place() {
     if [[ -d $venv ]] && ! python_fits "$venv/bin/python"; then
-        if [[ -f $LOG ]]; then
+        if [[ -n $(stamped extras) ]]; then
             rm -rf "$venv"
         elif [[ -n $(ls -A "$venv") ]]; then
             fail "$venv is neither empty nor an environment of Python 3.10 to 3.12 (remove it, or give another --venv)"
         fi
     fi
     mkdir -p "$venv"
-    rm -f "$STAMP"
+    stamp none
 }
 
 # Two at once would take each other's half-written packages for broken ones. On file systems that
@@ -307,5 +313,4 @@ step "check" check_environment
 if [[ $torch == cuda ]] && ! gpu_works; then
     echo "Note: torch finds no GPU here; on a machine that has one, this build wants a driver for CUDA 13"
 fi
-printf 'digest %s\ntorch %s\nextras %s\n' "$(digest)" "$torch" "$extras" >"$STAMP.part"
-mv "$STAMP.part" "$STAMP"
+stamp "$(digest)"

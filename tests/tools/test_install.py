@@ -242,6 +242,16 @@ def test_failure_is_shown_and_taken_up_again(machine):
     assert machine.calls == []
 
 
+def test_what_was_chosen_outlasts_a_failure(machine):
+    machine.install("--torch", "cuda", "--extras", "demo onnx")
+    with (machine.root / "tools/constraints.txt").open("a") as constraints:
+        constraints.write("another==1.0\n")
+    machine.install(status=2, STUB_BROKEN="--requirement")
+    done = machine.install()
+    assert "torch, cuda build" in done.stdout
+    assert "with the extras mini,demo,onnx" in done.stdout
+
+
 def test_half_written_package_is_written_again(machine):
     packages = machine.venv / "lib/python3.11/site-packages"
     machine.install(status=2, STUB_BROKEN="--requirement")
@@ -252,7 +262,7 @@ def test_half_written_package_is_written_again(machine):
     assert [path.name for path in packages.iterdir()] == ["whole-1.dist-info"]
 
 
-@pytest.mark.parametrize("name", ["draft.tex", "pyvenv.cfg"])  # or another's environment
+@pytest.mark.parametrize("name", ["draft.tex", "pyvenv.cfg", "install.log"])
 def test_folder_of_something_else_is_left_alone(machine, tmp_path, name):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / name).touch()
