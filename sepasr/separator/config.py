@@ -58,10 +58,11 @@ class SeparatorConfig:
             descriptions of before there was a choice mean 1; the published networks have 0, which
             ``conf/separator/*.yaml`` say.
         fs: sampling rate in Hz.
-        network: ``td_conformer``, or a name of :data:`sepasr.separator.networks.NETWORKS`.
+        network: ``td_conformer``, a name of :data:`sepasr.separator.networks.NETWORKS`, or a class
+            of one's own, ``MODULE.CLASS``.
         filterbank: what the network works on: ``conv`` (learnt filterbanks), ``stft`` (the complex
             spectrum) or ``waveform`` (nothing before and after it).
-        arguments: what an ESPnet network's class is built with, by its own names.
+        arguments: what any other network's class is built with, by its own names.
 
     Raises:
         UserError: values that no network can be built from, or that this network has no use for.

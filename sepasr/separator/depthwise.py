@@ -48,9 +48,10 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return _convolve(x, weight, bias)
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     with torch.autocast("cpu", enabled=False):
-        # Always in float32: on a CPU with matrix units for bfloat16 (AMX) oneDNN's depthwise
-        # convolution of that type was seen not to return.
-        x, weight, bias = x.float(), weight.float(), bias if bias is None else bias.float()
+        # Never in bfloat16: on a CPU with matrix units for it (AMX) oneDNN's depthwise convolution
+        # of that type was seen not to return.
+        wide = torch.promote_types(torch.promote_types(x.dtype, weight.dtype), torch.float32)
+        x, weight, bias = x.to(wide), weight.to(wide), bias if bias is None else bias.to(wide)
         convolve = _Depthwise.apply if torch.is_grad_enabled() else _convolve
         return convolve(x, weight, bias).to(dtype)
 
@@ -64,7 +65,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Depthwise(torch.autograd.Function):
-    """See :func:`depthwise`; the kernel is odd, all in float32."""
+    """See :func:`depthwise`; the kernel is odd, all of one type, float32 or wider."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -101,4 +102,4 @@ def _of_weight(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         inputs.permute(2, 0, 1, 3).reshape(channels, batch * blocks, seen),
     )
     taps = products.as_strided((channels, BLOCK, kernel), (BLOCK * seen, seen + 1, 1))
-    return taps.sum(1, dtype=torch.float32).to(weight.dtype).unsqueeze(1)
+    return taps.sum(1).unsqueeze(1)

@@ -123,7 +123,8 @@ class Separator(nn.Module, Pretrained):
             mixture: (samples,) or (batch, samples) at :attr:`fs`.
 
         Returns:
-            (speakers, samples) or (batch, speakers, samples), float32.
+            (speakers, samples) or (batch, speakers, samples), float32, or float64 where the weights
+            are.
         """
         if mixture.ndim == 1:
             return self.unscaled(mixture[None])[0]
@@ -142,7 +143,7 @@ class Separator(nn.Module, Pretrained):
         left, right = self.framing.padding(samples)
         padded = F.pad(heard, (left, right)).to(next(self.parameters()).dtype)
         estimates = self._separate(padded)[..., left : left + samples]
-        return estimates.float() * level[:, None]
+        return estimates.to(level.dtype) * level[:, None]
 
     def _level_dtype(self) -> torch.dtype:
         """What levels are taken in: in half precision the square of a quiet sample is zero."""

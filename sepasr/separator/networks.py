@@ -1,4 +1,4 @@
-"""Networks by name: the TD-Conformer, and ESPnet's separators that work on one channel.
+"""Networks by name: the TD-Conformer, ESPnet's separators of one channel, and classes of one's own.
 
 Each ESPnet class is imported when it is asked for, from its own module: ``espnet2.tasks.enh``,
 which lists them, takes many seconds. What ESPnet has besides those of :data:`NETWORKS` can't serve:
@@ -92,10 +92,10 @@ class Framing:
 
 @dataclass(frozen=True)
 class Network:
-    """An ESPnet separator.
+    """A separator with the interface of ESPnet's.
 
     Attributes:
-        module: below ``espnet2.enh.separator``, or with a dot in it any other.
+        module: below ``espnet2.enh.separator``, or of one's own.
         name: of the class.
         filterbanks: what it can work on.
         speakers: which argument says how many speakers there are.
@@ -103,6 +103,7 @@ class Network:
         given: further arguments that follow from the configuration.
         float32: whether it makes complex numbers of what it computes: there are none of bfloat16.
         positions: whether it keeps a table of positions, which grows with what it hears.
+        own: whether it is none of ESPnet's.
     """
 
     module: str
@@ -113,24 +114,50 @@ class Network:
     given: Callable[[SeparatorConfig], dict[str, Any]] = lambda config: {}
     float32: bool = False
     positions: bool = False
+    own: bool = False
 
     @property
     def cls(self) -> type[nn.Module]:
         """The class itself.
 
         Raises:
-            UserError: a package that it imports is missing.
+            UserError: it, or a package that it imports, is missing; or one's own is no network.
         """
-        path = self.module if "." in self.module else f"espnet2.enh.separator.{self.module}"
+        path = self.module if self.own else f"espnet2.enh.separator.{self.module}"
         try:
             with _quiet():
                 module = importlib.import_module(path)
         except ImportError as error:
-            raise UserError(
-                f"ESPnet's {self.name} can't be imported: {error}",
-                remedy="tools/install.sh --extras espnet",
-            ) from None
-        return getattr(module, self.name)
+            remedy = "tools/install.sh --extras espnet"
+            if self.own:
+                remedy = "put the folder of the module on PYTHONPATH, or install its package"
+            what = f"can't be imported: {error}"
+            raise UserError(what, where=f"network {path}.{self.name}", remedy=remedy) from None
+        cls: Any = getattr(module, self.name, None)
+        if self.own:
+            self._check(cls, f"network {path}.{self.name}")
+        return cls
+
+    def _check(self, cls: object, where: str) -> None:
+        """Nothing but a network is called: a model that is loaded from somewhere names its class.
+
+        Raises:
+            UserError: the class is none.
+        """
+        from torch import nn
+
+        if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+            what = "there is no such class of torch.nn.Module in the module"
+            raise UserError(what, where=where, remedy="name it MODULE.CLASS")
+        missing = [
+            name
+            for name in ("input_dim", self.speakers)
+            if name not in inspect.signature(cls).parameters
+        ]
+        if missing:
+            what = f"its constructor has no argument '{missing[0]}'"
+            remedy = "see docs/separators.md for what a network is built with"
+            raise UserError(what, where=where, remedy=remedy)
 
 
 def _windowed(arguments: Mapping[str, Any]) -> Framing:
@@ -181,14 +208,18 @@ NETWORKS: dict[str, Network] = {
 
 
 def find_network(name: str) -> Network | None:
-    """The ESPnet network of this name; None for the TD-Conformer.
+    """The network of this name, or of this class ``MODULE.CLASS``; None for the TD-Conformer.
 
     Raises:
         UserError: there is no such network.
     """
+    module, _, own = name.rpartition(".")
+    if all(part.isidentifier() for part in name.split(".")) and module:
+        return Network(module, own, _MASKS, own=True)
     if name != TD_CONFORMER and name not in NETWORKS:
+        known = ", ".join([TD_CONFORMER, *NETWORKS])
         raise UserError(
-            f"unknown network '{name}'", remedy=f"known: {', '.join([TD_CONFORMER, *NETWORKS])}"
+            f"unknown network '{name}'", remedy=f"known: {known}; or a class of yours, MODULE.CLASS"
         )
     return NETWORKS.get(name)
 
@@ -225,7 +256,7 @@ def check_arguments(config: SeparatorConfig) -> None:
 
 
 def _bound(network: Network, config: SeparatorConfig) -> inspect.BoundArguments:
-    """The arguments that an ESPnet class is built with, its defaults among them."""
+    """The arguments that a network's class is built with, its defaults among them."""
     given = network.given(config)
     signature = inspect.signature(network.cls)
     known = [n for n in signature.parameters if n not in _RESERVED and n not in given]
@@ -262,7 +293,7 @@ def build(config: SeparatorConfig) -> tuple[Any, Any, Any, Framing]:
     lengths)`` and ``decoder(frames, lengths)``.
 
     Raises:
-        UserError: ESPnet's class refuses the arguments.
+        UserError: a network's class refuses the arguments.
     """
     network = find_network(config.network)
     # In this order, which decides the random numbers that become the weights of each.
@@ -296,7 +327,7 @@ def _espnet(network: Network, config: SeparatorConfig) -> nn.Module:
     except Exception as error:  # each class refuses arguments in its own way
         cause = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise UserError(
-            f"ESPnet's {network.name} can't be built: {cause}", remedy="see its docstring"
+            f"the network {network.name} can't be built: {cause}", remedy="see its docstring"
         ) from error
 
 

@@ -179,7 +179,7 @@ def _metadata(separator: Separator) -> dict[str, str]:
 
 
 def _verify(separator: Separator, path: Path, where: str | Path) -> None:
-    """Compare onnxruntime with torch on lengths of every kind, relative to the largest sample."""
+    """Compare onnxruntime with torch, relative to the largest sample, on up to a second or so."""
     from onnxruntime import InferenceSession
 
     generator = torch.Generator().manual_seed(0)

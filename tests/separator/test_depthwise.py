@@ -42,3 +42,14 @@ def test_autocast_decides_the_precision() -> None:
     assert output.dtype == torch.bfloat16
     output.float().sum().backward()
     assert weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kernel", [4, 5])
+def test_float64_is_as_exact_as_it_says(kernel: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, BLOCK + 3, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight, bias = (
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in ((2, 1, kernel), (2,))
+    )
+    assert torch.autograd.gradcheck(depthwise, (x, weight, bias), fast_mode=True)

@@ -94,6 +94,18 @@ def test_any_floating_point_type_is_heard_in_that_of_the_weights(sample_rate: in
         separator(mixture[:, None], sample_rate)
 
 
+def test_float64_weights_give_float64() -> None:
+    shape = SeparatorConfig(
+        channels=16, kernel=16, stride=8, width=16, hidden=16, heads=2, layers=1
+    )
+    separator = Separator(shape).eval().double()
+    mixture = torch.randn(1, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.inference_mode():
+        streams, nearly = separator(mixture), separator(mixture * (1 + 1e-12))
+    assert streams.dtype == torch.float64
+    assert 0 < (nearly - streams).abs().max() < 1e-10 * streams.abs().max()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_hears_quiet_mixtures_as_loud_ones(dtype: torch.dtype) -> None:
     """The squares of such samples are zero in float16."""

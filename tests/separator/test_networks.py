@@ -18,7 +18,7 @@ from sepasr.config import load_config
 from sepasr.errors import UserError
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator, SeparatorConfig, match_level
-from sepasr.separator.networks import CONV, NETWORKS, STFT, TD_CONFORMER, WAVEFORM, Framing, Network
+from sepasr.separator.networks import CONV, NETWORKS, STFT, TD_CONFORMER, WAVEFORM, Framing
 
 CONF = Path(__file__).parents[2] / "conf" / "separator"
 PAGE = Path(__file__).parents[2] / "docs" / "separators.md"
@@ -285,9 +285,62 @@ def test_the_page_lists_all_networks_and_what_they_work_on() -> None:
     assert kinds == {TD_CONFORMER: (CONV,), **listed}
 
 
-def test_a_class_of_any_module_can_be_listed() -> None:
-    own = Network("espnet2.enh.separator.rnn_separator", "RNNSeparator", (CONV,))
-    assert own.cls is NETWORKS["rnn"].cls
+OWN = """
+import os
+import torch
+from torch import nn
+
+class Halves(nn.Module):
+    def __init__(self, input_dim, num_spk, scale=1.0):
+        super().__init__()
+        self.masks = nn.Linear(input_dim, num_spk * input_dim)
+        self.num_spk, self.scale = num_spk, scale
+
+    def forward(self, frames, lengths, additional=None):
+        masks = (self.scale * self.masks(frames)).sigmoid().chunk(self.num_spk, -1)
+        return [frames * mask for mask in masks], lengths, {}
+
+class Unspoken(nn.Module):
+    def __init__(self, **anything):
+        os.abort()
+"""
+
+
+def test_a_class_of_ones_own_is_a_network(tmp_path, monkeypatch) -> None:
+    (tmp_path / "my_lab.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    shape = {"channels": 8, "kernel": 16, "stride": 8, "network": "my_lab.Halves"}
+    separator = Separator(SeparatorConfig(**shape, arguments={"scale": 0.5}))
+    assert separator.separator.scale == 0.5
+    separator.save_pretrained(tmp_path / "saved")
+    again = Separator.from_pretrained(tmp_path / "saved")
+    noise = torch.randn(1, 500, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again(noise), separator.eval()(noise))
+    assert again(noise).shape == (1, 2, 500)
+    with pytest.raises(UserError, match="has no argument 'size' to set"):
+        SeparatorConfig(**shape, arguments={"size": 1})
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            "nowhere.Halves",
+            "network nowhere.Halves: can't be imported: No module named 'nowhere' (put",
+        ),
+        ("my_lab.Thirds", "network my_lab.Thirds: there is no such class of torch.nn.Module"),
+        ("os.abort", "network os.abort: there is no such class of torch.nn.Module"),
+        ("subprocess.Popen", "network subprocess.Popen: there is no such class of torch.nn.Module"),
+        ("my_lab.Unspoken", "network my_lab.Unspoken: its constructor has no argument 'input_dim'"),
+        ("my lab.Halves", "unknown network 'my lab.Halves' (known: td_conformer, tcn"),
+    ],
+)
+def test_what_is_no_network_is_not_called(tmp_path, monkeypatch, network, message) -> None:
+    (tmp_path / "my_lab.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError) as error:
+        Separator(SeparatorConfig(network=network))
+    assert message in str(error.value)
 
 
 def test_old_descriptions_mean_a_td_conformer() -> None:
