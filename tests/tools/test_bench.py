@@ -163,14 +163,29 @@ def test_an_hour_gives_figures(
     swaps, gathered, mini, s, memory = bench("hour").main(["--data", str(talking), *quick])
     assert swaps["name"] == "hour_swaps"
     assert gathered["name"] == "hour_swaps_gathered"
-    assert swaps["low"] <= swaps["value"]
-    assert "most of one; woman and man: " in swaps["note"]
+    assert " in one; woman and man: " in swaps["note"]
     assert " split over both); 1 round" in swaps["note"]
     assert mini["note"].endswith("; 1 round")
     assert mini["value"] > 0
     assert s["name"] == "real_time_s"
     assert memory["name"] == "hour_memory"
     assert 0.5 < memory["value"] < 2
+
+
+def test_least_and_most_of_the_swaps_are_no_interval(
+    bench: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hour = bench("hour")
+    counts = iter([0, 0, 11, 1, 2, 3])
+    monkeypatch.setattr(hour, "converse", lambda *_: SimpleNamespace(turns=range(20)))
+    monkeypatch.setattr(hour, "_run", lambda *_, more: SimpleNamespace(streams=None))
+    monkeypatch.setattr(hour, "swaps", lambda *_: hour.Elsewhere(next(counts), 12, 0))
+    options = bench("paired").parser("Some.", 1).parse_args(["--results", str(tmp_path / "r.json")])
+    options.data = tmp_path
+    swaps, gathered = hour.measure_swaps(options)
+    for entry, total, range_of in ((swaps, 11, "from 0 to 11"), (gathered, 6, "from 1 to 3")):
+        assert entry["value"] == entry["low"] == entry["high"] == total
+        assert f"{range_of} in one" in entry["note"]
 
 
 def test_turns_in_the_other_stream_are_counted(

@@ -202,11 +202,11 @@ def measure_swaps(options) -> list[dict]:
             keep(
                 options,
                 name,
-                Spread(float(np.sum(counts)), float(np.min(counts)), float(np.max(counts))),
+                Spread.of([sum(counts)]),
                 "swaps",
                 against="nothing",
                 note=f"{' '.join(('sepasr separate', *more))}; sum over {len(counts)} "
-                f"conversations of {seconds:g} s, behind it the least and the most of one; "
+                f"conversations of {seconds:g} s, from {min(counts)} to {max(counts)} in one; "
                 f"{'; '.join(notes)}",
                 rounds=rounds,
                 **COMMON,
@@ -227,7 +227,7 @@ def measure_memory(options) -> list[dict]:
     memory = keep(
         options,
         "hour_memory",
-        Spread(share, share, share),
+        Spread.of([share]),
         SHARE,
         against=f"a recording of {short:g} s",
         note=f"{long.memory:.3f} GB against {brief.memory:.3f}, one run each",
@@ -253,7 +253,7 @@ def _speed(options, size: str, factor: float, note: str) -> dict:
     return keep(
         options,
         f"real_time_{size}",
-        Spread(factor, factor, factor),
+        Spread.of([factor]),
         REAL_TIME,
         against="the recording's length",
         note=f"{note}; one run of sepasr separate, from its start to its end",
