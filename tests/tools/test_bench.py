@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -23,6 +23,8 @@ FIELDS = (
     *("name", "value", "low", "high", "unit", "against"),
     *("dtype", "machine", "versions", "date", "note"),
 )
+NEWER = ("count",)
+"""Fields that older entries lack."""
 QUICK = {
     "train_step": ["s", "--curve", "3"],
     "inference": ["s"],
@@ -58,7 +60,8 @@ def test_a_quick_run_gives_a_figure(
     arguments = [*QUICK[name], "--quick", "--threads", "1", "--results", str(results)]
     (given,) = bench(name).main(arguments)
     assert json.loads(results.read_text()) == [given]
-    assert tuple(given) == FIELDS
+    assert set(given) == {*FIELDS, *NEWER}
+    assert given["count"] == (1 if name == "train_memory" else 2)
     assert given["low"] <= given["value"] <= given["high"]
     assert given["note"].endswith("; 1 round" if name == "train_memory" else "; 2 rounds")
     if name != "torchaudio_conformer":  # it has no goal
@@ -115,6 +118,7 @@ def test_data_gives_figures(bench: Callable[[str], ModuleType], tmp_path: Path) 
     assert rooms["low"] <= rooms["value"] <= rooms["high"]
     assert "12 mixtures" in listing["note"]
     assert rooms["note"].endswith("; 1 round")
+    assert (rooms["count"], listing["count"]) == (2, 2)
 
 
 @pytest.mark.slow
@@ -215,7 +219,7 @@ def test_another_run_replaces_its_figure_only(
     paired, results = bench("paired"), tmp_path / "results.json"
     options = paired.parser("Some.", 3).parse_args(["--results", str(results)])
     for name, value in [("b", 1.0), ("a", 2.0), ("b", 3.0)]:
-        spread = paired.Spread(value, value, value)
+        spread = paired.Spread.of([value])
         paired.keep(options, name, spread, "s", against="nothing", dtype="float32", note="")
     kept = [(e["name"], e["value"]) for e in json.loads(results.read_text())]
     assert kept == [("a", 2.0), ("b", 3.0)]
@@ -321,9 +325,43 @@ def test_ways_run_in_turn_and_the_interval_holds_the_median(
     assert "".join(calls) == "ab" + "abbaabba"
     spread = paired.Spread.of([1.0, 2.0, 3.0, 10.0, 2.5])
     assert spread.low <= spread.value == 2.5 <= spread.high
-    assert paired.Spread.of([2.0, 2.0]) == paired.Spread(2.0, 2.0, 2.0)
     best, spread = paired.fastest(np.array([[6.0, 3.0, 2.0], [6.0, 3.0, 2.0]]), ["x", "y"])
     assert (best, spread.value) == ("y", 3.0)
+
+
+def test_few_pairs_have_a_range_and_no_interval(bench: Callable[[str], ModuleType]) -> None:
+    paired, values = bench("paired"), np.random.default_rng(0).standard_normal(12)
+    for count in range(1, 6):
+        some = values[:count]
+        expected = (np.median(some), min(some), max(some), count)
+        assert astuple(paired.Spread.of(some)) == pytest.approx(expected)
+    spread = paired.Spread.of(values)
+    assert spread.count == 12
+    assert min(values) < spread.low < spread.value < spread.high < max(values)
+
+
+@pytest.mark.parametrize(
+    "name", [*sorted(QUICK.keys() - {"measures", "train_memory"}), "recognition"]
+)
+def test_cheap_benchmarks_take_as_many_rounds_as_an_interval_does(
+    bench: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    module = bench(name)
+    monkeypatch.setattr(module, "measure", lambda *given: given[-1].rounds)
+    assert module.main([str(tmp_path)] if name == "recognition" else QUICK[name])[0] >= 6
+
+
+def test_a_figure_claims_the_interval_that_it_has(
+    bench: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    figure, entry = bench("paired").figure, {"value": 4.0, "low": 3.0, "high": 5.0, "unit": "s"}
+    assert figure(entry | {"count": 6}) == "4 (95 %: 3 to 5) s"
+    assert figure(entry | {"count": 5}) == "4 (from 3 to 5) s"
+    assert figure(entry) == "4 (3 to 5, rounds not recorded) s"
+    assert figure(entry | {"low": 4.0, "high": 4.0, "count": 1}) == "4 s"
+    bench("torchaudio_conformer").main(["s", "--quick", "--results", str(tmp_path / "r.json")])
+    (kept,) = json.loads((tmp_path / "r.json").read_text())
+    assert f"torchaudio_s: {figure(kept)}; layers" in capsys.readouterr().out
 
 
 def test_unequal_separators_are_refused(
@@ -397,7 +435,8 @@ def test_the_page_shows_the_results(bench: Callable[[str], ModuleType], tmp_path
         lines = page.read_text().splitlines()
         assert (lines[0], lines[-1]) == ("before", "after")
         assert "old" not in lines
-        assert any("4 (3 to 5) s" in line and ", reached" in line for line in lines)
+        shown = "4 (3 to 5, rounds not recorded) s | 10 s or less, reached"
+        assert any(shown in line for line in lines)
         assert sum("not measured" in line for line in lines) == len(table.GOALS) - 1
 
 
@@ -406,6 +445,6 @@ def test_the_committed_table_is_that_of_the_committed_results(
 ) -> None:
     table = bench("table")
     results = json.loads(table.RESULTS.read_text("utf-8"))
-    assert all(tuple(entry) == FIELDS for entry in results)
+    assert all(set(FIELDS) <= entry.keys() <= {*FIELDS, *NEWER} for entry in results)
     shown = table.PAGE.read_text("utf-8").partition(table.BEGIN)[2].partition(table.END)[0]
     assert shown.strip().splitlines() == table.rows(results)

@@ -9,8 +9,8 @@ import os
 import platform
 import pstats
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +23,8 @@ from sepasr.files import write_text
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
 DRAWS = 10_000
+FEWEST = 6
+"""Values that a 95 % interval takes: 5 lie on one side of the true median in 6 % of the cases."""
 SPEEDUP, SECONDS, MILLISECONDS, GIGABYTES, SHARE = "x faster", "s", "ms", "GB", "x of it"
 REAL_TIME, RATE = "x its length", "a second"
 
@@ -33,20 +35,27 @@ class UnequalError(RuntimeError):
 
 @dataclass(frozen=True)
 class Spread:
-    """A median over pairs with its 95 % interval, by a bootstrap that draws pairs."""
+    """A median over pairs with its 95 % interval, by a bootstrap that draws pairs.
+
+    Of fewer than :data:`FEWEST` there is no such interval: low and high are the least and the most.
+    """
 
     value: float
     low: float
     high: float
+    count: int
 
     @classmethod
     def of(cls, values: Sequence[float] | np.ndarray, seed: int = 0) -> Spread:
         """Of one value for each pair."""
         values = np.asarray(values, dtype=float)
+        count, middle = len(values), float(np.median(values))
+        if count < FEWEST:
+            return cls(middle, float(values.min()), float(values.max()), count)
         rng = np.random.default_rng(seed)
-        drawn = np.median(values[rng.integers(len(values), size=(DRAWS, len(values)))], axis=1)
+        drawn = np.median(values[rng.integers(count, size=(DRAWS, count))], axis=1)
         low, high = np.percentile(drawn, [2.5, 97.5])
-        return cls(float(np.median(values)), float(low), float(high))
+        return cls(middle, float(low), float(high), count)
 
 
 def alternate(
@@ -122,6 +131,19 @@ def check_near(what: str, found: float, bound: float) -> None:
         raise UnequalError(f"{what}: a difference of {found:.3g}, more than {bound:.3g}")
 
 
+def figure(entry: Mapping) -> str:
+    """Value and unit of an entry, and between them what is known of the spread."""
+    low, high, count = entry["low"], entry["high"], entry.get("count")
+    spread = f"{low:g} to {high:g}"
+    if low == high:
+        return f"{entry['value']:g} {entry['unit']}"
+    if count is None:  # older entries
+        spread += ", rounds not recorded"
+    else:
+        spread = f"from {spread}" if count < FEWEST else f"95 %: {spread}"
+    return f"{entry['value']:g} ({spread}) {entry['unit']}"
+
+
 def keep(
     options: argparse.Namespace,
     name: str,
@@ -144,7 +166,8 @@ def keep(
     note += f"; {rounds} round{'s' * (rounds != 1)}"
     entry = {
         "name": name,
-        **{key: float(f"{value:.4g}") for key, value in asdict(spread).items()},
+        **{key: float(f"{getattr(spread, key):.4g}") for key in ("value", "low", "high")},
+        "count": spread.count,
         "unit": unit,
         "against": against,
         "dtype": dtype,
@@ -156,9 +179,7 @@ def keep(
     kept = json.loads(options.results.read_text("utf-8")) if options.results.is_file() else []
     kept = sorted([e for e in kept if e["name"] != name] + [entry], key=lambda e: e["name"])
     write_text(options.results, json.dumps(kept, indent=2) + "\n")
-    print(
-        f"{name}: {entry['value']} ({entry['low']} to {entry['high']}) {unit}; {note}", flush=True
-    )
+    print(f"{name}: {figure(entry)}; {note}", flush=True)
     return entry
 
 

@@ -142,7 +142,7 @@ def measure(options) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    made = parser(__doc__, rounds=5, gpu=True)
+    made = parser(__doc__, rounds=6, gpu=True)
     made.add_argument("streams", type=Path, help="folder of audio, such as exp/separate/SYSTEM")
     made.add_argument(
         "--recogniser", default="whisper_tiny_en", help="a name in conf/asr, or a YAML"

@@ -97,7 +97,7 @@ def measure(options) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    made = parser(__doc__, rounds=5)
+    made = parser(__doc__, rounds=10)
     made.add_argument("--mixtures", type=int, default=3000)
     return [measure(begin(made, arguments))]
 

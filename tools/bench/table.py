@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from paired import GIGABYTES, MILLISECONDS, RESULTS, ROOT, SECONDS, SHARE, SPEEDUP
+from paired import GIGABYTES, MILLISECONDS, RESULTS, ROOT, SECONDS, SHARE, SPEEDUP, figure
 
 from sepasr.files import write_text
 
@@ -45,7 +45,7 @@ def rows(results: Sequence[dict]) -> list[str]:
     """A line of Markdown for each goal, then for each other figure."""
     known = {entry["name"]: entry for entry in results}
     lines = [
-        "| benchmark | result (95 %) | goal | against | type | measured on | remarks |",
+        "| benchmark | result | goal | against | type | measured on | remarks |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in [*GOALS, *sorted(known.keys() - GOALS.keys())]:
@@ -57,14 +57,11 @@ def rows(results: Sequence[dict]) -> list[str]:
             lines.append(f"| {name} | not measured | {goal} | | | | |")
             continue
         entry = known[name]
-        value, low, high = entry["value"], entry["low"], entry["high"]
-        interval = f" ({low:g} to {high:g})" if low <= value <= high and low < high else ""
-        figure = f"{value:g}{interval} {entry['unit']}"
         if name in GOALS:
             goal += ", reached" if reached(entry) else ", not reached"
         torch = entry["versions"]["torch"]
         place = f"{entry['machine']}; torch {torch}; {entry['date']}"
-        cells = [name, figure, goal, entry["against"], entry["dtype"], place, entry["note"]]
+        cells = [name, figure(entry), goal, entry["against"], entry["dtype"], place, entry["note"]]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     return lines
 
