@@ -65,7 +65,7 @@ def test_a_quick_run_gives_a_figure(
     assert given["low"] <= given["value"] <= given["high"]
     assert given["note"].endswith("; 1 round" if name == "train_memory" else "; 2 rounds")
     if name != "torchaudio_conformer":  # it has no goal
-        assert given["unit"] == bench("table").GOALS[given["name"]][1]
+        assert given["unit"] == bench("table").GOALS[given["name"].partition("@")[0]][1]
 
 
 def tiny_recogniser(folder: Path) -> Path:
@@ -104,6 +104,7 @@ def test_recognition_gives_a_figure(bench: Callable[[str], ModuleType], tmp_path
     quick = ["--quick", "--threads", "1", "--results", str(results)]
     (given,) = bench("recognition").main([str(tmp_path), *recogniser, *quick])
     assert json.loads(results.read_text()) == [given]
+    assert given["name"] == "recognition@recogniser=tiny.yaml"
     assert "3 streams" in given["note"]
     assert given["dtype"] == "float32"
     assert "100.00% of the words" in given["note"]
@@ -231,7 +232,88 @@ def test_settings_and_rounds_are_among_the_remarks(
     results = ["--quick", "--threads", "1", "--results", str(tmp_path / "r.json")]
     settings = ["--set", "attention_dropout=0", "--set", "dropout=0"]
     (given,) = bench("torchaudio_conformer").main(["s", *settings, *results])
+    assert given["name"] == "torchaudio_s@attention_dropout=0,dropout=0"
     assert given["note"].endswith("; set attention_dropout=0 dropout=0; 2 rounds")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("train_step", ["s", "--threads", "1", "--rounds", "9", "--batch", "1"], ""),
+        (
+            "train_step",
+            ["--set", "width=8", "--compile", "--set", "heads=2", "l", "--batch", "8"],
+            "batch=8,compile,heads=2,width=8",
+        ),
+        ("inference", ["s", "--dtypes", "float32"], "dtypes=float32"),
+        ("inference", ["s", "--weights", str(BENCH.parents[1] / "a/b")], "weights=a/b"),
+        ("inference", ["s", "--weights", "/elsewhere/b"], "weights=b"),
+        ("finetune_step", ["mini", "whisper_tiny_en", "--kept"], ""),
+        ("finetune_step", ["l", "wavlm_large"], "separator=l,encoder=wavlm_large"),
+        ("recognition", ["streams"], ""),
+        ("recognition", ["streams", "--recogniser", "x"], "recogniser=x"),
+        ("mixing", ["--seconds", "2.5", "--data", "/corpus"], "data=corpus,seconds=2.5"),
+        ("hour", ["--data", "/corpus", "--parts", "swaps"], ""),
+        ("hour", ["--data", "/corpus", "--model", "/m"], "model=m"),
+        (
+            "hour",
+            ["--data", "/c", "--model", str(BENCH / "../../egs/mini_whamr/pretrained/separator")],
+            "",
+        ),
+        ("train_memory", ["xl", "--alone"], ""),
+        ("scoring", ["--mixtures", "10"], "mixtures=10"),
+        ("measures", ["--mixtures", "80", "--jobs", "1"], "jobs=1"),
+    ],
+)
+def test_names_say_what_is_not_by_default(
+    bench: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    arguments: list[str],
+    expected: str,
+) -> None:
+    module, given = bench(name), []
+    monkeypatch.setattr(module, "measure", lambda *options: given.append(options[-1].differing))
+    module.main(arguments)
+    assert [",".join(differing) for differing in given] == [expected]
+
+
+def test_a_figure_of_other_options_leaves_the_goals(
+    bench: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paired, results = bench("paired"), tmp_path / "results.json"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    made = paired.parser("Some.", 9, gpu=True)
+    made.add_argument("--compile", action="store_true")
+    made.add_argument("--set", action="append", default=[])
+    for value, arguments in [
+        (1.0, []),
+        (3.0, ["--set", "attention_dropout=0", "--compile", "--device", "cuda"]),
+    ]:
+        options = paired.begin(made, [*arguments, "--results", str(results)])
+        common = {"against": "nothing", "dtype": "float32", "note": ""}
+        paired.keep(options, "train_step_s", paired.Spread.of([value]), paired.SPEEDUP, **common)
+    kept = json.loads(results.read_text())
+    other = "train_step_s@cuda,compile,attention_dropout=0"
+    assert {e["name"]: e["value"] for e in kept} == {"train_step_s": 1.0, other: 3.0}
+    rows = bench("table").rows(kept)
+    (goal,) = (n for n, row in enumerate(rows) if "| train_step_s |" in row)
+    assert "not reached" in rows[goal]
+    assert other in rows[goal + 1]
+    assert "reached" not in rows[goal + 1]
+
+
+def test_memory_has_the_name_of_a_goal_in_the_unit_of_the_goal(
+    bench: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    memory, goals = bench("train_memory"), bench("table").GOALS
+    monkeypatch.setattr(memory, "apart", lambda *_: 1.0)
+    arguments = ["l", "xl", "--quick", "--results", str(tmp_path / "r.json")]
+    given = [*memory.main(arguments), *memory.main([*arguments, "--alone"])]
+    assert len({entry["name"] for entry in given}) == 4
+    judged = {entry["name"]: entry["unit"] for entry in given if entry["name"] in goals}
+    assert judged == {"train_memory_l": memory.SHARE, "train_memory_xl": memory.GIGABYTES}
 
 
 def test_a_device_is_for_benchmarks_that_run_on_it_and_must_be_there(

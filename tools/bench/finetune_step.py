@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     made.add_argument("--seconds", type=float, default=4.0, help="length of a mixture")
     made.add_argument("--kept", action="store_true", help="references that have come before")
     made.add_argument("--set", action="append", default=[], help="NAME=VALUE, of the encoder")
-    return [measure(begin(made, arguments))]
+    return [measure(begin(made, arguments, apart=["kept"]))]
 
 
 if __name__ == "__main__":

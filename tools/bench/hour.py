@@ -267,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     made.add_argument("--data", type=Path, required=True, help="cv_utterances, tr_noise, tr_rooms")
     made.add_argument("--model", type=Path, default=PRETRAINED, help="folder of a separator")
     made.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    return measure(begin(made, arguments))
+    return measure(begin(made, arguments, apart=["data", "parts"]))
 
 
 if __name__ == "__main__":

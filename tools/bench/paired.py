@@ -9,7 +9,7 @@ import os
 import platform
 import pstats
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +22,8 @@ from sepasr.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
+APART = frozenset({"rounds", "threads", "results", "quick", "sizes"})
+"""Options that make no other benchmark: how often and where it runs, or in its name anyway."""
 DRAWS = 10_000
 FEWEST = 6
 """Values that a 95 % interval takes: 5 lie on one side of the true median in 6 % of the cases."""
@@ -158,9 +160,11 @@ def keep(
 ) -> dict:
     """Put a figure in the place of the one of its name, print it and give it.
 
-    The note is said with the settings laid over the YAML, and with how many rounds there were:
-    ``rounds`` where it isn't as many as were asked for.
+    Behind the name stands what isn't as it is by default: goals are those of the defaults. The note
+    is said with the settings laid over the YAML, and with how many rounds there were: ``rounds``
+    where it isn't as many as were asked for.
     """
+    name += f"@{','.join(options.differing)}" if options.differing else ""
     note += f"; set {' '.join(options.set)}" if options.set else ""
     rounds = options.rounds if rounds is None else rounds
     note += f"; {rounds} round{'s' * (rounds != 1)}"
@@ -209,7 +213,7 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 def parser(doc: str | None, rounds: int, *, gpu: bool = False) -> argparse.ArgumentParser:
     """The options of every benchmark; ``--device`` of those that can run on a GPU."""
     made = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
-    made.set_defaults(device="cpu", set=())  # of those without such options
+    made.set_defaults(device="cpu", set=(), differing=())  # of those without such options
     made.add_argument("--rounds", type=int, default=rounds, help="pairs of runs")
     made.add_argument("--threads", type=int, default=0, help="of torch; 0 for one on each core")
     if gpu:
@@ -219,12 +223,46 @@ def parser(doc: str | None, rounds: int, *, gpu: bool = False) -> argparse.Argum
     return made
 
 
-def begin(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+def differing(
+    made: argparse.ArgumentParser, options: argparse.Namespace, apart: Container[str]
+) -> list[str]:
+    """What isn't as it is by default, such as ``cuda``, ``compile``, ``batch=8``.
+
+    In the order in which the options were added, whatever that of the command line.
+    """
+    found = []
+    for name, value in vars(options).items():
+        if name in apart or shown(value) == shown(made.get_default(name)):
+            continue
+        if name == "set":
+            found += sorted(value)
+        elif name == "device":
+            found.append(value)
+        else:
+            found.append(name if value is True else f"{name}={shown(value)}")
+    return found
+
+
+def shown(value: object) -> str:
+    """A setting in a few characters; of files outside the repository the name alone."""
+    if isinstance(value, Path):
+        path = value.resolve()
+        return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+    if isinstance(value, list | tuple):
+        return "+".join(map(shown, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def begin(
+    made: argparse.ArgumentParser, arguments: Sequence[str] | None, apart: Iterable[str] = ()
+) -> argparse.Namespace:
     """Read the options and set threads and seeds.
 
-    A quick run is no measurement: it must name a list of its own.
+    A quick run is no measurement: it must name a list of its own. Options of ``apart`` are no part
+    of the name, besides those of :data:`APART`.
     """
     options = made.parse_args(arguments)
+    options.differing = differing(made, options, APART.union(apart))
     if options.device == "cuda" and not torch.cuda.is_available():
         made.error("--device cuda: torch finds no GPU here")
     if options.quick:

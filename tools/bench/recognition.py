@@ -111,8 +111,8 @@ def measure(options) -> dict:
     files = sorted(options.streams.rglob("*.wav"))[: options.most]
     if not files:
         raise SystemExit(f"no *.wav in {options.streams}")
-    name = options.recogniser
-    conf = Path(name if name.endswith(".yaml") else ROOT / f"conf/asr/{name}.yaml")
+    chosen = options.recogniser
+    conf = chosen if isinstance(chosen, Path) else ROOT / f"conf/asr/{chosen}.yaml"
     settings = settings_of(conf, options)
     config = load_config(RecogniserConfig, [conf], settings)
     ours = load_recogniser(conf, overrides=settings)
@@ -145,11 +145,14 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     made = parser(__doc__, rounds=6, gpu=True)
     made.add_argument("streams", type=Path, help="folder of audio, such as exp/separate/SYSTEM")
     made.add_argument(
-        "--recogniser", default="whisper_tiny_en", help="a name in conf/asr, or a YAML"
+        "--recogniser",
+        type=lambda name: Path(name) if name.endswith(".yaml") else name,
+        default="whisper_tiny_en",
+        help="a name in conf/asr, or a YAML",
     )
     made.add_argument("--set", action="append", default=[], help="NAME=VALUE, of ours")
     made.add_argument("--most", type=int, default=64, help="streams to read")
-    return [measure(begin(made, arguments))]
+    return [measure(begin(made, arguments, apart=["streams"]))]
 
 
 if __name__ == "__main__":

@@ -48,7 +48,10 @@ def rows(results: Sequence[dict]) -> list[str]:
         "| benchmark | result | goal | against | type | measured on | remarks |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name in [*GOALS, *sorted(known.keys() - GOALS.keys())]:
+    names = []
+    for name in GOALS:  # behind each what was measured of it otherwise
+        names += [name, *sorted(other for other in known if other.startswith(f"{name}@"))]
+    for name in [*names, *sorted(known.keys() - set(names))]:
         goal = ""
         if name in GOALS:
             least, unit = GOALS[name]

@@ -20,6 +20,9 @@ import torch
 from paired import GIGABYTES, SHARE, Spread, begin, keep, parser
 from separators import BFLOAT16, FLOAT32, built, check_outputs, plain_of, sources, stepper
 
+IN_GB = {"xl"}
+"""Sizes whose goal is in GB; that of the others is a share, so that each names the other way."""
+
 
 def peak_gb(device: str) -> float:
     """The most memory that this process has held, in 10^9 bytes."""
@@ -60,18 +63,19 @@ def apart(function, *given):
 
 def measure(size: str, options) -> dict:
     equal = apart(difference, size, options)
+    name = f"train_memory_{size}"
+    if options.alone != (size in IN_GB):
+        name += "_gb" if options.alone else "_share"
     ours = [apart(step, size, options, True) for _ in range(options.rounds)]
     note = f"1 x {options.seconds:g} s, checkpointing; outputs equal to {equal:.1e}"
     common = {"dtype": BFLOAT16, "against": "nothing"}
     if options.alone:
-        return keep(
-            options, f"train_memory_{size}", Spread.of(ours), GIGABYTES, note=note, **common
-        )
+        return keep(options, name, Spread.of(ours), GIGABYTES, note=note, **common)
     plain = [apart(step, size, options, False) for _ in range(options.rounds)]
     common["against"] = "plain eager network, float32"
     shares = [mine / other for mine, other in zip(ours, plain, strict=True)]
     note = f"{note}; {Spread.of(ours).value:.2f} GB against {Spread.of(plain).value:.2f}"
-    return keep(options, f"train_memory_{size}", Spread.of(shares), SHARE, note=note, **common)
+    return keep(options, name, Spread.of(shares), SHARE, note=note, **common)
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
@@ -80,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     made.add_argument("--seconds", type=float, default=4.0, help="length of the mixture")
     made.add_argument("--alone", action="store_true", help="in GB, without the plain network")
     made.add_argument("--set", action="append", default=[], help="NAME=VALUE, on both sides")
-    options = begin(made, arguments)
+    options = begin(made, arguments, apart=["alone"])
     options.rounds = 1 if options.quick else options.rounds
     return [measure(size, options) for size in options.sizes]
 
