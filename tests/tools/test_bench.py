@@ -58,8 +58,9 @@ def test_a_quick_run_gives_a_figure(
 ) -> None:
     results = tmp_path / "results.json"
     arguments = [*QUICK[name], "--quick", "--threads", "1", "--results", str(results)]
-    (given,) = bench(name).main(arguments)
-    assert json.loads(results.read_text()) == [given]
+    given, *others = bench(name).main(arguments)
+    assert json.loads(results.read_text()) == [given, *others]
+    assert len(others) == (name == "finetune_step")
     assert set(given) == {*FIELDS, *NEWER}
     assert given["count"] == (1 if name == "train_memory" else 2)
     assert given["low"] <= given["value"] <= given["high"]
@@ -428,9 +429,10 @@ def test_few_pairs_have_a_range_and_no_interval(bench: Callable[[str], ModuleTyp
 def test_cheap_benchmarks_take_as_many_rounds_as_an_interval_does(
     bench: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    module = bench(name)
-    monkeypatch.setattr(module, "measure", lambda *given: given[-1].rounds)
-    assert module.main([str(tmp_path)] if name == "recognition" else QUICK[name])[0] >= 6
+    module, rounds = bench(name), []
+    monkeypatch.setattr(module, "measure", lambda *options: rounds.append(options[-1].rounds))
+    module.main([str(tmp_path)] if name == "recognition" else QUICK[name])
+    assert min(rounds) >= 6
 
 
 def test_a_figure_claims_the_interval_that_it_has(
@@ -469,6 +471,7 @@ def test_unequal_separators_are_refused(
     ("name", "part", "wrong"),
     [
         ("finetune_step", "per_pair", lambda encoder, estimates, said: estimates.square().mean()),
+        ("finetune_step", "matched", lambda encoder, estimates, said: estimates.square().mean()),
         ("scoring", "by_meeteval", lambda drawn: np.zeros((len(drawn), 3), int)),
         ("train_step", "curve", lambda separator, dtype, *rest: np.full(3, float("nan"))),
     ],
@@ -492,9 +495,53 @@ def test_kept_embeddings_have_a_figure_of_their_own(
     bench: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
     arguments = ["--kept", "--quick", "--threads", "1", "--results", str(tmp_path / "r.json")]
-    (given,) = bench("finetune_step").main(arguments)
-    assert given["name"] == "finetune_step_kept"
-    assert "references kept" in given["note"]
+    given = bench("finetune_step").main(arguments)
+    assert [e["name"] for e in given] == ["finetune_step_kept", "finetune_step_kept_matched"]
+    assert all("references kept" in entry["note"] for entry in given)
+
+
+def test_matched_pairs_have_the_loss_of_all_pairs_in_fewer_runs(
+    bench: Callable[[str], ModuleType],
+) -> None:
+    finetune, heard = bench("finetune_step"), []
+
+    class Counting(finetune.Linear):
+        def forward(self, waveform, lengths):
+            heard.append(waveform.requires_grad)
+            return super().forward(waveform, lengths)
+
+    torch.manual_seed(0)
+    references = torch.randn(4, 3, 1600)
+    order = torch.tensor([[0, 1, 2], [2, 0, 1], [1, 0, 2], [2, 1, 0]])
+    noisy = references + 0.1 * torch.randn_like(references)
+    estimates = finetune.reorder(noisy, order).requires_grad_()
+    values, gradients, runs = [], [], []
+    for way in (finetune.per_pair, finetune.matched):
+        heard.clear()
+        value = way(Counting(), estimates, references)
+        assert all(heard)  # references are in the graph too
+        runs.append(len(heard))
+        values.append(value)
+        gradients.append(torch.autograd.grad(value.sum(), estimates)[0])
+    assert runs == [2 * 9, 2 * 3]
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_step_is_measured_against_both_losses(
+    bench: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    finetune = bench("finetune_step")
+    monkeypatch.setattr(finetune, "alternate", lambda *_: np.tile([6.0, 3.0, 2.0], (2, 1)))
+    given = finetune.main(["--quick", "--results", str(tmp_path / "r.json")])
+    assert {e["name"]: e["value"] for e in given} == {
+        "finetune_step": 3.0,
+        "finetune_step_matched": 1.5,
+    }
+    assert [e["against"].partition(",")[0] for e in given] == [
+        "encoder run per pair",
+        "encoder run per matched pair",
+    ]
 
 
 def test_words_that_differ_are_refused(bench: Callable[[str], ModuleType]) -> None:
