@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import astuple, replace
@@ -23,7 +24,7 @@ FIELDS = (
     *("name", "value", "low", "high", "unit", "against"),
     *("dtype", "machine", "versions", "date", "note"),
 )
-NEWER = ("count",)
+NEWER = ("count", "commit")
 """Fields that older entries lack."""
 QUICK = {
     "train_step": ["s", "--curve", "3"],
@@ -213,6 +214,51 @@ def test_turns_in_the_other_stream_are_counted(
     streams[speaker, start:stop] = 0.9 * said + 3 * said.std() * noise
     streams[1 - speaker, start:stop] = 0.8 * said
     assert hour.swaps(talk, streams) == (1, 2, 1)
+
+
+def test_figures_have_the_commit_of_the_code(
+    bench: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paired = bench("paired")
+    monkeypatch.setattr(paired, "ROOT", tmp_path)
+
+    def git(*arguments: str) -> str:
+        names = ["-c", "user.name=A", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        call = ["git", "-C", str(tmp_path), *names, *arguments]
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+
+    def kept() -> str | None:
+        paired.commit_at_start.cache_clear()
+        made = paired.parser("Some.", 1)
+        options = paired.begin(made, ["--threads", "1", "--results", str(tmp_path / "r.json")])
+        spread, common = paired.Spread.of([1.0]), {"against": "", "dtype": "", "note": ""}
+        return paired.keep(options, "a", spread, "s", **common)["commit"]
+
+    assert kept() is None
+    git("init", "-q")
+    assert kept() is None
+    for name in ("code.py", *paired.MADE):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("add", "code.py", *paired.MADE)
+    git("commit", "-q", "-m", "some")
+    head = git("rev-parse", "--short=12", "HEAD")
+    assert kept() == head
+    for name in paired.MADE:  # what the run before has changed
+        (tmp_path / name).write_text("2")
+    assert kept() == head
+    (tmp_path / "code.py").write_text("2")
+    assert kept() == f"{head}+"
+
+
+def test_the_commit_is_that_at_the_start(
+    bench: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paired, commits = bench("paired"), iter(["before", "after"])
+    monkeypatch.setattr(paired, "commit", lambda *_, **__: next(commits))
+    results = ["--quick", "--threads", "1", "--results", str(tmp_path / "r.json")]
+    (given,) = bench("torchaudio_conformer").main(["s", *results])
+    assert given["commit"] == "before"
 
 
 def test_another_run_replaces_its_figure_only(
@@ -567,6 +613,18 @@ def test_the_page_shows_the_results(bench: Callable[[str], ModuleType], tmp_path
         shown = "4 (3 to 5, rounds not recorded) s | 10 s or less, reached"
         assert any(shown in line for line in lines)
         assert sum("not measured" in line for line in lines) == len(table.GOALS) - 1
+
+
+def test_a_row_has_the_commit_that_is_known(bench: Callable[[str], ModuleType]) -> None:
+    entry = dict.fromkeys(FIELDS, "x") | {"value": 4.0, "low": 4.0, "high": 4.0}
+    entry |= {"versions": {"torch": "2"}, "date": "2026-01-02"}
+    for more, expected in (
+        ({"commit": "abc+"}, "2026-01-02; abc+"),
+        ({"commit": None}, "2026-01-02"),
+        ({}, "2026-01-02"),
+    ):
+        (row,) = (row for row in bench("table").rows([entry | more]) if row.startswith("| x |"))
+        assert row.split(" | ")[5].endswith(expected)
 
 
 def test_the_committed_table_is_that_of_the_committed_results(

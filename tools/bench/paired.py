@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 
 from sepasr.files import write_text
+from sepasr.repository import UNKNOWN, commit
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
@@ -29,6 +31,8 @@ FEWEST = 6
 """Values that a 95 % interval takes: 5 lie on one side of the true median in 6 % of the cases."""
 SPEEDUP, SECONDS, MILLISECONDS, GIGABYTES, SHARE = "x faster", "s", "ms", "GB", "x of it"
 REAL_TIME, RATE = "x its length", "a second"
+MADE = ("tools/bench/results.json", "docs/benchmarks.md")
+"""What measuring changes in the repository, and no code."""
 
 
 class UnequalError(RuntimeError):
@@ -178,6 +182,7 @@ def keep(
         "machine": machine(options.device),
         "versions": versions(packages),
         "date": datetime.now(timezone.utc).date().isoformat(),
+        "commit": commit_at_start(),
         "note": note,
     }
     kept = json.loads(options.results.read_text("utf-8")) if options.results.is_file() else []
@@ -185,6 +190,13 @@ def keep(
     write_text(options.results, json.dumps(kept, indent=2) + "\n")
     print(f"{name}: {figure(entry)}; {note}", flush=True)
     return entry
+
+
+@lru_cache
+def commit_at_start() -> str | None:
+    """The code's commit when a benchmark began, with ``+`` where it differs; None without git."""
+    found = commit(ROOT, besides=MADE)
+    return None if found == UNKNOWN else found
 
 
 def machine(device: str = "cpu") -> str:
@@ -269,6 +281,7 @@ def begin(
         if options.results == RESULTS:
             made.error("--quick measures nothing: give --results a file of its own")
         options.rounds = 2
+    commit_at_start()
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     torch.manual_seed(0)
     return options

@@ -64,6 +64,7 @@ def rows(results: Sequence[dict]) -> list[str]:
             goal += ", reached" if reached(entry) else ", not reached"
         torch = entry["versions"]["torch"]
         place = f"{entry['machine']}; torch {torch}; {entry['date']}"
+        place += f"; {entry['commit']}" if entry.get("commit") else ""
         cells = [name, figure(entry), goal, entry["against"], entry["dtype"], place, entry["note"]]
         lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     return lines
