@@ -619,12 +619,32 @@ def test_a_row_has_the_commit_that_is_known(bench: Callable[[str], ModuleType]) 
     entry = dict.fromkeys(FIELDS, "x") | {"value": 4.0, "low": 4.0, "high": 4.0}
     entry |= {"versions": {"torch": "2"}, "date": "2026-01-02"}
     for more, expected in (
-        ({"commit": "abc+"}, "2026-01-02; abc+"),
-        ({"commit": None}, "2026-01-02"),
-        ({}, "2026-01-02"),
+        ({"commit": "abc+"}, "2026-01-02, machine 1, abc+"),
+        ({"commit": None}, "2026-01-02, machine 1"),
+        ({}, "2026-01-02, machine 1"),
     ):
         (row,) = (row for row in bench("table").rows([entry | more]) if row.startswith("| x |"))
-        assert row.split(" | ")[5].endswith(expected)
+        assert row.endswith(f"{expected} |")
+
+
+def test_rows_share_a_machine_that_is_said_once(bench: Callable[[str], ModuleType]) -> None:
+    entry = dict.fromkeys(FIELDS, "x") | {"value": 4.0, "low": 4.0, "high": 4.0, "date": "today"}
+    common = {"python": "3.11", "torch": "2.0"}
+    entries = [
+        entry | {"name": "a", "machine": "fast", "versions": common | {"scipy": "1.5"}},
+        entry | {"name": "b", "machine": "slow", "versions": common, "note": "as it is"},
+        entry | {"name": "c", "machine": "fast", "versions": common},
+        entry | {"name": "d", "machine": "fast", "versions": common | {"torch": "2.1"}},
+    ]
+    lines = bench("table").rows(entries)
+    cells = {line.split(" | ")[0][2:]: line.split(" | ")[-1] for line in lines if "| today" in line}
+    numbers = {name: cell.removeprefix("today, machine ")[0] for name, cell in cells.items()}
+    assert numbers == {"a": "1", "b": "2", "c": "1", "d": "3"}
+    for number, machine in (("1", "fast"), ("2", "slow")):
+        said = f"{number}. {machine}; python 3.11, torch 2.0"
+        assert [line for line in lines if machine in line and "2.0" in line] == [said]
+    assert [line for line in lines if "scipy 1.5" in line] == ["- a: x, scipy 1.5; x"]
+    assert "- b: x; as it is" in lines
 
 
 def test_the_committed_table_is_that_of_the_committed_results(

@@ -33,6 +33,7 @@ GOALS = {
     "hour_swaps": (0.0, "swaps"),
 }
 """Least speed-ups; of all other units the most."""
+IN_ALL = ("python", "torch")
 
 
 def reached(entry: dict) -> bool:
@@ -42,32 +43,45 @@ def reached(entry: dict) -> bool:
 
 
 def rows(results: Sequence[dict]) -> list[str]:
-    """A line of Markdown for each goal, then for each other figure."""
+    """Lines of Markdown: a row for each goal and each other figure, then machines and remarks."""
     known = {entry["name"]: entry for entry in results}
-    lines = [
-        "| benchmark | result | goal | against | type | measured on | remarks |",
-        "|---|---|---|---|---|---|---|",
-    ]
     names = []
     for name in GOALS:  # behind each what was measured of it otherwise
         names += [name, *sorted(other for other in known if other.startswith(f"{name}@"))]
-    for name in [*names, *sorted(known.keys() - set(names))]:
+    names += sorted(known.keys() - set(names))
+    machines = list(dict.fromkeys(machine(known[name]) for name in names if name in known))
+    table = ["| benchmark | result | goal | against | measured |", "|---|---|---|---|---|"]
+    remarks = []
+    for name in names:
         goal = ""
         if name in GOALS:
             least, unit = GOALS[name]
             goal = f"{least:g} {unit}{'' if unit == SPEEDUP else ' or less'}"
         if name not in known:
-            lines.append(f"| {name} | not measured | {goal} | | | | |")
+            table.append(f"| {name} | not measured | {goal} | | |")
             continue
         entry = known[name]
         if name in GOALS:
             goal += ", reached" if reached(entry) else ", not reached"
-        torch = entry["versions"]["torch"]
-        place = f"{entry['machine']}; torch {torch}; {entry['date']}"
-        place += f"; {entry['commit']}" if entry.get("commit") else ""
-        cells = [name, figure(entry), goal, entry["against"], entry["dtype"], place, entry["note"]]
-        lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
-    return lines
+        measured = f"{entry['date']}, machine {machines.index(machine(entry)) + 1}"
+        measured += f", {entry['commit']}" if entry.get("commit") else ""
+        cells = [name, figure(entry), goal, entry["against"], measured]
+        table.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
+        types = ", ".join([entry["dtype"], *versions(entry, in_all=False)])
+        remarks.append(f"- {name}: {types}; {entry['note']}")
+    numbered = [f"{number}. {one}" for number, one in enumerate(machines, 1)]
+    return [*table, "", "Machines:", "", *numbered, "", "Remarks:", "", *remarks]
+
+
+def machine(entry: dict) -> str:
+    """Where it was measured, with what all benchmarks run on."""
+    return "; ".join([entry["machine"], ", ".join(versions(entry, in_all=True))])
+
+
+def versions(entry: dict, *, in_all: bool) -> list[str]:
+    """Of what takes part in all benchmarks, or of the others."""
+    found = entry["versions"].items()
+    return [f"{name} {number}" for name, number in found if (name in IN_ALL) == in_all]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
