@@ -56,7 +56,7 @@ class PermutationRow:
         kind: likewise, or ``all``.
         mixtures: of that kind.
         differ: the share.
-        low: lower end of the interval, by a bootstrap over mixtures.
+        low: lower end of the interval, Clopper and Pearson's.
         high: upper end.
     """
 
