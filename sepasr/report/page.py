@@ -33,7 +33,8 @@ INDEX = "index.html"
 GENERATOR = "sepasr report"
 EXAMPLES = 16
 VERSIONS = ("sepasr", "torch", "meeteval", "jiwer", "matplotlib", "jinja2")
-FIGURE = re.compile(r"((?:< )?[+-]?\d[\d.]*(?:e-\d+)?)(?: (\[[^\]]*\]))?(?: (seen|kin|unseen))?")
+NUMBER = r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+FIGURE = re.compile(rf"((?:< )?{NUMBER})(?: (\[[^\]]*\]))?(?: (seen|kin|unseen))?")
 VERDICTS = {FEWER: "good", MORE: "bad", UNDECIDED: "open"}
 
 

@@ -332,6 +332,9 @@ def test_a_third_of_the_examples_is_typical(small):
         ("< 0.0001", "< 0.0001", "", "", 0.0001),
         ("1, 2, 3", "1, 2, 3", "", "", None),
         ("3e-5", "3e-5", "", "", 3e-5),
+        ("1e+06 [9.5e+05, 1.1e+06]", "1e+06", "[9.5e+05, 1.1e+06]", "", 1e6),
+        ("1.2.3", "1.2.3", "", "", None),
+        ("2026.11.", "2026.11.", "", "", None),
     ],
 )
 def test_cells_are_taken_apart(text, main_part, interval, badge, order):
