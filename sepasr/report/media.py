@@ -93,17 +93,19 @@ def spectrum_db(samples: np.ndarray, fs: int) -> np.ndarray:
         fs: sampling rate in Hz.
 
     Returns:
-        (rows, columns) in dB, low frequencies first; at most ``ROWS`` by ``WIDEST``.
+        (rows, columns) in dB, low frequencies first; at most ``ROWS`` by ``WIDEST``. They span
+        0 to fs / 2, and the whole duration.
     """
     window = round(WINDOW_S * fs)
     hop = max(round(HOP_S * fs), -(-len(samples) // WIDEST))
-    padded = np.pad(samples.astype(np.float64), (window // 2, window // 2 + hop))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:WIDEST]
+    padded = np.pad(samples.astype(np.float64), window // 2)
+    columns = -(-len(samples) // hop)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop][:columns]
     power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1)[:, 1:]) ** 2
-    merged = max(1, power.shape[1] // ROWS)  # neighbouring frequencies in one row
-    rows = power.shape[1] // merged
-    power = power[:, : rows * merged].reshape(len(power), rows, merged).mean(2)
-    return 10 * np.log10(power.T + 1e-10)
+    bins = power.shape[1]
+    edges = np.linspace(0, bins, min(ROWS, bins) + 1).astype(int)  # of a row's frequencies
+    merged = np.add.reduceat(power, edges[:-1], axis=1) / np.diff(edges)
+    return 10 * np.log10(merged.T + 1e-10)
 
 
 def _palette() -> list[int]:

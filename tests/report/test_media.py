@@ -3,13 +3,13 @@ import pytest
 import soundfile
 from PIL import Image
 
-from sepasr.report.media import PEAK, Album, spectrum_db
+from sepasr.report.media import PEAK, ROWS, WIDEST, Album, spectrum_db
 
 FS = 8000
 
 
-def sine(frequency: float, seconds: float = 1.0, level: float = 0.1) -> np.ndarray:
-    time = np.arange(round(seconds * FS)) / FS
+def sine(frequency: float, seconds: float = 1.0, level: float = 0.1, fs: int = FS) -> np.ndarray:
+    time = np.arange(round(seconds * fs)) / fs
     return (level * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
 
 
@@ -20,8 +20,24 @@ def test_a_tone_is_a_line_at_its_height(frequency):
     assert row / len(spectrum) == pytest.approx(frequency / (FS / 2), abs=0.02)
 
 
-def test_pictures_are_no_wider_than_a_page():
-    assert spectrum_db(sine(500, 60), FS).shape[1] <= 700
+@pytest.mark.parametrize("fs", [8000, 11025, 16000, 22050, 44100, 47000])
+def test_a_picture_has_all_frequencies_in_few_rows(fs):
+    middle, top = sine(fs / 4, fs=fs), np.tile([0.1, -0.1], fs // 2)
+    for samples, height in ((middle, 0.5), (top, 1.0)):
+        spectrum = spectrum_db(samples, fs)
+        assert len(spectrum) <= ROWS
+        place = (spectrum[:, 50].argmax() + 0.5) / len(spectrum)
+        assert place == pytest.approx(height, abs=1 / len(spectrum))
+    assert spectrum[:, 50].max() > spectrum_db(middle, fs)[:, 50].max() - 3
+
+
+@pytest.mark.parametrize("seconds", [1, 7, 7.005, 20])
+def test_a_picture_has_all_of_the_time_in_few_columns(seconds):
+    click = np.zeros(round(seconds * FS), np.float32)
+    click[3 * len(click) // 4] = 1
+    level = spectrum_db(click, FS).max(0)
+    assert len(level) <= WIDEST
+    assert level.argmax() / len(level) == pytest.approx(0.75, abs=1 / len(level))
 
 
 def test_one_gain_for_all_signals_of_a_mixture(tmp_path):
