@@ -12,6 +12,7 @@ low, high   bounds of its interval
 unit        of value, low and high, such as ``%`` or ``dB``
 x           place on a numeric axis, such as a step or an SNR: the variant is a line over it
 x_label     name and unit of that axis; one plot shows one axis
+bin         number of a group along that axis, of which several may have one place
 seed        of training; empty for a figure over several seeds
 set         what it was measured on, such as ``dev`` or ``test``; one plot shows one set
 mixtures    how many of the set it is over
@@ -39,7 +40,7 @@ from typing import Any
 from sepasr.errors import UserError
 from sepasr.report.study_tables import read_cells
 
-COUNTS = {"seed", "mixtures"}
+COUNTS = {"seed", "mixtures", "bin"}
 NUMBERS = {"low", "high", "x"}
 
 
@@ -62,6 +63,7 @@ class StudyRow:
     family: str = ""
     relation: str = ""
     mixtures: int | None = None
+    bin: int | None = None
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,7 @@ def read_study(file: str | Path) -> list[StudyRow]:
 def _add(rows: dict[tuple[object, ...], StudyRow], row: StudyRow) -> None:
     if math.isnan(row.value):
         return
-    place = None if math.isnan(row.x) else (row.x, row.x_label)
+    place = None if math.isnan(row.x) else (row.x, row.x_label, row.bin)
     key = (row.study, row.measure, row.set, row.variant, row.recogniser, row.seed, place)
     if key in rows:
         what = f"a second figure of '{row.variant}' of the same measure, set and recogniser"

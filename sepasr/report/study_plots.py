@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,6 +52,8 @@ def study(panel: Panel, number: int) -> Plot:
 def _table(panel: Panel) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the plot's figures."""
     axis = [panel.x_label or "x"] if panel.over_x else []
+    grouped = any(row.bin is not None for row in panel.rows)
+    axis += ["group"] if grouped else []
     header = ["variant", "recogniser", "seed", *axis, _name(panel), "interval"]
     rows = [
         [
@@ -58,6 +61,7 @@ def _table(panel: Panel) -> tuple[list[str], list[list[str]]]:
             row.recogniser or MISSING,
             MISSING if row.seed is None else str(row.seed),
             *([f"{row.x:g}"] if panel.over_x else []),
+            *([MISSING if row.bin is None else str(row.bin)] if grouped else []),
             number_text(row.value, ".4g"),
             MISSING if math.isnan(row.low + row.high) else bounds_text(row.low, row.high, ".4g"),
         ]
@@ -71,6 +75,7 @@ def _in_words(row: StudyRow, panel: Panel) -> str:
     parts = [row.variant, row.recogniser]
     parts += [f"seed {row.seed}"] if row.seed is not None else []
     parts += [f"{panel.x_label or 'x'} {row.x:g}"] if panel.over_x else []
+    parts += [f"group {row.bin}"] if row.bin is not None else []
     if math.isnan(row.low) and math.isnan(row.high):
         figure = number_text(row.value, ".4g")
     else:
@@ -177,8 +182,11 @@ def _study_lines(panel: Panel, width: float, narrow: bool) -> Figure:
     for axes, reader in zip(grid.flat, readers, strict=False):
         for s, variant in enumerate(variants):
             rows = [x for x in panel.rows if (x.variant, x.recogniser) == (variant, reader)]
-            places = sorted({row.x for row in rows})
-            merged = [_merged([row for row in rows if row.x == x])[0] for x in places]
+            groups: dict[tuple[float, int], list[StudyRow]] = defaultdict(list)
+            for row in rows:
+                groups[row.x, row.bin or 0].append(row)
+            merged = [_merged(groups[place])[0] for place in sorted(groups)]
+            places = [row.x for row in merged]
             low, high = [row.low for row in merged], [row.high for row in merged]
             values = [row.value for row in merged]
             looks = look(s)

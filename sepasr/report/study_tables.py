@@ -88,7 +88,8 @@ def _difficulty(cells: Cells) -> list[dict[str, str]]:
     if int(cells["bin"]) == 0:  # the correlation, which is no figure of a group
         return []
     label = {"x": repr(float(cells["median"])), "x_label": LABELS[cells["condition"]]}
-    shared = {name: cells[name] for name in ("study", "recogniser", "mixtures") if name in cells}
+    names = ("study", "recogniser", "mixtures", "bin")
+    shared = {name: cells[name] for name in names if name in cells}
     errors = {"measure": "cpWER", "unit": "%", **_percent(cells, "cpwer", "cpwer_")}
     return [{**shared, **label, **errors, "variant": cells["system"]}]
 

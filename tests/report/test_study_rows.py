@@ -276,6 +276,22 @@ def test_difficulty_is_a_line_for_each_condition(tmp_path):
     assert [(row.x, row.value, row.variant) for row in snr.rows] == [(-3, 50, "sisdr")]
 
 
+def test_groups_of_one_median_are_both_shown(tmp_path, monkeypatch):
+    header = "study,system,recogniser,condition,bin,median,mixtures,cpwer,cpwer_low,cpwer_high"
+    groups = ((3, 1, 0.6), (1, 0.5, 0.3), (2, 1, 0.4))
+    lines = "".join(f"d,sisdr,tiny,overlap,{n},{x},9,{y},,\n" for n, x, y in groups)
+    (panel,) = read_studies(write(tmp_path, f"{header}\n{lines}", "d").parent)
+    for figure in drawn(monkeypatch, lambda: study(panel, 1)):
+        (line,) = figure.axes[0].lines
+        assert list(line.get_xdata()) == [0.5, 1, 1]
+        assert list(line.get_ydata()) == [30, 40, 60]
+    monkeypatch.undo()
+    assert "time) 1, group 3: 60 %." in study(panel, 1).wide
+    write(tmp_path, f"{header}\n{lines}{lines}", "d")
+    with pytest.raises(UserError, match=r"d\.csv:5: a second figure of 'sisdr'"):
+        read_studies(tmp_path)
+
+
 def test_permutations_are_rows_by_kind_of_mixture(tmp_path):
     header = "variant,steps,seed,set,encoder,kind,mixtures,differ,low,high\n"
     lines = "start,0,,cv,base,all,32,0.25,0.1,0.4\npit,100,0,cv,base,f+m,16,0.5,0.2,0.7\n"
