@@ -24,7 +24,7 @@ from sepasr.report.svg import (
     style,
     to_svg,
 )
-from sepasr.report.table import FEWER, LEVEL, MORE, UNDECIDED, verdict
+from sepasr.report.table import FEWER, LEVEL, MORE, UNDECIDED, Section, verdict
 from sepasr.score.result import Comparison, Results
 from sepasr.score.statistics import Interval
 
@@ -59,7 +59,7 @@ class Plot:
         wide, narrow: SVG elements.
         source: its provenance, where that isn't the run's; empty otherwise.
         question: what it answers; empty where the title says it.
-        header, rows: its figures as a table; empty where other tables of the page have them.
+        table: its figures; None where other tables of the page have them.
     """
 
     name: str
@@ -69,8 +69,7 @@ class Plot:
     narrow: str
     source: str = ""
     question: str = ""
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    table: Section | None = None
 
 
 def make_plot(
@@ -81,14 +80,13 @@ def make_plot(
     draw: Callable[[float, bool], Figure],
     source: str = "",
     question: str = "",
-    header: Sequence[str] = (),
-    rows: Sequence[Sequence[str]] = (),
+    table: Section | None = None,
 ) -> Plot:
     """Draw a plot in both widths.
 
     Args:
-        name, title, caption, source, question, header, rows: see :class:`Plot`. The caption is
-            read aloud with the plot, so it has to be short.
+        name, title, caption, source, question, table: see :class:`Plot`. The caption is read
+            aloud with the plot, so it has to be short.
         description: every figure of it in words, for those who don't see it.
         draw: makes it, given the width in inches and whether that is a phone's.
     """
@@ -98,8 +96,7 @@ def make_plot(
             figure = draw(width, label == "narrow")
             texts = (f"{name}-{label}", title, description, f"{name}-caption")
             drawn[label] = to_svg(figure, *texts)
-    table = tuple(header), tuple(map(tuple, rows))
-    return Plot(name, title, caption, drawn["wide"], drawn["narrow"], source, question, *table)
+    return Plot(name, title, caption, drawn["wide"], drawn["narrow"], source, question, table)
 
 
 def forest(results: Results) -> Plot | None:

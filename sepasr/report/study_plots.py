@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sepasr.report.band import draw_band
-from sepasr.report.cells import MISSING, bounds_text, interval_text, number_text
+from sepasr.report.cells import MISSING, interval_text, number_text
 from sepasr.report.plots import Plot, label, legend, make_plot
 from sepasr.report.studies import Panel, StudyRow
 from sepasr.report.svg import FAINT, INK, look
+from sepasr.report.table import Section
 from sepasr.score.statistics import Interval
 
 BETTER = {"gain": "more is better", "cpWER": "less is better", "SI-SDR": "more is better"}
@@ -45,16 +46,16 @@ def study(panel: Panel, number: int) -> Plot:
         lambda width, narrow: draw(panel, width, narrow),
         panel.source,
         panel.record.question,
-        *_table(panel),
+        _table(panel),
     )
 
 
-def _table(panel: Panel) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the plot's figures."""
+def _table(panel: Panel) -> Section:
+    """The plot's figures."""
     axis = [panel.x_label or "x"] if panel.over_x else []
     grouped = any(row.bin is not None for row in panel.rows)
     axis += ["group"] if grouped else []
-    header = ["variant", "recogniser", "seed", *axis, _name(panel), "interval"]
+    header = ["variant", "recogniser", "seed", *axis, _name(panel)]
     rows = [
         [
             row.variant,
@@ -62,12 +63,18 @@ def _table(panel: Panel) -> tuple[list[str], list[list[str]]]:
             MISSING if row.seed is None else str(row.seed),
             *([f"{row.x:g}"] if panel.over_x else []),
             *([MISSING if row.bin is None else str(row.bin)] if grouped else []),
-            number_text(row.value, ".4g"),
-            MISSING if math.isnan(row.low + row.high) else bounds_text(row.low, row.high, ".4g"),
+            _figure(row),
         ]
         for row in panel.rows
     ]
-    return header, rows
+    return Section(_name(panel), header, rows, labels=2)
+
+
+def _figure(row: StudyRow) -> str:
+    """The value, with its interval where it has one."""
+    if math.isnan(row.low) and math.isnan(row.high):
+        return number_text(row.value, ".4g")
+    return interval_text(Interval(row.value, row.low, row.high), ".4g")
 
 
 def _in_words(row: StudyRow, panel: Panel) -> str:
@@ -76,11 +83,7 @@ def _in_words(row: StudyRow, panel: Panel) -> str:
     parts += [f"seed {row.seed}"] if row.seed is not None else []
     parts += [f"{panel.x_label or 'x'} {row.x:g}"] if panel.over_x else []
     parts += [f"group {row.bin}"] if row.bin is not None else []
-    if math.isnan(row.low) and math.isnan(row.high):
-        figure = number_text(row.value, ".4g")
-    else:
-        figure = interval_text(Interval(row.value, row.low, row.high), ".4g")
-    return f"{', '.join(filter(None, parts))}: {f'{figure} {panel.unit}'.rstrip()}."
+    return f"{', '.join(filter(None, parts))}: {f'{_figure(row)} {panel.unit}'.rstrip()}."
 
 
 def _merged(rows: Sequence[StudyRow]) -> tuple[StudyRow, list[float]]:

@@ -160,6 +160,28 @@ def test_sorting_of_tables_by_keyboard(tab):
     assert tab.run(f"{difference}.querySelectorAll('[aria-sort=ascending]').length") == 1
 
 
+@pytest.mark.parametrize(
+    ("number", "heading", "expected"),
+    [
+        (0, "cpWER (%)", ["102 [99, 105.5]", "47 [44, 51]", "41 [38.2, 44.1]", "40.5", "39.5"]),
+        (0, "seed", ["2", "1", "–", "–", "–"]),
+        (1, "steps", ["100", "100", "0", "0"]),
+    ],
+)
+def test_sorting_of_the_figures_of_a_study(tab, number, heading, expected):
+    table = f"document.querySelectorAll('details.rows table')[{number}]"
+    headings = tab.run(f"[...{table}.querySelectorAll('thead th')].map((e) => e.textContent)")
+    column = headings.index(heading)
+    button = f"{table}.querySelectorAll('thead button')[{column}]"
+    cells = f"[...{table}.tBodies[0].rows].map((r) => r.cells[{column}].textContent.trim())"
+    missing = [text for text in expected if text == "–"]
+    figures = [text for text in expected if text != "–"]
+    tab.run(f"{button}.click()")
+    assert tab.run(cells) == expected
+    tab.run(f"{button}.click()")
+    assert tab.run(cells) == figures[::-1] + missing
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_is_wider_than_the_screen(tab, width, dark):
