@@ -9,10 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from sepasr.report.cells import interval_text
 from sepasr.report.curves import Curve
+from sepasr.report.layout import (
+    EDGE_IN,
+    GAP_IN,
+    TITLE_SIZE,
+    axes_in_grid,
+    axes_within,
+    broken,
+    further_lines,
+    label,
+    text_width,
+)
 from sepasr.report.svg import (
     BAD,
     FAINT,
@@ -91,11 +101,11 @@ def make_plot(
         draw: makes it, given the width in inches and whether that is a phone's.
     """
     drawn = {}
-    for label, width in (("wide", WIDE_IN), ("narrow", NARROW_IN)):
-        with style(f"{name}-{label}"):
-            figure = draw(width, label == "narrow")
-            texts = (f"{name}-{label}", title, description, f"{name}-caption")
-            drawn[label] = to_svg(figure, *texts)
+    for version, width in (("wide", WIDE_IN), ("narrow", NARROW_IN)):
+        with style(f"{name}-{version}"):
+            figure = draw(width, version == "narrow")
+            texts = (f"{name}-{version}", title, description, f"{name}-caption")
+            drawn[version] = to_svg(figure, *texts)
     return Plot(name, title, caption, drawn["wide"], drawn["narrow"], source, question, table)
 
 
@@ -139,34 +149,58 @@ def _figures(gain: Comparison) -> str:
 def _forest(
     groups: dict[str, list[Comparison]], control: str, width: float, narrow: bool
 ) -> Figure:
-    per_row = 0.64 if narrow else 0.27  # inches
-    heading_in, first_in = 0.38, 0.18
-    count = sum(map(len, groups.values()))
-    height = first_in + heading_in * (len(groups) - 1) + per_row * count + 0.9
-    figure = Figure(figsize=(width, height))
-    left, right = (0.02, 0.98) if narrow else (0.42, 0.80)
-    axes = figure.add_axes((left, 0.6 / height, right - left, 1 - 0.65 / height))
+    every = [c for group in groups.values() for c in group]
+    # A phone has no room for a name, an interval and figures side by side.
+    room = width - 2 * EDGE_IN if narrow else width / 2
+    names = {c: broken(_forest_name(c, narrow), room, weight=_weight(c)) for c in every}
+    heights = {c: (0.64 if narrow else 0.27) + further_lines(names[c]) for c in every}  # inches
+    left = right = 0.25
+    if not narrow:
+        widths = [text_width(heading, weight="bold") for heading in groups]
+        widths += [text_width(names[c], weight=_weight(c)) for c in every]
+        left = EDGE_IN + GAP_IN + max(widths)
+        right = EDGE_IN + GAP_IN + max(text_width(_figures(c), weight=_weight(c)) for c in every)
+    axis = f"gain in cpWER over {control} (%), more is better"
+    axis = broken(axis, width - left - right, size=TITLE_SIZE)
+    heading_in, first_in, last_in = 0.38, 0.18, 0.25
+    tall = first_in + heading_in * (len(groups) - 1) + sum(heights[c] for c in every) + last_in
+    below, above = 0.6 + further_lines(axis), 0.05
+    figure = Figure(figsize=(width, below + tall + above))
+    axes = axes_within(figure, left=left, right=right, below=below, above=above)
     y = heading_in - first_in
     for heading, group in groups.items():
         y -= heading_in
-        label(axes, 0.0 if narrow else -left / (right - left) + 0.02, y, heading, weight="bold")
+        label(axes, EDGE_IN, y, heading, weight="bold")
         for c in group:
-            y -= per_row
-            _forest_row(axes, c, y, narrow, left / (right - left))
-    drawn = [v for g in groups.values() for c in g for v in (c.relative_gain, c.low, c.high)]
+            y -= heights[c]
+            _forest_row(axes, c, names[c], y, width, narrow)
+    drawn = [v for c in every for v in (c.relative_gain, c.low, c.high)]
     bounds = [100 * v for v in drawn if math.isfinite(v)]
     low, high = min([0.0, *bounds]), max([0.0, *bounds])
     margin = 0.05 * (high - low or 1.0)
-    axes.set(xlim=(low - margin, high + margin), ylim=(y - 0.25, 0.0), yticks=[])
+    axes.set(xlim=(low - margin, high + margin), ylim=(y - last_in, 0.0), yticks=[])
     axes.axvline(0, color=FAINT, linewidth=1, zorder=1)
     axes.grid(axis="x", zorder=0)
     axes.set_axisbelow(True)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"gain in cpWER over {control} (%), more is better")
+    axes.set_xlabel(axis)
     return figure
 
 
-def _forest_row(axes: Axes, c: Comparison, y: float, narrow: bool, margin: float) -> None:
+def _forest_name(c: Comparison, narrow: bool) -> str:
+    return f"{c.system} · {c.recogniser}{'  (primary)' if c.primary and not narrow else ''}"
+
+
+def _weight(c: Comparison) -> str:
+    return "bold" if c.primary else "normal"
+
+
+def _forest_row(axes: Axes, c: Comparison, name: str, y: float, width: float, narrow: bool) -> None:
+    surplus = further_lines(name)
+    if narrow:
+        name_y, figures_y = y + 0.38 + surplus / 2, y + 0.20
+    else:
+        y = name_y = figures_y = y + surplus / 2
     colour = {FEWER: GOOD, MORE: BAD, UNDECIDED: FAINT}[verdict(c)]
     axes.plot([100 * c.low, 100 * c.high], [y, y], color=colour, linewidth=2, zorder=2)
     axes.plot(
@@ -179,45 +213,8 @@ def _forest_row(axes: Axes, c: Comparison, y: float, narrow: bool, margin: float
         markeredgewidth=1.6,
         zorder=3,
     )
-    weight = "bold" if c.primary else "normal"
-    name = f"{c.system} · {c.recogniser}"
-    if c.primary and not narrow:
-        name += "  (primary)"
-    # A phone has no room for both in one line.
-    start, above = (0.0, (0.38, 0.20)) if narrow else (-margin + 0.04, (0.0, 0.0))
-    label(axes, start, y + above[0], name, weight=weight)
-    end = 1.0 if narrow else 1 + 0.20 / 0.38
-    label(axes, end, y + above[1], _figures(c), weight=weight, align="right")
-
-
-def label(
-    axes: Axes, x: float, y: float, text: str, *, weight: str = "normal", align: str = "left"
-) -> None:
-    """Text at a share of the axes' width, and at a value of theirs."""
-    axes.text(
-        x,
-        y,
-        text,
-        transform=axes.get_yaxis_transform(),
-        fontweight=weight,
-        horizontalalignment=align,
-        verticalalignment="center",
-        fontsize=9,
-    )
-
-
-def legend(figure: Figure, names: Sequence[str], narrow: bool, columns: int | None = None) -> None:
-    """One entry for each of a plot's series, above it; none where they have no names."""
-    if [name for name in names if name]:
-        handles = [Line2D([], [], **look(s)) for s in range(len(names))]
-        figure.legend(
-            handles,
-            [name or "–" for name in names],
-            loc="upper left",
-            ncols=columns or (2 if narrow else 4),
-            fontsize=9,
-            borderaxespad=0,
-        )
+    label(axes, EDGE_IN, name_y, name, weight=_weight(c))
+    label(axes, width - EDGE_IN, figures_y, _figures(c), weight=_weight(c), align="right")
 
 
 def training(
@@ -264,22 +261,8 @@ def _training(
     shown: dict[str, list[Curve]], systems: Sequence[str], width: float, narrow: bool
 ) -> Figure:
     columns = 1 if narrow else min(2, len(shown))
-    rows = -(-len(shown) // columns)
-    head = 0.12 + 0.25 * math.ceil(len(systems) / (2 if narrow else 4))
-    height = 2.2 * rows + head
-    figure = Figure(figsize=(width, height))
-    grid = figure.subplots(rows, columns, squeeze=False)
-    figure.subplots_adjust(
-        left=0.13 if narrow else 0.07,
-        right=0.98,
-        top=1 - (head + 0.3) / height,
-        bottom=0.5 / height,
-        hspace=0.65,
-        wspace=0.18,
-    )
-    for axes in grid.flat[len(shown) :]:
-        axes.set_visible(False)
-    for axes, (tag, curves) in zip(grid.flat, shown.items(), strict=False):
+    figure, grid = axes_in_grid(systems, len(shown), columns, width=width, tall=2.4)
+    for axes, (tag, curves) in zip(grid, shown.items(), strict=True):
         axes.set_title(TAGS[tag], loc="left", color=INK)
         axes.set_xlabel("steps", fontsize=9)
         axes.grid(color=GRID)
@@ -294,5 +277,4 @@ def _training(
                 steps = steps[SMOOTHED // 2 :][: len(values)]
             every = max(1, len(values) // 10)
             axes.plot(steps, values, **look(s), markevery=every, markersize=4, linewidth=1.5)
-    legend(figure, systems, narrow)
     return figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -13,7 +12,19 @@ from matplotlib.figure import Figure
 
 from sepasr.report.band import draw_band
 from sepasr.report.cells import MISSING, interval_text, number_text
-from sepasr.report.plots import Plot, label, legend, make_plot
+from sepasr.report.layout import (
+    EDGE_IN,
+    GAP_IN,
+    TITLE_SIZE,
+    axes_in_grid,
+    axes_within,
+    broken,
+    further_lines,
+    label,
+    legend,
+    text_width,
+)
+from sepasr.report.plots import Plot, make_plot
 from sepasr.report.studies import Panel, StudyRow
 from sepasr.report.svg import FAINT, INK, look
 from sepasr.report.table import Section
@@ -110,30 +121,33 @@ def _name(panel: Panel) -> str:
     return f"{panel.measure or 'value'}{f' ({panel.unit})' if panel.unit else ''}"
 
 
-def _axis_label(panel: Panel, narrow: bool = False) -> str:
+def _axis_label(panel: Panel) -> str:
     """The measure with its unit, and which way is better where that is known."""
     better = next((text for name, text in BETTER.items() if panel.measure.startswith(name)), "")
-    return textwrap.fill(
-        f"{_name(panel)}, {better}" if better else _name(panel), 42 if narrow else 90
-    )
+    return f"{_name(panel)}, {better}" if better else _name(panel)
 
 
 def _study_rows(panel: Panel, width: float, narrow: bool) -> Figure:
     variants = list(dict.fromkeys(row.variant for row in panel.rows))
     readers = list(dict.fromkeys(row.recogniser for row in panel.rows))
-    per_row = max(0.34, 0.17 * len(readers))
-    head = 0.25 * math.ceil(len(readers) / (2 if narrow else 4)) if readers != [""] else 0.05
-    extra = 0.22 if narrow else 0.0
-    height = (per_row + extra) * len(variants) + 0.75 + head
-    figure = Figure(figsize=(width, height))
-    left = 0.03 if narrow else 0.30
-    axes = figure.add_axes((left, 0.65 / height, 0.96 - left, 1 - (0.7 + head) / height))
+    room = width - 2 * EDGE_IN if narrow else width / 2
+    names = [broken(variant, room) for variant in variants]
+    surplus = max(map(further_lines, names))
+    per_row, extra = max(0.34, 0.17 * len(readers)), 0.0
+    left, right = EDGE_IN + GAP_IN + max(map(text_width, names)), 0.36
+    if narrow:  # names are above the marks
+        left, right, extra = 0.25, 0.25, 0.22 + surplus
+    else:
+        per_row = max(per_row, 0.34 + surplus)
+    axis = broken(_axis_label(panel), width - left - right, size=TITLE_SIZE)
+    below, tall = 0.6 + further_lines(axis), (per_row + extra) * len(variants) + 0.05
+    figure = Figure(figsize=(width, 1))
+    above = 0.1 + legend(figure, readers)
+    figure.set_figheight(below + tall + above)
+    axes = axes_within(figure, left=left, right=right, below=below, above=above)
     for v, variant in enumerate(variants):
         middle = -(per_row + extra) * (v + 0.5)
-        if narrow:
-            label(axes, 0.0, middle + per_row / 2, variant)
-        else:
-            label(axes, -left / (0.96 - left) + 0.01, middle, variant)
+        label(axes, EDGE_IN, middle + (per_row / 2 if narrow else 0.0), names[v])
         for r, reader in enumerate(readers):
             rows = [x for x in panel.rows if (x.variant, x.recogniser) == (variant, reader)]
             if rows:
@@ -146,8 +160,7 @@ def _study_rows(panel: Panel, width: float, narrow: bool) -> Figure:
     low, high = axes.get_xlim()
     if low < 0 < high:
         axes.axvline(0, color=FAINT, linewidth=1, zorder=1)
-    axes.set_xlabel(_axis_label(panel, narrow))
-    legend(figure, readers, narrow)
+    axes.set_xlabel(axis)
     return figure
 
 
@@ -167,22 +180,12 @@ def _study_lines(panel: Panel, width: float, narrow: bool) -> Figure:
     variants = list(dict.fromkeys(row.variant for row in panel.rows))
     readers = list(dict.fromkeys(row.recogniser for row in panel.rows))
     columns = 1 if narrow else min(2, len(readers))
-    count = -(-len(readers) // columns)
-    head = 0.1 + 0.25 * math.ceil(len(variants) / (1 if narrow else 3))
-    height = (2.5 if narrow or columns > 1 else 3.6) * count + head + 0.1
-    figure = Figure(figsize=(width, height))
-    grid = figure.subplots(count, columns, squeeze=False)
-    figure.subplots_adjust(
-        left=0.15 if narrow else 0.08,
-        right=0.97,
-        top=1 - (head + 0.3) / height,
-        bottom=0.55 / height,
-        hspace=0.6,
-        wspace=0.2,
-    )
-    for axes in grid.flat[len(readers) :]:
-        axes.set_visible(False)
-    for axes, reader in zip(grid.flat, readers, strict=False):
+    tall = 2.7 if narrow or columns > 1 else 3.6
+    ylabel = broken(_name(panel), tall - 1, size=TITLE_SIZE)
+    wide = width / columns - 1 - further_lines(ylabel)
+    xlabel = broken(panel.x_label or "x", wide, size=TITLE_SIZE)
+    figure, grid = axes_in_grid(variants, len(readers), columns, width=width, tall=tall)
+    for axes, reader in zip(grid, readers, strict=True):
         for s, variant in enumerate(variants):
             rows = [x for x in panel.rows if (x.variant, x.recogniser) == (variant, reader)]
             groups: dict[tuple[float, int], list[StudyRow]] = defaultdict(list)
@@ -195,9 +198,8 @@ def _study_lines(panel: Panel, width: float, narrow: bool) -> Figure:
             looks = look(s)
             draw_band(axes, places, low, high, colour=looks["color"], alpha=0.12)
             axes.plot(places, values, **looks, markersize=4)
-        axes.set_title(reader, loc="left", color=INK)
+        axes.set_title(broken(reader, wide, size=TITLE_SIZE), loc="left", color=INK)
         axes.grid()
         axes.set_axisbelow(True)
-        axes.set(ylabel=_name(panel), xlabel=panel.x_label or "x")
-    legend(figure, variants, narrow, columns=1 if narrow else 3)
+        axes.set(ylabel=ylabel, xlabel=xlabel)
     return figure
