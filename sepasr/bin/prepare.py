@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     utterances.add_argument("--subset", default="si_tr_s")
     utterances.add_argument("--similar", type=Path, help="table of speakers never to be mixed")
     utterances.add_argument("--genders", type=Path, help="table of speakers, f or m")
+    speech = kinds.add_parser("speech", help="utterances of a folder with a folder per speaker")
+    speech.add_argument("--speech", type=Path, required=True, help="holds SPEAKER/...")
+    speech.add_argument("--text", type=Path, help="table of ids and words (training needs none)")
+    speech.add_argument("--genders", type=Path, help="table of speakers, f or m")
     noise = kinds.add_parser("noise", help="a folder of noise recordings")
     noise.add_argument("--noise", type=Path, required=True)
     rooms = kinds.add_parser("rooms", help="a folder of room impulse responses")
@@ -45,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mixtures.add_argument(
         "--reference", default="anechoic", help="or reverb (default: %(default)s)"
     )
-    for kind in (whamr, utterances, noise, rooms, mixtures):
+    for kind in (whamr, utterances, speech, noise, rooms, mixtures):
         kind.add_argument("--fs", type=int, default=16000, help="sampling rate in Hz")
         kind.add_argument("--corpus", required=True, help="name of the corpus, for the tables")
         kind.add_argument("--out", type=Path, required=True)
@@ -54,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the directories."""
-    from sepasr.data.utterances import read_noise, read_rirs, read_subset
+    from sepasr.data.utterances import read_noise, read_rirs, read_speech, read_subset
 
     common = {"corpus": options.corpus, "jobs": options.jobs, "cluster": options.cluster}
     if options.kind == "whamr":
@@ -66,6 +70,15 @@ def run(options: argparse.Namespace) -> None:
             options.out,
             options.fs,
             similar=options.similar,
+            genders=options.genders,
+            **common,
+        ).write()
+    elif options.kind == "speech":
+        read_speech(
+            options.speech,
+            options.out,
+            options.fs,
+            text=options.text,
             genders=options.genders,
             **common,
         ).write()

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     import torch
     import torchaudio
 
+SUFFIXES = {
+    *(".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"),
+    *(".sph", ".wv1"),
+}
+"""Of audio files, where a folder is looked through for them."""
+
 
 def read_audio(
     path: str | Path, fs: int | None = None, *, start: int = 0, stop: int | None = None

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sepasr.data.audio import SUFFIXES
 from sepasr.data.datadir import Info, Noise, NoiseDir, Room, RoomDir, Utterance, UtteranceDir
 from sepasr.data.header import all_good, read_headers
 from sepasr.data.scp import read_table
 from sepasr.data.wsj0 import Wsj0, speaker_of
 from sepasr.errors import UserError
 from sepasr.files import whole_files
+
+NO_WORDS = "-"
+"""What stands in text where nobody wrote down what is said: training a separator doesn't ask."""
 
 
 def read_subset(
@@ -111,6 +115,63 @@ def recorded_utterances(
         Utterance(name, path, texts[name], speaker(name), header.duration_s)
         for name, path, header in zip(names, paths, headers, strict=True)
     )
+
+
+def read_speech(
+    folder: str | Path,
+    out: str | Path,
+    fs: int = 16000,
+    *,
+    text: str | Path | None = None,
+    genders: str | Path | None = None,
+    corpus: str = "speech",
+    jobs: int = 1,
+    cluster: Path | None = None,
+) -> UtteranceDir:
+    """The data directory ``out`` of a folder of speech, with a folder in it for each speaker.
+
+    An id is the path from ``folder`` on, joined by ``-``; so are words of a speaker's name that
+    ``_`` joins, which joins the speakers of a mixture.
+
+    Args:
+        folder: holds ``SPEAKER/...`` with audio of any format, at any depth.
+        out: the data directory.
+        fs: sampling rate in Hz.
+        text: a table of ids and words; without it, all are :data:`NO_WORDS`.
+        genders: a table of speakers, "f" or "m".
+        corpus: name of the corpus.
+        jobs: as for :func:`sepasr.data.header.read_headers`.
+        cluster: likewise.
+
+    Raises:
+        UserError: no such folder or no audio below a speaker's, two files of one id, no words of
+            an id in ``text``, a file of another rate, truncated or of several channels.
+    """
+    folder = Path(folder).absolute()
+    files: dict[str, Path] = {}
+    speakers: dict[str, str] = {}
+    for path in whole_files(folder, "*/**/*"):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        speaker, *rest = path.relative_to(folder).with_suffix("").parts
+        speaker = speaker.replace("_", "-")
+        name = "-".join([speaker, *rest])
+        if name in files:
+            what = f"the same id '{name}' as {files[name]}"
+            raise UserError(what, where=path, remedy="rename one of them")
+        files[name], speakers[name] = path, speaker
+    if not files:
+        raise UserError("no audio in any SPEAKER/ of this folder", where=folder)
+    said = read_table(text) if text else dict.fromkeys(files, NO_WORDS)
+    for name in files:
+        if text and name not in said:
+            raise UserError(f"no words of '{name}'", where=text, remedy="add a line")
+    recorded = recorded_utterances(
+        files, said, speakers.__getitem__, fs, jobs=jobs, cluster=cluster
+    )
+    known = read_table(genders) if genders else {}
+    mine = {one: known[one] for one in sorted(set(speakers.values())) if one in known}
+    return UtteranceDir(Path(out), Info(corpus, fs), recorded, genders=mine)
 
 
 def _among(similar: dict[str, str], speakers: set[str]) -> dict[str, tuple[str, ...]]:

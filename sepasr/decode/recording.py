@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sepasr.data.audio import resample, resampled_length, write_audio
+from sepasr.data.audio import SUFFIXES, resample, resampled_length, write_audio
 from sepasr.data.blocks import (
     BLOCK,
     Measured,
@@ -34,11 +34,6 @@ from sepasr.decode.voice import VoiceEmbedding
 from sepasr.errors import UserError
 from sepasr.files import whole_files
 from sepasr.separator.model import Separator
-
-SUFFIXES = {
-    *(".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"),
-    *(".sph", ".wv1"),
-}
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def system_info(exp: str | Path, folder: str) -> SystemInfo:
     """The system whose audio is in ``exp/separate/<folder>``.
 
     A folder is ``<name>`` or ``<name>/seed<n>``. ``mixture`` and ``clean`` stand for the test set's
-    own audio.
+    own audio. Of lists that no separator of ours has written nothing else is known.
 
     Raises:
         UserError: nothing was separated there.
@@ -77,7 +77,11 @@ def system_info(exp: str | Path, folder: str) -> SystemInfo:
     name, _, seeded = folder.partition("/")
     if name in (MIXTURE, CLEAN):
         return SystemInfo(name, folder)
-    description = _read_json(Path(exp, "separate", folder, SEPARATOR), "separate")
+    separated = Path(exp, "separate", folder)
+    # Ours writes what it is before it lists what it made.
+    if (separated / "spk1.scp").is_file() and not (separated / SEPARATOR).exists():
+        return SystemInfo(name, folder)
+    description = _read_json(separated / SEPARATOR, "separate")
     history = description["history"]
     last = history[-1] if history else {}
     # Weights keep what an earlier training taught them.

@@ -74,12 +74,12 @@ class OfStudy(Source):
         seeds = sorted({row.seed for row in rows if row.seed is not None})
         sets = list(dict.fromkeys(row.set for row in rows))
         mixtures = [f"{self.record['sets'][name]['mixtures']} of {name}" for name in sets]
-        trained, read = (
-            ", ".join(self.record.get(key, ())) or "not stated" for key in ("trained_at", "read_at")
-        )
+        commits = [f"commit {self.record['commit']}"]
+        for key, what in (("trained_at", "trained"), ("read_at", "read")):
+            if self.record.get(key):  # the first versions didn't keep it
+                commits.append(f"{what} at commit {', '.join(self.record[key])}")
         return (
-            f"`{shown(self.out)}/{self.study}.csv`: commit {self.record['commit']} · trained at "
-            f"commit {trained} · read at commit {read} · seeds "
+            f"`{shown(self.out)}/{self.study}.csv`: {' · '.join(commits)} · seeds "
             f"{', '.join(map(str, seeds)) or 'none'} · mixtures: {', '.join(mixtures)}"
         )
 

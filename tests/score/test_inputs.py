@@ -83,3 +83,11 @@ def test_what_the_table_names_and_nobody_scored_is_told():
         "Not scored: ae by x, named as primary.",
     ]
     assert "sisdr, the control" in not_scored(table, systems[1:], readers)[0]
+
+
+def test_streams_of_another_program_have_no_history(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"other/separator\.json: no such file \(separate first"):
+        system_info(tmp_path, "other")
+    (tmp_path / "separate/other").mkdir(parents=True)
+    (tmp_path / "separate/other/spk1.scp").write_text("m1 /streams/m1.wav\n")
+    assert system_info(tmp_path, "other") == SystemInfo("other", "other")
