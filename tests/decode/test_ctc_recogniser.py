@@ -26,6 +26,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     Wav2Vec2Model,
+    Wav2Vec2Processor,
     WavLMConfig,
     WavLMForCTC,
 )
@@ -315,6 +316,21 @@ def test_other_models_are_refused(letters: Path, tmp_path: Path) -> None:
     config = json.loads((letters / "config.json").read_text())
     (letters / "config.json").write_text(json.dumps(config | {"model_type": "whisper"}))
     with pytest.raises(UserError, match="a whisper model, none of data2vec-audio, hubert"):
+        CtcDecoder(letters, device="cpu")
+
+
+def test_what_a_processor_saves_is_read(letters: Path) -> None:
+    before = CtcDecoder(letters, device="cpu").decode(_waveforms(), [CAP] * 5)
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(letters)
+    tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(letters)
+    (letters / "preprocessor_config.json").unlink()
+    with pytest.raises(UserError, match=r"neither processor_config\.json nor preprocessor_config"):
+        CtcDecoder(letters, device="cpu")
+    Wav2Vec2Processor(extractor, tokenizer).save_pretrained(letters)
+    assert not (letters / "preprocessor_config.json").exists()
+    assert CtcDecoder(letters, device="cpu").decode(_waveforms(), [CAP] * 5) == before
+    (letters / "processor_config.json").write_text("{")
+    with pytest.raises(UserError, match=r"processor_config\.json is not usable"):
         CtcDecoder(letters, device="cpu")
 
 

@@ -24,6 +24,8 @@ from sepasr.weights import UNMASKED, pretrained_config, pretrained_model
 # positions and the Wav2Vec2 Conformer one in each layer, which see what lies beyond the mask.
 MASKED = {"hubert", "wav2vec2", "wavlm"}
 FAMILIES = {*MASKED, "data2vec-audio", "wav2vec2-bert", "wav2vec2-conformer"}
+EXTRACTORS = ("processor_config.json", "preprocessor_config.json")
+"""What a processor saves of its feature extractor, and what an extractor saves by itself."""
 
 
 def collapse(path: Sequence[int], blank: int) -> list[int]:
@@ -102,9 +104,9 @@ class CtcDecoder:
     mask it are padded.
 
     Args:
-        folder: a model made by ``save_pretrained``, in float32 or float16, with
-            ``preprocessor_config.json`` and its units: ``vocab.json`` or ``spm.model``.
-            Features are made as the former says, waveforms or filterbanks.
+        folder: a model made by ``save_pretrained``, in float32 or float16, with its units,
+            ``vocab.json`` or ``spm.model``, and ``processor_config.json`` or
+            ``preprocessor_config.json``, which says what is heard, waveforms or filterbanks.
         device: that the model runs on.
 
     Raises:
@@ -114,8 +116,7 @@ class CtcDecoder:
     def __init__(self, folder: Path, *, device: str) -> None:
         import transformers
 
-        remedy = "a directory made by save_pretrained"
-        require_files(folder, ("config.json", "preprocessor_config.json"), remedy)
+        require_files(folder, ("config.json",), "a directory made by save_pretrained")
         config = pretrained_config(folder, **UNMASKED)
         if config.model_type not in FAMILIES:
             what = f"a {config.model_type} model, none of {', '.join(sorted(FAMILIES))}"
@@ -186,11 +187,15 @@ def _extractor(folder: Path) -> Any:
     """What makes the model's input, as its training had it."""
     from transformers import AutoFeatureExtractor
 
+    found = [name for name in EXTRACTORS if (folder / name).is_file()]
+    if not found:
+        what, remedy = f"neither {' nor '.join(EXTRACTORS)}", "save its processor there, too"
+        raise UserError(what, where=folder, remedy=remedy)
     try:
         return AutoFeatureExtractor.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
         cause = next(iter(str(error).splitlines()), type(error).__name__)
-        what = f"preprocessor_config.json is not usable: {cause}"
+        what = f"{found[0]} is not usable: {cause}"
         raise UserError(what, where=folder, remedy="take the model's own") from error
 
 
