@@ -319,6 +319,55 @@ def test_other_models_are_refused(letters: Path, tmp_path: Path) -> None:
         CtcDecoder(letters, device="cpu")
 
 
+def _with_units(folder: Path, units: list[str], **special: str) -> Path:
+    """A tiny random model of ten outputs, any of which may be the best."""
+    model = _model("layer", len(LETTERS))
+    with torch.no_grad():
+        model.lm_head.bias[1:4] = 0
+    _save(folder, model)
+    (folder / "vocab.json").write_text(json.dumps({unit: i for i, unit in enumerate(units)}))
+    if special:
+        (folder / "tokenizer_config.json").write_text(json.dumps(special))
+    return folder
+
+
+def test_special_units_are_no_text(tmp_path: Path) -> None:
+    decoder = CtcDecoder(_with_units(tmp_path, LETTERS), device="cpu")
+    waveforms = _waveforms()
+    paths = [path for waveform in waveforms for path in decoder._paths([waveform])]
+    assert {1, 2, 3} & {unit for path in paths for unit in path}
+    read = [hypothesis.text for hypothesis in decoder.decode(waveforms, [CAP] * 5)]
+    # Runs are counted before anything is left out: a letter on both sides of <unk> stands twice.
+    spelt = [
+        "".join(LETTERS[unit] for unit in collapse(path, blank=0) if unit > 3) for path in paths
+    ]
+    assert read == [" ".join(text.replace("|", " ").split()) for text in spelt]
+
+
+def test_units_that_do_not_fit_the_head_are_refused(tmp_path: Path) -> None:
+    for number, units in enumerate((LETTERS[:7], [*LETTERS, *"XYZ"])):
+        with pytest.raises(UserError, match=rf"vocab\.json: {len(units)} units for 10 outputs"):
+            CtcDecoder(_with_units(tmp_path / str(number), units), device="cpu")
+    with pytest.raises(UserError, match=r"padding <pad> is unit 9, the blank 0"):
+        CtcDecoder(_with_units(tmp_path / "turned", LETTERS[::-1]), device="cpu")
+    renamed = ["[PAD]", "[UNK]", *LETTERS[4:], "B", "C"]
+    with pytest.raises(UserError, match=r"padding <pad> is unit 1\d, the blank 0"):
+        CtcDecoder(_with_units(tmp_path / "untold", renamed), device="cpu")
+    told = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    CtcDecoder(_with_units(tmp_path / "told", renamed, **told), device="cpu")
+
+
+@pytest.mark.parametrize("outputs", [8, 10])
+def test_a_head_may_leave_out_what_its_tokenizer_adds(tmp_path: Path, outputs: int) -> None:
+    """As of recipes that count a vocabulary without or with <s> and </s>."""
+    _save(tmp_path, _model("layer", outputs))
+    vocabulary = ["<pad>", "<unk>", *LETTERS[4:]]
+    (tmp_path / "vocab.json").write_text(json.dumps({u: i for i, u in enumerate(vocabulary)}))
+    decoder = CtcDecoder(tmp_path, device="cpu")
+    assert len(decoder._units._tokenizer) == 10
+    assert decoder.decode(_waveforms(), [CAP] * 5)[0].text
+
+
 def test_what_a_processor_saves_is_read(letters: Path) -> None:
     before = CtcDecoder(letters, device="cpu").decode(_waveforms(), [CAP] * 5)
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(letters)

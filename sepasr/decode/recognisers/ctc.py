@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,7 +38,13 @@ def collapse(path: Sequence[int], blank: int) -> list[int]:
 
 
 class Units(Protocol):
-    """What the outputs of a CTC head stand for."""
+    """What the outputs of a CTC head stand for.
+
+    Attributes:
+        identity: what decides the text beside the model's files.
+    """
+
+    identity: Mapping[str, str]
 
     def text(self, path: Sequence[int]) -> str:
         """The text of a path, one output unit per frame."""
@@ -55,6 +61,8 @@ class SentencePieceUnits:
     Raises:
         UserError: the two don't fit.
     """
+
+    identity: Mapping[str, str] = {}
 
     def __init__(self, file: Path, outputs: int) -> None:
         from sentencepiece import SentencePieceProcessor
@@ -75,25 +83,41 @@ class SentencePieceUnits:
 
 
 class TokenizerUnits:
-    """Units of a tokenizer of transformers.
+    """Units of a tokenizer of transformers; its special ones, such as ``<unk>``, are no text.
 
     Args:
         folder: where it was saved.
+        outputs: size of the CTC head.
+        blank: the head's output that stands for no unit.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it doesn't fit the head.
     """
 
-    def __init__(self, folder: Path) -> None:
+    identity: Mapping[str, str] = {"special units": "left out"}
+
+    def __init__(self, folder: Path, outputs: int, blank: int) -> None:
         from transformers import Wav2Vec2CTCTokenizer
 
         remedy = "a complete model has vocab.json (transformers) or spm.model (sentencepiece)"
         require_files(folder, ("vocab.json",), remedy)
         self._tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(folder)
+        self._blank = blank
+        own, padding = self._tokenizer.vocab_size, self._tokenizer.pad_token_id
+        remedy = "take the units that it was trained with, and their tokenizer_config.json"
+        # Tokenizers add <s> and </s> to a vocabulary without them: some heads count those, too.
+        if outputs not in (own, len(self._tokenizer)):
+            what = f"{own} units for {outputs} outputs"
+            raise UserError(what, where=folder / "vocab.json", remedy=remedy)
+        if padding != blank:
+            what = f"the padding {self._tokenizer.pad_token} is unit {padding}, the blank {blank}"
+            raise UserError(what, where=folder / "vocab.json", remedy=remedy)
 
     def text(self, path: Sequence[int]) -> str:
         """See :class:`Units`."""
-        return self._tokenizer.decode(path)
+        # Collapsed before: the tokenizer would leave out special units first, the blank among them.
+        units = collapse(path, self._blank)
+        return self._tokenizer.decode(units, group_tokens=False, skip_special_tokens=True)
 
 
 class CtcDecoder:
@@ -134,6 +158,7 @@ class CtcDecoder:
         self.identity = {
             "model": digest(folder),
             "engine": f"transformers {transformers.__version__} on {self._model.device.type}",
+            **self._units.identity,
         }
 
     @staticmethod
@@ -141,7 +166,7 @@ class CtcDecoder:
         pieces = folder / "spm.model"
         if pieces.is_file():
             return SentencePieceUnits(pieces, config.vocab_size)
-        return TokenizerUnits(folder)
+        return TokenizerUnits(folder, config.vocab_size, config.pad_token_id)
 
     def decode(
         self, waveforms: Sequence[np.ndarray], max_tokens: Sequence[int]
