@@ -138,6 +138,30 @@ def refuse_folder_of_input(inputs: Sequence[Path], out: Path | None) -> None:
             raise UserError(what, where=source, remedy="name another folder with --out")
 
 
+def refuse_overwriting(
+    inputs: Sequence[Path], recordings: Sequence[Recording], out: Path, speakers: int
+) -> None:
+    """Refuse streams and lists that would take the place of anything that is to be read.
+
+    Raises:
+        UserError: one of them would.
+    """
+    from contextlib import suppress
+
+    from sepasr.decode.recording import stream_paths
+    from sepasr.errors import UserError
+
+    written = [out / f"spk{s + 1}.scp" for s in range(speakers)]
+    for recording in recordings:
+        with suppress(UserError):  # its name is refused when its turn comes
+            written += stream_paths(recording, out, speakers)
+    read = {Path(source).resolve() for source in (*inputs, *(one.source for one in recordings))}
+    for path in written:
+        if path.resolve() in read:
+            what = "a stream or a list of streams would take the place of this input"
+            raise UserError(what, where=path, remedy="name another folder with --out")
+
+
 def share(text: str) -> float:
     """A number that isn't below 0."""
     value = float(text)
@@ -240,6 +264,7 @@ def _separate(
     from sepasr.decode.transcript_formats import session_id
     from sepasr.errors import UserError
 
+    refuse_overwriting(options.input, recordings, options.out, separator.num_speakers)
     written: dict[str, list[Path]] = {}
     failed = []
     for recording in recordings:

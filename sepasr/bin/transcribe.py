@@ -34,7 +34,13 @@ def run(options: argparse.Namespace) -> None:
     import tempfile
     from contextlib import closing
 
-    from sepasr.bin.separate import check_names, load_checked, reader_of, refuse_folder_of_input
+    from sepasr.bin.separate import (
+        check_names,
+        load_checked,
+        reader_of,
+        refuse_folder_of_input,
+        refuse_overwriting,
+    )
     from sepasr.data.audio import read_audio
     from sepasr.decode.progress import Bars
     from sepasr.decode.recording import find_recordings, separate_recording
@@ -52,6 +58,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(what, where="--format", remedy="add --out")
     check_names(recordings)
     separator = load_checked(options)
+    if options.out:
+        refuse_overwriting([options.input], recordings, options.out, separator.num_speakers)
     recogniser = reader_of(options)
     failed = 0
     for recording in recordings:

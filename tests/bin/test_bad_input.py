@@ -127,6 +127,30 @@ def test_separate_folders_and_lists(refused, model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", ["separate", "transcribe"])
+def test_no_stream_takes_the_place_of_another_recording(refused, model, tmp_path, command):
+    folder = tmp_path / "here"
+    for name in ("a", "a_spk1"):
+        write_audio(folder / f"{name}.wav", np.full(1600, 0.1, np.float32), FS)
+    (folder / "b.scp").write_text(f"a {folder}/a.wav\nb {folder}/../here/a_spk1.wav\n")
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    line = refused(command, folder / "b.scp", "-o", folder, "--model", model)
+    assert f"{folder}/a_spk1.wav: a stream or a list of streams would take the place" in line
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_separate_keeps_what_it_reads(refused, model, tmp_path):
+    for name in ("a", "a_spk1"):
+        write_audio(tmp_path / f"{name}.wav", np.full(1600, 0.1, np.float32), FS)
+    (tmp_path / "spk1.scp").write_text(f"b {tmp_path}/a.wav\n")
+    before = {file: file.read_bytes() for file in tmp_path.glob("*.*")}
+    both = (tmp_path / "a.wav", tmp_path / "a_spk1.wav")
+    for inputs, place in ((both, "a_spk1.wav"), ([tmp_path / "spk1.scp"], "spk1.scp")):
+        line = refused("separate", *inputs, "-o", tmp_path, "--model", model)
+        assert f"{tmp_path}/{place}: a stream or a list of streams would take" in line
+    assert {file: file.read_bytes() for file in tmp_path.glob("*.*")} == before
+
+
 def test_separate_without_such_a_channel_or_device(refused, model, tmp_path):
     write_audio(tmp_path / "a.wav", np.zeros((100, 2)), FS)
     given = ("separate", tmp_path / "a.wav", "-o", tmp_path / "out", "--model", model)
