@@ -48,13 +48,17 @@ def tiny() -> WhisperDecoder:
 
 
 def _whisper(
-    folder: Path, compute_type: str, language: str = "en", encoder_type: str | None = None
+    folder: Path,
+    compute_type: str,
+    language: str = "en",
+    encoder_type: str | None = None,
+    beam: int = 1,
 ) -> WhisperDecoder:
     # Two workers, so that a batch is dealt out.
     return WhisperDecoder(
         folder,
         language=language,
-        beam=1,
+        beam=beam,
         compute_type=compute_type,
         encoder_type=encoder_type,
         device="cpu",
@@ -161,6 +165,28 @@ def test_both_engines_read_the_same(
     assert len({hypothesis.text for hypothesis in read}) == len(streams)
     assert engine.identity["language"] == reference.identity["language"]
     assert engine.identity["model"] != reference.identity["model"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beam", [1, 4])
+def test_a_beam_does_not_depend_on_the_batch(
+    tmp_path: Path, noisy: list[np.ndarray], beam: int
+) -> None:
+    from ctranslate2.converters import TransformersConverter
+
+    folder = tiny_whisper(tmp_path / "transformers", multilingual=False)
+    converter = TransformersConverter(str(folder), copy_files=["tokenizer.json"])
+    converted = Path(converter.convert(str(tmp_path / "ctranslate2")))
+    decoders = (
+        _whisper(converted, "float32", beam=beam),
+        TransformersWhisperDecoder(folder, language="en", beam=beam, device="cpu"),
+    )
+    for decoder in decoders:
+        together = decoder.decode([*noisy, noisy[0]], [3, 5, 7, 60])
+        alone = [decoder.decode([s], [c])[0] for s, c in zip(noisy, [3, 5, 7], strict=True)]
+        assert together[:3] == alone
+        assert [hypothesis.tokens for hypothesis in alone] == [3, 5, 7]
+        assert all(hypothesis.cut for hypothesis in alone)
 
 
 @pytest.mark.slow

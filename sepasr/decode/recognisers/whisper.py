@@ -23,6 +23,20 @@ FRAMES = round(MAX_WINDOW_S * FS) // HOP
 MAX_TOKENS = 224
 
 
+def read_up_to(caps: Sequence[int], beam: int) -> int:
+    """How many tokens a batch may get: one more than a cap tells a cut text from one that fits.
+
+    From left to right, no text depends on where another one ends. What a beam keeps does depend on
+    the end of the search, which therefore is the same in every batch.
+    """
+    return max(caps) + 1 if beam == 1 else MAX_TOKENS
+
+
+def searched(beam: int) -> str:
+    """What a beam is called in a decoder's identity."""
+    return "1" if beam == 1 else f"{beam}, up to {MAX_TOKENS} tokens"
+
+
 class WhisperTokens:
     """The tokens of one Whisper vocabulary.
 
@@ -61,7 +75,8 @@ class WhisperTokens:
     def hypothesis(self, tokens: Sequence[int], max_tokens: int) -> Hypothesis:
         """The text of generated tokens, cut after ``max_tokens``.
 
-        Greedy decoding is from left to right, so this is what generating no more would have given.
+        Greedy decoding is from left to right, so this is what generating no more would have given;
+        of a beam it is the beginning of the best text.
         """
         kept = tokens[:max_tokens]
         text = self._tokenizer.decode(list(kept), skip_special_tokens=True)
@@ -134,7 +149,7 @@ class WhisperDecoder:
             "engine": f"ctranslate2 {ctranslate2.__version__} on {self._model.device}",
             "compute_type": self._model.compute_type,
             "language": str(spoken),
-            "beam": str(beam),
+            "beam": searched(beam),
         } | ({"encoder": self._encoder.engine} if self._encoder else {})
 
     def decode(
@@ -158,9 +173,8 @@ class WhisperDecoder:
                 ctranslate2.StorageView.from_array(heard),
                 [self._prompt] * len(helping),
                 beam_size=self._beam,
-                # One token more than the longest cap tells a cut text from one that just fits.
                 # CTranslate2 generates half of max_length.
-                max_length=2 * max(*caps, len(self._prompt)) + 2,
+                max_length=2 * max(read_up_to(caps, self._beam), len(self._prompt) + 1),
                 asynchronous=True,
             )
         sequences = [part.result().sequences_ids[0] for part in pending]

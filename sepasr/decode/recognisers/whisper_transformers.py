@@ -12,7 +12,12 @@ from sepasr.decode.device import to_device
 from sepasr.decode.guard import Hypothesis
 from sepasr.decode.hearing import FS
 from sepasr.decode.recogniser import RecogniserConfig
-from sepasr.decode.recognisers.whisper import MAX_TOKENS, WhisperTokens
+from sepasr.decode.recognisers.whisper import (
+    MAX_TOKENS,
+    WhisperTokens,
+    read_up_to,
+    searched,
+)
 from sepasr.decode.weights import digest, require_files, weights_folder
 from sepasr.errors import UserError
 from sepasr.weights import pretrained_config, pretrained_model
@@ -56,7 +61,7 @@ class TransformersWhisperDecoder:
             "model": digest(folder),
             "engine": f"transformers {transformers.__version__} on {self._model.device.type}",
             "language": self._spoken.get("language", "None"),
-            "beam": str(beam),
+            "beam": searched(beam),
         }
 
     @torch.inference_mode()
@@ -74,7 +79,7 @@ class TransformersWhisperDecoder:
             num_beams=self._beam,
             do_sample=False,
             return_timestamps=False,
-            max_new_tokens=max(caps) + 1,
+            max_new_tokens=read_up_to(caps, self._beam),
         )
         return [
             self._tokens.hypothesis(self._transcript(row), cap)
