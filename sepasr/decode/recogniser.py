@@ -18,6 +18,7 @@ from sepasr.decode import hearing
 from sepasr.decode.guard import LENGTH, REPETITION, GuardConfig, Hypothesis, cut_repeats
 from sepasr.errors import UserError
 from sepasr.models import conf_file
+from sepasr.separator.config import refuse_several
 
 HUB = {"model", "package", "revision"}
 # Modules with `build_decoder(config: RecogniserConfig, source: str) -> Decoder`, and the settings
@@ -253,6 +254,7 @@ def heeded(config: RecogniserConfig) -> set[str]:
 def _check(config: RecogniserConfig) -> None:
     """Refuse what no recogniser could do, and settings that this kind would not heed."""
     where, known = f"recogniser {config.name}", heeded(config)
+    refuse_several(where, config.name, config.family, config.weights)
     for setting in fields(config):
         if setting.name not in known and getattr(config, setting.name) != setting.default:
             what = f"'{setting.name}' is no setting of kind {config.kind}"

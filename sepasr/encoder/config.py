@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sepasr.encoder.layers import check_form
+from sepasr.separator.config import refuse_several
 
 
 @dataclass
@@ -36,7 +37,7 @@ class EncoderConfig:
             leaves the weights as they are.
 
     Raises:
-        UserError: ``layer`` is none of the above.
+        UserError: ``layer`` is none of the above, or what names the encoder holds a ``+``.
     """
 
     name: str
@@ -52,7 +53,9 @@ class EncoderConfig:
     shuffle_seed: int | None = None
 
     def __post_init__(self) -> None:
-        check_form(self.layer, f"encoder {self.name}")
+        where = f"encoder {self.name}"
+        check_form(self.layer, where)
+        refuse_several(where, self.name, self.family, self.weights)
 
     @property
     def identity(self) -> tuple[str, str, str]:

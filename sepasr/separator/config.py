@@ -144,6 +144,18 @@ SEVERAL = "+"
 """Between the names, families and weights of several encoders of one loss."""
 
 
+def refuse_several(where: str, name: str, family: str, weights: str) -> None:
+    """Refuse what would pass for several encoders, or never be found among them.
+
+    Raises:
+        UserError: one of them holds ``SEVERAL``.
+    """
+    for field_, value in (("name", name), ("family", family), ("weights", weights)):
+        if SEVERAL in value:
+            what = f"{field_} '{value}' holds '{SEVERAL}', which joins those of several encoders"
+            raise UserError(what, where=where, remedy="write plus in its place")
+
+
 @dataclass(frozen=True)
 class Provenance:
     """How a checkpoint came about.

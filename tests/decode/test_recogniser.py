@@ -128,6 +128,7 @@ def _yaml(folder: Path, **settings: object) -> Path:
         ({"batch_size": 0}, "batch_size is 0"),
         ({"guard": "{max_repeats: 0}"}, "guard.max_repeats is 0"),
         ({"colour": "red"}, "colour"),
+        ({"weights": "wavlm-base+"}, "weights 'wavlm-base+' holds '+'"),
         ({"batch_size": "many"}, "many"),
         ({"model": "/nowhere/at/all"}, "no such model directory"),
         ({"model": "some/model"}, "no package carries 'some/model'"),

@@ -217,6 +217,9 @@ def test_utterances_the_model_cannot_take(lengths, cause):
         ({"source": "whisper", "layer": "first"}, "no layer 'first'"),
         ({"model": "./nowhere"}, "./nowhere: no such model directory"),
         ({"source": "whisper", "model": "package:whisper-huge"}, "known: .*whisper-base"),
+        ({"name": "a+b"}, r"name 'a\+b' holds '\+'.* .write plus in its place"),
+        ({"family": "wavlm+"}, r"encoder tiny: family 'wavlm\+' holds '\+'"),
+        ({"weights": "wavlm-base+"}, r"weights 'wavlm-base\+'"),
     ],
 )
 def test_wrong_configurations_are_one_line(changes, message):
