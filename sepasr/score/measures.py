@@ -11,7 +11,8 @@ Rules, the same for every system:
 - SRMR needs no reference and has no worst value: it is the mean over the streams that are not
   silent, whoever speaks, so silence may improve it.
 - PESQ is wide-band (ITU-T P.862.2) and hears both signals at one level; it is defined at 16 kHz
-  only.
+  only, and of references with at most 40 utterances, as :func:`most_utterances` counts them: its
+  software has room for 50 and overwrites its memory beyond.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.signal import butter, sosfilt
 
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Mixture
@@ -49,6 +51,8 @@ WORST_SI_SDR_DB = -80.0
 WORST_PESQ = 0.999 + 4 / (1 + math.exp(1.3669 * 0.5 + 3.8224))
 """The mapping of P.862.2 at the lowest raw score, -0.5: 1.04."""
 PESQ_FS, PESQ_LEVEL_DB = 16_000, -25.0
+PESQ_UTTERANCES, PESQ_SAFE_S = 40, 15.0
+"""The most utterances, of which not even so many fit into a signal that is no longer than this."""
 STOI_SHORTEST_S = 0.4
 """STOI compares spans of 30 frames."""
 
@@ -150,12 +154,15 @@ def pesq(estimate: np.ndarray, reference: np.ndarray, fs: int) -> float:
     Both are brought to an RMS of -25 dB re full scale, though P.862 aligns levels once more.
 
     Returns:
-        MOS-LQO; NaN where PESQ finds no utterance in the reference, the signals are shorter than
-        0.25 s or not at 16 kHz; the worst value where it finds none in the estimate.
+        MOS-LQO; NaN where PESQ finds no utterance in the reference or might find too many, the
+        signals are shorter than 0.25 s or not at 16 kHz; the worst value where it finds none in
+        the estimate.
     """
     import pesq as itu  # here: a compiled module that only this measure needs
 
     if fs != PESQ_FS:
+        return math.nan
+    if len(reference) > PESQ_SAFE_S * fs and most_utterances(reference) > PESQ_UTTERANCES:
         return math.nan
     reference, estimate = _levelled(reference), _levelled(estimate)
     try:
@@ -168,6 +175,28 @@ def pesq(estimate: np.ndarray, reference: np.ndarray, fs: int) -> float:
         except itu.NoUtterancesError:
             return math.nan
         return WORST_PESQ
+
+
+def most_utterances(reference: np.ndarray) -> int:
+    """How many utterances PESQ may find in (samples,) at 16 kHz, to within a few.
+
+    It looks for speech in the power of frames of 4 ms in the telephone band. Stretches of at most 4
+    frames are none, those with at most 50 frames in between are one, and utterances are 50 frames
+    long with a margin of 2 at both ends. The level that tells speech from pauses is found by PESQ
+    within 40 dB of the loudest frame; here every one counts, and the most unfavourable decides.
+    """
+    band = sosfilt(butter(4, (350, 2000), "bandpass", fs=PESQ_FS, output="sos"), reference)
+    power = np.square(band[: len(band) // 64 * 64]).reshape(-1, 64).mean(1)
+    most = 0
+    for level_db in np.arange(0.5, 40):
+        speech = power > power.max() * 10 ** (-level_db / 10)
+        edges = np.flatnonzero(np.diff(speech, prepend=False, append=False))
+        starts, stops = edges.reshape(-1, 2)[np.diff(edges)[::2] > 4].T
+        apart = starts[1:] - stops[:-1] > 50
+        first = np.append(starts[:1], starts[1:][apart])
+        last = np.append(stops[:-1][apart], stops[-1:])
+        most = max(most, int((last - first >= 46).sum()))
+    return most
 
 
 def stoi(estimate: np.ndarray, reference: np.ndarray, fs: int, *, extended: bool = False) -> float:
@@ -271,7 +300,10 @@ def _key(mixture: Mixture, estimates: Sequence[Path], fs: int, brief: bool) -> s
     """What decides the measures: which files, as they are now, and what measures them."""
     files = (mixture.mixture, *mixture.references, *estimates)
     content = [REVISION, fs, *(version(name) for name in PACKAGES)]
-    content += ["brief"] if brief else []
+    if brief:
+        content.append("brief")
+    elif mixture.duration_s > PESQ_SAFE_S:  # no other value depends on the limit
+        content.append(f"at most {PESQ_UTTERANCES} utterances")
     for file in files:
         try:
             found = file.stat()

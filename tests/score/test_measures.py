@@ -1,5 +1,5 @@
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from itertools import chain, count
 from pathlib import Path
 
@@ -14,7 +14,15 @@ from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
 from sepasr.score import measures as module
 from sepasr.score.log import ValueLog
-from sepasr.score.measures import WORST_PESQ, Measures, Task, measure, measure_all, pesq
+from sepasr.score.measures import (
+    WORST_PESQ,
+    Measures,
+    Task,
+    measure,
+    measure_all,
+    most_utterances,
+    pesq,
+)
 from sepasr.score.srmr import srmr
 
 FS = 16_000
@@ -169,6 +177,60 @@ def test_pesq_without_utterances(monkeypatch, scene):
 
         monkeypatch.setattr(itu, "pesq", no_utterances)
         assert pesq(estimate, reference, FS) == pytest.approx(expected, nan_ok=True)
+
+
+def bursts(number: int, speech_s: float, pause_s: float, fall_db: float = 0.0) -> np.ndarray:
+    """Noise with pauses, float32, each stretch of it softer than the one before."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for n in range(number):
+        loud = 0.1 * 10 ** (-fall_db * n / number / 20)
+        parts += [np.zeros(round(pause_s * FS)), loud * rng.standard_normal(round(speech_s * FS))]
+    return np.concatenate([*parts, np.zeros(FS)]).astype(np.float32)
+
+
+def test_utterances_are_counted_as_in_pesq():
+    assert most_utterances(bursts(30, 0.25, 0.25)) == 30
+    assert most_utterances(bursts(30, 0.25, 0.25, fall_db=30)) == 30
+    assert most_utterances(bursts(30, 0.25, 0.15)) < 10  # pauses that join what they part
+    assert most_utterances(bursts(30, 0.1, 0.25)) == 0
+    hum = np.sin(2 * np.pi * 100 * np.arange(len(bursts(30, 0.25, 0.25))) / FS)
+    assert most_utterances(bursts(30, 0.25, 0.25) + 0.1 * hum) == 30
+    assert most_utterances(speech_like(0, 30)) <= 30
+
+
+def test_pesq_is_not_asked_about_more_utterances_than_it_has_room_for(monkeypatch):
+    """Beyond 50 of them, it would end the process."""
+    asked = []
+    monkeypatch.setattr(itu, "pesq", lambda fs, ref, *_: asked.append(len(ref)) or 4.0)
+    for number in (41, 70):
+        reference = bursts(number, 0.25, 0.25)
+        assert math.isnan(pesq(reference, reference, FS))
+    assert not asked
+    few, long = bursts(38, 0.25, 0.25), np.tile(bursts(3, 2.0, 0.25), 10)
+    for reference in (few, long):
+        assert pesq(reference, reference, FS) == 4.0
+    assert asked == [len(few), len(long)]
+
+
+@pytest.mark.slow
+def test_pesq_of_a_long_signal_is_the_library_s():
+    reference = bursts(38, 0.25, 0.25)
+    estimate = reference + 0.01 * np.random.default_rng(1).standard_normal(len(reference))
+    expected = itu.pesq(FS, reference, estimate, "wb")
+    assert pesq(estimate, reference, FS) == pytest.approx(expected, rel=1e-4)
+
+
+def test_only_what_may_have_too_many_utterances_is_measured_anew(tmp_path, scene, monkeypatch):
+    times = count(1)
+    monkeypatch.setattr(module, "measure", lambda *_: Measures(si_sdr=next(times)))
+    short = task(tmp_path, scene)
+    long = replace(short, mixture=replace(short.mixture, duration_s=20.0))
+    known = log(tmp_path)
+    for limit, expected in ((40, (1, 2)), (39, (1, 3)), (40, (1, 2))):
+        monkeypatch.setattr(module, "PESQ_UTTERANCES", limit)
+        found = measure_all([short, long], FS, known)
+        assert tuple(estimates.si_sdr for estimates, _ in found) == expected
 
 
 def task(folder: Path, scene, name: str = "m") -> Task:
