@@ -149,6 +149,8 @@ def recognise(
         known = dict(zip(batches[number], read, strict=True))
         cache.put(known)
         transcripts |= known
+    # Gone before the first transcript changes: it would vouch for a mixture of two readings.
+    (Path(out_dir) / RECOGNISER).unlink(missing_ok=True)
     _write({stream: transcripts[key] for stream, key in keys.items()}, Path(out_dir))
     reader = {a: getattr(recogniser, a) for a in ("name", "family", "weights", "identity")}
     if digest is not None:

@@ -163,6 +163,29 @@ def test_interrupted_and_resumed(
     assert (out / "text_spk1").read_text() == "m1 n6400\nm10 n6200\nm2 n6000\n"
 
 
+def test_transcripts_of_two_readings_are_nobody_s(
+    streams: list[Stream], cache: TranscriptCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    recognise(streams, Recogniser(CONFIG, Counter()), cache, out)
+
+    def killed(path: Path, *given: object, **options: object) -> None:
+        if path.name == "text_spk2":
+            raise KeyboardInterrupt
+        write_table(path, *given, **options)
+
+    other = Recogniser(CONFIG, Counter({6000: "other"}))
+    other.identity = "other"
+    with monkeypatch.context() as patch:
+        patch.setattr("sepasr.decode.recognise.write_table", killed)
+        with pytest.raises(KeyboardInterrupt):
+            recognise(streams, other, cache, out)
+    assert "other" in (out / "text_spk1").read_text()
+    assert not (out / "recogniser.json").exists()
+    recognise(streams, other, cache, out)
+    assert json.loads((out / "recogniser.json").read_text())["identity"] == "other"
+
+
 def test_bad_streams_are_refused(
     streams: list[Stream], cache: TranscriptCache, tmp_path: Path
 ) -> None:
