@@ -268,10 +268,36 @@ def test_wrong_folders_are_one_line(tmp_path: Path, tiny: WhisperDecoder) -> Non
     with pytest.raises(UserError, match="cannot be loaded") as caught:
         _whisper(tmp_path, "int8")
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="cannot be loaded"):
-        _whisper(source, "int3")
-    with pytest.raises(UserError, match="cannot be loaded"):
-        load_recogniser("whisper_tiny_en", overrides=["device=tpu"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("device=mps", r"device 'mps' can't be used: CTranslate2 runs on cpu, cuda, cuda:1"),
+        ("device=cuda:x", r"device 'cuda:x' can't be used: CTranslate2 runs on cpu, cuda"),
+        ("device=cuda", r"device 'cuda' can't be used: CTranslate2 finds 0 GPUs .*use cpu"),
+        ("device=cuda:1", r"device 'cuda:1' can't be used: CTranslate2 finds 0 GPUs"),
+        ("compute_type=float16", r"compute_type 'float16' can't be had on cpu .*int8"),
+        (
+            "compute_type=int3",
+            r"compute_type 'int3' can't be had on cpu .there are float32, int8",
+        ),
+    ],
+)
+def test_what_ctranslate2_cannot_run_is_said(
+    monkeypatch: pytest.MonkeyPatch, setting: str, message: str
+) -> None:
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 0)
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda *_: {"int8", "float32"})
+    with pytest.raises(UserError, match=message) as caught:
+        load_recogniser("whisper_tiny_en", overrides=[setting])
+    assert "model.bin" not in str(caught.value)
+
+
+def test_any_compute_type_is_one_of_the_device_s() -> None:
+    types = ctranslate2.get_supported_compute_types("cpu")
+    decoder = _whisper(packaged_model("whisper-tiny.en"), "auto")
+    assert decoder.identity["compute_type"] in types
 
 
 @pytest.mark.parametrize(("asked", "kind", "number"), [("cuda:1", "cuda", 1), ("cuda", "cuda", 0)])
@@ -284,6 +310,8 @@ def test_it_reads_on_the_device_that_is_asked_for(
         given.update(settings)
         raise RuntimeError("no such device")
 
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 2)
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda *_: {"int8"})
     monkeypatch.setattr(ctranslate2.models, "Whisper", absent)
     with pytest.raises(UserError, match="no such device"):
         load_recogniser("whisper_tiny_en", device=asked)

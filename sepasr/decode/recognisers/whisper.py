@@ -5,6 +5,7 @@ Its encoder may run on PyTorch instead, see :mod:`sepasr.decode.recognisers.whis
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ HOP = 160  # samples between frames of the spectrogram
 FRAMES = round(MAX_WINDOW_S * FS) // HOP
 # Half of the decoder's 448 positions, as in OpenAI's code: the other half is for a prompt.
 MAX_TOKENS = 224
+ANY_TYPE = ("auto", "default")
+"""Compute types that stand for one of those that a device has: its fastest, the stored weights'."""
 
 
 def read_up_to(caps: Sequence[int], beam: int) -> int:
@@ -120,9 +123,9 @@ class WhisperDecoder:
         import ctranslate2
         from faster_whisper.feature_extractor import FeatureExtractor
 
+        kind, number = _checked_device(device, compute_type)
         remedy = "kind whisper reads CTranslate2 conversions; whisper_transformers reads the others"
         require_files(folder, ("model.bin", "config.json"), remedy)
-        kind, _, number = device.partition(":")
         workers = max(1, min(threads, streams // 2)) if kind == "cpu" else 1
         # Two helpings for each of several, since some streams take longer than others.
         self._helping = streams if workers == 1 else -(-streams // (2 * workers))
@@ -130,7 +133,7 @@ class WhisperDecoder:
             self._model = ctranslate2.models.Whisper(
                 str(folder),
                 device=kind,
-                device_index=int(number or 0),
+                device_index=number,
                 compute_type=compute_type,
                 inter_threads=workers,
                 intra_threads=max(1, threads // workers),
@@ -196,6 +199,26 @@ class WhisperDecoder:
         mel = self._extractor(waveform, padding=5 * HOP)
         missing = max(0, FRAMES - mel.shape[1])
         return np.pad(mel, ((0, 0), (0, missing)), mode="edge")[:, :FRAMES].copy()
+
+
+def _checked_device(device: str, compute_type: str) -> tuple[str, int]:
+    """Kind and number of a device that CTranslate2 can use, with numbers of this type."""
+    import ctranslate2
+
+    named = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    if not named:
+        what = f"device '{device}' can't be used: CTranslate2 runs on cpu, cuda, cuda:1 and so on"
+        raise UserError(what, remedy="use cpu, or kind whisper_transformers with its own model")
+    kind, number = device.partition(":")[0], int(named[1] or 0)
+    if kind == "cuda" and number >= (count := ctranslate2.get_cuda_device_count()):
+        what = f"device '{device}' can't be used: CTranslate2 finds {count} GPUs"
+        remedy = "use cpu, or " + ("another number" if count else "install the GPU's driver")
+        raise UserError(what, remedy=remedy)
+    types = ctranslate2.get_supported_compute_types(kind, number)
+    if compute_type not in (*ANY_TYPE, *types):
+        what, known = f"compute_type '{compute_type}' can't be had on {device}", sorted(types)
+        raise UserError(what, remedy=f"there are {', '.join((*known, *ANY_TYPE))}")
+    return kind, number
 
 
 def build_decoder(config: RecogniserConfig, source: str) -> WhisperDecoder:
