@@ -138,10 +138,9 @@ def from_ctranslate2(folder: Path) -> WhisperEncoder:
     stored = stack_variables(folder, "encoder")
     if "conv1/weight" not in stored or "num_heads" not in stored:
         raise UserError("no Whisper encoder in model.bin", where=folder, remedy="check the model")
-    quantised = [n for n, v in stored.items() if v.dim() and not v.is_floating_point()]
-    if quantised:
+    if integers := quantised(stored):
         remedy = "convert with --quantization float16"
-        raise UserError(f"quantised weights ({quantised[0]})", where=folder, remedy=remedy)
+        raise UserError(f"quantised weights ({integers[0]})", where=folder, remedy=remedy)
     config = _config(stored)
     encoder = WhisperEncoder._from_config(config)
     encoder.load_state_dict(_state_dict(stored))
@@ -157,6 +156,11 @@ def stack_variables(folder: Path, which: str) -> dict[str, Tensor]:
     start = f"{which}/"
     found = read_variables(folder).items()
     return {name.removeprefix(start): value for name, value in found if name.startswith(start)}
+
+
+def quantised(stored: dict[str, Tensor]) -> list[str]:
+    """Names of the weights that are stored as integers."""
+    return [n for n, v in stored.items() if v.dim() and not v.is_floating_point()]
 
 
 def count_layers(stored: dict[str, Tensor]) -> int:

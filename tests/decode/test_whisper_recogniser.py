@@ -243,6 +243,23 @@ def test_auto_is_bfloat16_where_the_processor_multiplies_it(
     assert chosen_type(None, device) is None
 
 
+@pytest.mark.slow
+def test_quantised_weights_are_left_to_ctranslate2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noisy: list[np.ndarray]
+) -> None:
+    from ctranslate2.converters import TransformersConverter
+
+    folder = tiny_whisper(tmp_path / "transformers", multilingual=False)
+    converter = TransformersConverter(str(folder), copy_files=["tokenizer.json"])
+    converted = Path(converter.convert(str(tmp_path / "int8"), quantization="int8"))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    auto, none = (_whisper(converted, "int8", encoder_type=asked) for asked in ("auto", None))
+    assert auto.identity == none.identity
+    assert auto.decode(noisy, [20] * 3) == none.decode(noisy, [20] * 3)
+    with pytest.raises(UserError, match="encoder_type float32 can't be had of quantised weights"):
+        _whisper(converted, "int8", encoder_type="float32")
+
+
 def test_encoder_types_that_cannot_be_are_refused() -> None:
     with pytest.raises(UserError, match=r"unknown encoder_type 'float8' .*bfloat16, null"):
         load_recogniser("whisper_tiny_en", overrides=["encoder_type=float8"])

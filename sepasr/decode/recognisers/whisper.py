@@ -14,7 +14,7 @@ import numpy as np
 from sepasr.decode.guard import Hypothesis
 from sepasr.decode.hearing import FS, MAX_WINDOW_S
 from sepasr.decode.recogniser import RecogniserConfig, cores
-from sepasr.decode.recognisers.whisper_encoder import TorchWhisperEncoder, chosen_type
+from sepasr.decode.recognisers.whisper_encoder import TorchWhisperEncoder, type_for
 from sepasr.decode.weights import digest, require_files, weights_folder
 from sepasr.errors import UserError
 
@@ -97,7 +97,7 @@ class WhisperDecoder:
         language: of the speech, for multilingual models.
         beam: hypotheses kept.
         compute_type: number type of CTranslate2's computation.
-        encoder_type: number type of the encoder on PyTorch, see :func:`chosen_type`; None leaves
+        encoder_type: number type of the encoder on PyTorch, see :func:`type_for`; None leaves
             the encoder to CTranslate2.
         device: cpu, cuda, or cuda:1 and so on.
         threads: of the computation on a CPU. Workers with streams of their own are a third faster
@@ -140,7 +140,7 @@ class WhisperDecoder:
             )
         except (RuntimeError, ValueError) as error:
             raise UserError(f"cannot be loaded: {error}", where=folder, remedy=remedy) from error
-        number_type = chosen_type(encoder_type, kind)
+        number_type = type_for(folder, encoder_type, kind)
         self._encoder = number_type and TorchWhisperEncoder(folder, number_type, threads)
         self._extractor = FeatureExtractor(feature_size=self._model.n_mels)
         self._tokens = WhisperTokens(folder)

@@ -40,6 +40,30 @@ def chosen_type(asked: str | None, device: str) -> str | None:
     return asked
 
 
+def type_for(folder: Path, asked: str | None, device: str) -> str | None:
+    """What :func:`chosen_type` says, for one conversion.
+
+    ``auto`` is none where its weights are quantised: only CTranslate2 computes with those.
+
+    Raises:
+        UserError: see :func:`chosen_type`; or a type is asked for of quantised weights.
+    """
+    chosen = chosen_type(asked, device)
+    if chosen is None or not _is_quantised(folder):
+        return chosen
+    if asked == AUTO:
+        return None
+    remedy = f"set encoder_type: {AUTO} or null, or convert with --quantization float16"
+    what = f"encoder_type {asked} can't be had of quantised weights"
+    raise UserError(what, where=folder, remedy=remedy)
+
+
+def _is_quantised(folder: Path) -> bool:
+    from sepasr.encoder.whisper import quantised, stack_variables
+
+    return bool(quantised(stack_variables(folder, "encoder")))
+
+
 def _multiplies_bfloat16() -> bool:
     able = torch.cpu.get_capabilities()
     return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
