@@ -60,7 +60,7 @@ class RecogniserConfig:
         revision: branch, tag or commit of ``model`` on the hub.
         grammar: JSGF file that says which sentences there are (pocketsphinx), found as ``model``
             is; without one the bundled language model decides.
-        language: two letters, for multilingual models; it is never guessed.
+        language: two letters; it is never guessed, and en for a model that knows English alone.
         beam: hypotheses kept; 1 is greedy.
         ctc_weight: share of CTC in the score of a hypothesis (espnet), the attention decoder has
             the rest; 1 where a model has no such decoder. A transducer heeds neither.

@@ -340,6 +340,15 @@ def test_an_unknown_language_is_refused() -> None:
         _whisper(packaged_model("whisper-base"), "int8", language="xx")
 
 
+def test_an_english_model_hears_no_other_language(tmp_path: Path) -> None:
+    message = r"an English-only model for language de .take a multilingual one"
+    with pytest.raises(UserError, match=message):
+        load_recogniser("whisper_tiny_en", overrides=["language=de"])
+    folder = tiny_whisper(tmp_path, multilingual=False)
+    with pytest.raises(UserError, match=message):
+        TransformersWhisperDecoder(folder, language="de", beam=1, device="cpu")
+
+
 def test_the_yaml_decides(tiny: WhisperDecoder) -> None:
     recogniser = load_recogniser("whisper_tiny_en")
     assert isinstance(recogniser, Recogniser)

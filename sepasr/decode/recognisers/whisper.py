@@ -22,6 +22,7 @@ HOP = 160  # samples between frames of the spectrogram
 FRAMES = round(MAX_WINDOW_S * FS) // HOP
 # Half of the decoder's 448 positions, as in OpenAI's code: the other half is for a prompt.
 MAX_TOKENS = 224
+ENGLISH = "en"
 ANY_TYPE = ("auto", "default")
 """Compute types that stand for one of those that a device has: its fastest, the stored weights'."""
 
@@ -38,6 +39,20 @@ def read_up_to(caps: Sequence[int], beam: int) -> int:
 def searched(beam: int) -> str:
     """What a beam is called in a decoder's identity."""
     return "1" if beam == 1 else f"{beam}, up to {MAX_TOKENS} tokens"
+
+
+def spoken_language(language: str, multilingual: bool, folder: Path) -> str | None:
+    """What a model is told of the language: nothing if it knows English alone.
+
+    Raises:
+        UserError: it knows English alone, and another one is spoken.
+    """
+    if multilingual:
+        return language
+    if language != ENGLISH:
+        what, remedy = f"an English-only model for language {language}", "take a multilingual one"
+        raise UserError(what, where=folder, remedy=remedy)
+    return None
 
 
 class WhisperTokens:
@@ -94,7 +109,7 @@ class WhisperDecoder:
 
     Args:
         folder: a CTranslate2 conversion of a Whisper model.
-        language: of the speech, for multilingual models.
+        language: of the speech; en for a model that knows English alone.
         beam: hypotheses kept.
         compute_type: number type of CTranslate2's computation.
         encoder_type: number type of the encoder on PyTorch, see :func:`type_for`; None leaves
@@ -144,7 +159,7 @@ class WhisperDecoder:
         self._encoder = number_type and TorchWhisperEncoder(folder, number_type, threads)
         self._extractor = FeatureExtractor(feature_size=self._model.n_mels)
         self._tokens = WhisperTokens(folder)
-        spoken = language if self._model.is_multilingual else None
+        spoken = spoken_language(language, self._model.is_multilingual, folder)
         self._prompt = self._tokens.prompt(spoken)
         self._beam = beam
         self.identity = {

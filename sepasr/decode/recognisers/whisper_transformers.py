@@ -17,6 +17,7 @@ from sepasr.decode.recognisers.whisper import (
     WhisperTokens,
     read_up_to,
     searched,
+    spoken_language,
 )
 from sepasr.decode.weights import digest, require_files, weights_folder
 from sepasr.errors import UserError
@@ -28,7 +29,7 @@ class TransformersWhisperDecoder:
 
     Args:
         folder: a Whisper model made by ``save_pretrained``.
-        language: of the speech, for multilingual models.
+        language: of the speech; en for a model that knows English alone.
         beam: hypotheses kept.
         device: that the model runs on.
 
@@ -54,13 +55,14 @@ class TransformersWhisperDecoder:
         if multilingual is None:
             what = "generation_config.json does not say whether it is multilingual"
             raise UserError(what, where=folder, remedy="take the one of openai/whisper-*")
-        self._spoken = {"language": language, "task": "transcribe"} if multilingual else {}
-        self._prompt = self._tokens.prompt(language if multilingual else None)
+        spoken = spoken_language(language, multilingual, folder)
+        self._spoken = {"language": spoken, "task": "transcribe"} if spoken else {}
+        self._prompt = self._tokens.prompt(spoken)
         self._beam = beam
         self.identity = {
             "model": digest(folder),
             "engine": f"transformers {transformers.__version__} on {self._model.device.type}",
-            "language": self._spoken.get("language", "None"),
+            "language": str(spoken),
             "beam": searched(beam),
         }
 
