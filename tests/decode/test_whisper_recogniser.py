@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tiny_whisper import tiny_whisper
 
 from sepasr.decode.hearing import to_level
 from sepasr.decode.recogniser import Recogniser, load_recogniser
-from sepasr.decode.recognisers.whisper import WhisperDecoder
+from sepasr.decode.recognisers.whisper import WhisperDecoder, WhisperTokens
 from sepasr.decode.recognisers.whisper_encoder import TYPES, TorchWhisperEncoder, chosen_type
 from sepasr.decode.recognisers.whisper_transformers import TransformersWhisperDecoder
 from sepasr.errors import UserError
@@ -347,6 +348,37 @@ def test_an_english_model_hears_no_other_language(tmp_path: Path) -> None:
     folder = tiny_whisper(tmp_path, multilingual=False)
     with pytest.raises(UserError, match=message):
         TransformersWhisperDecoder(folder, language="de", beam=1, device="cpu")
+
+
+@pytest.mark.parametrize("version", ["old", "new"])
+@pytest.mark.parametrize("name", ["whisper-tiny.en", "whisper-base"])
+def test_what_a_slow_tokenizer_saves_is_read(tmp_path: Path, name: str, version: str) -> None:
+    """As transformers has saved it before and since 4.34: special tokens are in other files."""
+    source = packaged_model(name)
+    whole = json.loads((source / "tokenizer.json").read_text())
+    vocabulary, added = whole["model"]["vocab"], whole["added_tokens"]
+    pairs = (p if isinstance(p, str) else " ".join(p) for p in whole["model"]["merges"])
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *pairs]) + "\n")
+    saved = {"vocab.json": vocabulary, "tokenizer_config.json": {}}
+    if version == "old":
+        new = {t["content"]: t["id"] for t in added if t["content"] not in vocabulary}
+        saved["added_tokens.json"] = new
+        saved["special_tokens_map.json"] = {"additional_special_tokens": list(new)}
+    else:
+        told = {str(t["id"]): {k: v for k, v in t.items() if k != "id"} for t in added}
+        saved["tokenizer_config.json"] = {"added_tokens_decoder": told}
+    for file, content in saved.items():
+        (tmp_path / file).write_text(json.dumps(content))
+    slow, fast = WhisperTokens(tmp_path), WhisperTokens(source)
+    language = None if name.endswith(".en") else "de"
+    assert slow.prompt(language) == fast.prompt(language)
+    ids = range(max(t["id"] for t in added) + 1)
+    assert [slow.hypothesis([i], 1) for i in ids] == [fast.hypothesis([i], 1) for i in ids]
+    text = np.random.default_rng(0).integers(0, 50_000, 300).tolist()
+    assert slow.hypothesis(text, 300) == fast.hypothesis(text, 300)
+    (tmp_path / "merges.txt").unlink()
+    with pytest.raises(UserError, match=r"no tokenizer\.json .*vocab\.json and merges\.txt"):
+        WhisperTokens(tmp_path)
 
 
 def test_the_yaml_decides(tiny: WhisperDecoder) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,11 +19,17 @@ from sepasr.decode.recognisers.whisper_encoder import TorchWhisperEncoder, type_
 from sepasr.decode.weights import digest, require_files, weights_folder
 from sepasr.errors import UserError
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 HOP = 160  # samples between frames of the spectrogram
 FRAMES = round(MAX_WINDOW_S * FS) // HOP
 # Half of the decoder's 448 positions, as in OpenAI's code: the other half is for a prompt.
 MAX_TOKENS = 224
 ENGLISH = "en"
+SLOW_TOKENIZER = ("vocab.json", "merges.txt")
+SPECIAL = re.compile(r"<\|[a-z]+\|>")
+"""Tokens that are no text; not those of timestamps, which tokenizer.json has as others, too."""
 ANY_TYPE = ("auto", "default")
 """Compute types that stand for one of those that a device has: its fastest, the stored weights'."""
 
@@ -59,17 +66,23 @@ class WhisperTokens:
     """The tokens of one Whisper vocabulary.
 
     Args:
-        folder: holds ``tokenizer.json``.
+        folder: holds ``tokenizer.json``, or what a slow tokenizer of transformers saves:
+            ``vocab.json``, ``merges.txt`` and the special tokens.
 
     Raises:
-        UserError: it is not there.
+        UserError: neither is there.
     """
 
     def __init__(self, folder: Path) -> None:
         from tokenizers import Tokenizer
 
-        require_files(folder, ("tokenizer.json",), "a complete Whisper model has it")
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        whole = folder / "tokenizer.json"
+        if not whole.is_file() and all((folder / name).is_file() for name in SLOW_TOKENIZER):
+            self._tokenizer = _from_slow(folder)
+        else:
+            remedy = f"a complete Whisper model has it, or else {' and '.join(SLOW_TOKENIZER)}"
+            require_files(folder, (whole.name,), remedy)
+            self._tokenizer = Tokenizer.from_file(str(whole))
         self._folder = folder
 
     def prompt(self, language: str | None) -> list[int]:
@@ -99,6 +112,17 @@ class WhisperTokens:
         kept = tokens[:max_tokens]
         text = self._tokenizer.decode(list(kept), skip_special_tokens=True)
         return Hypothesis(" ".join(text.split()), len(kept), cut=len(tokens) > max_tokens)
+
+
+def _from_slow(folder: Path) -> Tokenizer:
+    from transformers import WhisperTokenizerFast
+
+    loaded = WhisperTokenizerFast.from_pretrained(folder)
+    tokenizer = loaded.backend_tokenizer
+    # Where only special_tokens_map.json says which they are, they would stay in texts.
+    special = [token for token in loaded.get_added_vocab() if SPECIAL.fullmatch(token)]
+    tokenizer.add_special_tokens(special)
+    return tokenizer
 
 
 class WhisperDecoder:
