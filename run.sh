@@ -27,7 +27,7 @@ seeds="1"          # of fine-tuning, "1 2 3" for several; every system is traine
 train_set=         # name=value ... laid over the YAML of every training, such as fit.steps=50
 # Evaluation
 recognisers="whisper_tiny_en whisper_base wav2vec2_mini moonshine_tiny pocketsphinx"  # conf/asr/NAME.yaml
-asr_source=package # where weights of recognisers come from: package (installed) or hub
+asr_source=auto    # where weights of recognisers come from: package (installed), hub, or auto: as its YAML says
 test_sets=tt       # data directories of stage 1 to test on, "tt tt_espeak" for two, each with tables of its own
 study=             # conf/study/NAME.yaml: the study of stage 6, or several
 # Where and on what

@@ -150,7 +150,7 @@ settle() {
         layers config "asr/$name"
         check_name "$name"
     done
-    [[ $asr_source == package || $asr_source == hub ]] || fail "--asr_source is package or hub, not '$asr_source'"
+    [[ $asr_source =~ ^(auto|package|hub)$ ]] || fail "--asr_source is auto, package or hub, not '$asr_source'"
     for name in $test_sets; do
         [[ $name == tt || -d $data/$name || $stage -gt 5 || $stop_stage -lt 4 ||
             " ${extra_sets-} ${styles-} " == *" ${name#tt_} "* ]] ||

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="YAML of the recogniser; a later file is laid over the earlier ones",
     )
-    parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
+    parser.add_argument("--asr-source", default="auto", choices=["auto", "package", "hub"])
     parser.add_argument(
         "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", dest="overrides"
     )

@@ -43,7 +43,7 @@ def add_reader_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recogniser", default="whisper_base", help="a name in conf/asr, or a YAML (%(default)s)"
     )
-    parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
+    parser.add_argument("--asr-source", default="auto", choices=["auto", "package", "hub"])
     parser.add_argument(
         "--asr-device",
         help="where the recogniser runs, if it can choose: cpu, cuda, cuda:1 (default: on the GPU "
@@ -155,7 +155,8 @@ def refuse_overwriting(
     for recording in recordings:
         with suppress(UserError):  # its name is refused when its turn comes
             written += stream_paths(recording, out, speakers)
-    read = {Path(source).resolve() for source in (*inputs, *(one.source for one in recordings))}
+    sources = [*inputs, *(Path(one.source) for one in recordings)]
+    read = {source.resolve() for source in sources}
     for path in written:
         if path.resolve() in read:
             what = "a stream or a list of streams would take the place of this input"

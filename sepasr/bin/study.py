@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="laid over every training: fit.accelerator=cpu ...",
     )
-    parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
+    parser.add_argument("--asr-source", default="auto", choices=["auto", "package", "hub"])
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that measure")
 
 

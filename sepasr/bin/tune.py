@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="YAML of a recogniser and what is laid over it; once for each recogniser",
     )
-    parser.add_argument("--asr-source", default="package", choices=["package", "hub"])
+    parser.add_argument("--asr-source", default="auto", choices=["auto", "package", "hub"])
     parser.add_argument("--choice", type=Path, required=True, help="YAML to write the best to")
 
 

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from sepasr.decode import hearing
 from sepasr.decode.guard import LENGTH, REPETITION, GuardConfig, Hypothesis, cut_repeats
 from sepasr.errors import UserError
 from sepasr.models import conf_file
+from sepasr.plugins import function_of
 from sepasr.separator.config import refuse_several
 
 HUB = {"model", "package", "revision"}
@@ -53,7 +53,7 @@ class RecogniserConfig:
         name: what tables call it.
         family: architecture and training it shares with encoders of the loss.
         weights: identity of its weights; a loss whose encoder has the same has "seen" it.
-        kind: the software that runs it, a key of ``KINDS``.
+        kind: the software that runs it, a key of ``KINDS``, or a module of one's own.
         model: a directory, seen from the working directory or from the repository's root, or a
             name on the Hugging Face hub.
         package: the same model as an installed package carries it, see ``sepasr.models``.
@@ -211,7 +211,7 @@ class Recogniser:
 
 def load_recogniser(
     name_or_path: str | Path,
-    source: str = "package",
+    source: str = "auto",
     overrides: Iterable[str] = (),
     deltas: Iterable[str | Path] = (),
     device: str | None = None,
@@ -220,8 +220,8 @@ def load_recogniser(
 
     Args:
         name_or_path: path of a ``.yaml`` file, or the name of one in ``conf/asr``.
-        source: where weights come from if ``model`` is no directory: ``package`` or ``hub``. One
-            never stands in for the other.
+        source: where weights come from if ``model`` is no directory, see
+            :func:`sepasr.decode.weights.weights_folder`.
         overrides: ``name=value`` strings that replace what the files say.
         deltas: YAML files laid over the first, such as a recipe's own settings.
         device: where it reads, if its kind can choose; without it, as the files say.
@@ -234,21 +234,33 @@ def load_recogniser(
     _check(config)
     if device is not None and "device" in heeded(config):
         config = replace(config, device=device)
-    module, _ = KINDS[config.kind]
-    build: Callable[[RecogniserConfig, str], Decoder] = import_module(module).build_decoder
-    return Recogniser(config, build(config, source))
+    return Recogniser(config, _builder(config)(config, source))
+
+
+def _builder(config: RecogniserConfig) -> Callable[[RecogniserConfig, str], Decoder]:
+    """``build_decoder`` of the kind's module."""
+    module, _ = KINDS.get(config.kind, (config.kind, None))
+    form = "build_decoder(config: RecogniserConfig, source: str) -> Decoder"
+    return function_of(module, "build_decoder", form, _unknown(config))
+
+
+def _unknown(config: RecogniserConfig) -> UserError:
+    remedy = f"known: {', '.join(KINDS)}; or a module of yours on PYTHONPATH, such as lab.reader"
+    where = f"recogniser {config.name}"
+    return UserError(f"unknown kind '{config.kind}'", where=where, remedy=remedy)
 
 
 def heeded(config: RecogniserConfig) -> set[str]:
-    """The settings that a recogniser's kind heeds.
+    """The settings that a recogniser's kind heeds; of one's own it has to say itself.
 
     Raises:
         UserError: there is no such kind.
     """
-    if config.kind not in KINDS:
-        where, remedy = f"recogniser {config.name}", f"known: {', '.join(KINDS)}"
-        raise UserError(f"unknown kind '{config.kind}'", where=where, remedy=remedy)
-    return COMMON | KINDS[config.kind][1]
+    if config.kind in KINDS:
+        return COMMON | KINDS[config.kind][1]
+    if "." not in config.kind:
+        raise _unknown(config)
+    return {field.name for field in fields(config)}
 
 
 def _check(config: RecogniserConfig) -> None:

@@ -10,7 +10,7 @@ from sepasr.errors import UserError
 from sepasr.files import sha256
 from sepasr.models import PACKAGED, hub_model, packaged_model, refuse_revision, resolve_model
 
-SOURCES = ("package", "hub")
+SOURCES = ("auto", "package", "hub")
 
 
 def weights_folder(
@@ -21,7 +21,7 @@ def weights_folder(
     Args:
         model: a directory, or a name on the Hugging Face hub.
         package: a model that an installed package carries, see ``sepasr.models``.
-        source: ``package`` or ``hub``.
+        source: ``package``, ``hub``, or ``auto``: the package, where one is named, else the hub.
         revision: branch, tag or commit on the hub.
 
     Raises:
@@ -55,6 +55,8 @@ def weights_place(
     """
     if source not in SOURCES:
         raise UserError(f"unknown source '{source}'", remedy=f"known: {', '.join(SOURCES)}")
+    if source == "auto":
+        source = "hub" if package is None else "package"
     place = resolve_model(model) if model else None
     if isinstance(place, Path):
         refuse_revision(revision, place)

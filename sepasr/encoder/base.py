@@ -6,7 +6,6 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from sepasr.errors import UserError
 from sepasr.lengths import within
 from sepasr.loss.distance import named_distance
 from sepasr.models import conf_file, refuse_revision
+from sepasr.plugins import function_of
 
 # Modules that have `build_model(conf: EncoderConfig) -> FrameModel`; imported when asked for,
 # because some take seconds.
@@ -207,19 +207,8 @@ def _builder(conf: EncoderConfig) -> Callable[[EncoderConfig], FrameModel]:
     remedy = f"known: {', '.join(SOURCES)}; or a module of yours on PYTHONPATH"
     where = f"encoder {conf.name}"
     unknown = UserError(f"unknown source '{conf.source}'", where=where, remedy=remedy)
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise unknown
-    try:
-        module = import_module(name)
-    except ModuleNotFoundError as error:
-        # Not one that the module itself imports in vain.
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise unknown from None
-    if not hasattr(module, "build_model"):
-        remedy = "define build_model(conf: EncoderConfig) -> FrameModel there"
-        raise UserError("the module has no build_model", where=name, remedy=remedy)
-    return module.build_model
+    form = "build_model(conf: EncoderConfig) -> FrameModel"
+    return function_of(name, "build_model", form, unknown)
 
 
 def hub_options(conf: EncoderConfig, place: Path | str) -> dict[str, str]:

@@ -24,7 +24,7 @@ class Place:
         start: the starting separator.
         out: folder of the tables and plots.
         overrides: ``name=value`` laid over every training.
-        asr_source: where weights of recognisers come from, ``package`` or ``hub``.
+        asr_source: where weights of recognisers come from, ``auto``, ``package`` or ``hub``.
         jobs: processes of the signal measures.
         conf: folder of the YAML that the recipe's and the experiment's are laid over.
     """
@@ -35,7 +35,7 @@ class Place:
     start: Path
     out: Path
     overrides: tuple[str, ...] = ()
-    asr_source: str = "package"
+    asr_source: str = "auto"
     jobs: int = 1
     conf: Path = field(default=REPOSITORY / "conf")
 

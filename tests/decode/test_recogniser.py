@@ -17,6 +17,7 @@ from sepasr.decode.recogniser import (
     cores,
     load_recogniser,
 )
+from sepasr.decode.weights import weights_place
 from sepasr.errors import UserError
 from sepasr.models import PACKAGED, REPOSITORY
 
@@ -131,7 +132,8 @@ def _yaml(folder: Path, **settings: object) -> Path:
         ({"weights": "wavlm-base+"}, "weights 'wavlm-base+' holds '+'"),
         ({"batch_size": "many"}, "many"),
         ({"model": "/nowhere/at/all"}, "no such model directory"),
-        ({"model": "some/model"}, "no package carries 'some/model'"),
+        ({"kind": "my_lab.nobody"}, "unknown kind 'my_lab.nobody'"),
+        ({"kind": "json.decoder"}, "json.decoder: the module has no build_decoder"),
         ({"package": "whisper-huge"}, "no package is known for the model 'whisper-huge'"),
         ({"kind": "pocketsphinx", "grammar": "no.jsgf"}, "no such grammar"),
     ],
@@ -148,6 +150,28 @@ def test_wrong_settings_are_one_line(
 def test_unknown_recogniser_names_the_known() -> None:
     with pytest.raises(UserError, match=r"no such configuration.*whisper_tiny_en"):
         load_recogniser("whisper_colossal")
+
+
+def test_a_module_of_ones_own_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (REPOSITORY / "docs" / "recognisers.md").read_text(encoding="utf-8")
+    module = page.partition("```python\n# my_lab/reader.py\n")[2].partition("```")[0]
+    (tmp_path / "my_lab").mkdir()
+    (tmp_path / "my_lab" / "reader.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    recogniser = load_recogniser(_yaml(tmp_path, kind="my_lab.reader", beam=7))
+    (read,) = recogniser.transcribe([np.full(1600, 0.1, np.float32)])
+    assert (recogniser.name, read.text, read.tokens) == ("mine", "some words", 2)
+
+
+def test_auto_is_the_package_where_one_is_named_else_the_hub() -> None:
+    def place(package: str | None, source: str) -> Path:
+        return weights_place("a/b", package, source, None, lambda name, revision: Path("/fetched"))
+
+    assert place(None, "auto") == Path("/fetched")
+    with pytest.raises(UserError, match="no package is known for the model 'nothing'"):
+        place("nothing", "auto")
+    with pytest.raises(UserError, match="no package carries 'a/b'"):
+        place(None, "package")
 
 
 def test_overrides_and_deltas_are_laid_over(tmp_path: Path) -> None:

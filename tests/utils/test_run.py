@@ -113,7 +113,7 @@ def test_tuning_has_the_defaults_of_the_recipe(bash, tmp_path: Path) -> None:
     assert named == ["sisdr", "ae_wav2vec2_base", "ae_whisper_small_en"]
     for line in commands:
         assert "mixing.num_speakers=3 mixing.reference=anechoic fit.seed=0" in line
-        assert "--asr-source hub" in line
+        assert "--asr-source auto" in line
 
 
 def files_of(command: str, option: str) -> list[str]:
@@ -179,7 +179,7 @@ def test_a_dry_run_does_without_an_environment(bash, tmp_path: Path) -> None:
         ("utils/tune.sh", ["--lr", "1e-5", "3e-5"], "unexpected '3e-5'"),
         ("utils/grow.sh", ["--num_speakers", "3", "4"], "unexpected '4'"),
         ("run.sh", ["--test_sets", "tt tt_espaek"], "unknown test set 'tt_espaek'"),
-        ("run.sh", ["--asr_source", "hbu"], "--asr_source is package or hub, not 'hbu'"),
+        ("run.sh", ["--asr_source", "hbu"], "--asr_source is auto, package or hub, not 'hbu'"),
         ("run.sh", ["--recognisers", "twin"], "twin.yaml calls itself 'whisper_base'"),
         ("run.sh", ["--encoders", "twin"], "twin.yaml calls itself 'whisper_base'"),
         (

@@ -115,9 +115,9 @@ class WhisperTokens:
 
 
 def _from_slow(folder: Path) -> Tokenizer:
-    from transformers import WhisperTokenizerFast
+    from transformers import WhisperTokenizer
 
-    loaded = WhisperTokenizerFast.from_pretrained(folder)
+    loaded = WhisperTokenizer.from_pretrained(folder)
     tokenizer = loaded.backend_tokenizer
     # Where only special_tokens_map.json says which they are, they would stay in texts.
     special = [token for token in loaded.get_added_vocab() if SPECIAL.fullmatch(token)]
