@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -50,7 +51,8 @@ def segments(
 
     Args:
         active: (frames,), bool.
-        longest_s: a longer stretch is cut into equal parts.
+        longest_s: a longer stretch is cut, in the longest pause of its last third or, where there
+            is none, into equal parts.
         frame_s: seconds of a frame, which is a whole number of samples.
 
     Returns:
@@ -69,7 +71,19 @@ def segments(
             continue
         begin = max(0.0, start * frame_s - PAD_S)
         end = min(end_s, stop * frame_s + PAD_S)
-        parts = max(1, int(np.ceil((end - begin) / longest_s)))
-        cuts = np.linspace(begin, end, parts + 1).tolist()
-        found += list(pairwise(cuts))
+        cuts = [begin]
+        while end - cuts[-1] > longest_s:
+            cuts.append(_cut(active, cuts[-1], end, longest_s, frame_s))
+        found += list(pairwise([*cuts, end]))
     return found
+
+
+def _cut(active: np.ndarray, begin: float, end: float, longest_s: float, frame_s: float) -> float:
+    """Where to cut what is too long, in seconds: not within a word, if that can be."""
+    first = int((begin + longest_s * 2 / 3) / frame_s)
+    last = int((begin + longest_s) / frame_s)
+    pauses = runs(~active[first:last])
+    if not pauses:
+        return begin + (end - begin) / math.ceil((end - begin) / longest_s)
+    start, stop = max(pauses, key=lambda pause: pause[1] - pause[0])
+    return (first + (start + stop) / 2) * frame_s

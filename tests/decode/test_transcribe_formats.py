@@ -89,6 +89,16 @@ def test_silence_has_no_segments(recogniser, tmp_path):
     assert segments(np.zeros(100, bool), 30) == []
 
 
+def test_what_is_too_long_is_cut_in_its_pauses_or_else_into_equal_parts():
+    active = np.ones(5000, bool)  # 100 s
+    assert segments(active, 30) == [(0, 25), (25, 50), (50, 75), (75, 100)]
+    active[1200:1210] = active[1300:1305] = active[100:110] = False
+    parts = segments(active, 30)
+    assert parts[0] == pytest.approx((0, 24.1))
+    assert [stop - start for start, stop in parts[1:]] == pytest.approx([75.9 / 3] * 3)
+    assert [stop for _, stop in parts[:-1]] == [start for start, _ in parts[1:]]
+
+
 def test_segments_are_in_seconds_at_any_rate():
     """At 11025 Hz a frame of 0.02 s is 220 samples: an hour of them is 8 s less than an hour."""
     frame_s = frame_samples(11025) / 11025
@@ -228,7 +238,7 @@ def test_streams_are_not_put_among_the_recordings(commands, tmp_path, capsys):
     soundfile.write(tmp_path / "b_spk1.wav", np.zeros(FS), FS)
     (tmp_path / "wav.scp").write_text(f"b {tmp_path}/b_spk1.wav\n")
     assert main(["separate", str(tmp_path / "wav.scp"), "-o", str(tmp_path)]) == 2
-    assert "would take this recording's place" in capsys.readouterr().err
+    assert "would take the place of this input" in capsys.readouterr().err
 
 
 def test_several_documents_are_not_printed_as_one(commands, tmp_path, capsys):
