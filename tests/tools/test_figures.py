@@ -296,9 +296,8 @@ def test_the_table_of_a_study(filled: Filled, made: Path) -> None:
     assert [c[5] for c in (cells[0], cells[2], cells[3])] == [f"{x:.4f}" for x in holm_of(p)]
     assert lines[9] == ""
     assert lines[10] == (
-        f"`{made}/results/small.csv`: commit abc123 · trained at commit not stated · read at "
-        "commit def456, fed789 · seeds 1, 2 · mixtures: 12 of tt · p (Holm) over the 3 comparisons "
-        "of tt"
+        f"`{made}/results/small.csv`: commit abc123 · read at commit def456, fed789 · seeds 1, 2 · "
+        "mixtures: 12 of tt · p (Holm) over the 3 comparisons of tt"
     )
     assert lines[11:] == ["<!-- end -->", "b"]
 
