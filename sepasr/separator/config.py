@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sepasr.errors import UserError
-from sepasr.separator.networks import (
-    CONV,
-    TD_CONFORMER,
-    WAVEFORM,
-    check_arguments,
-    check_filterbank,
-)
+from sepasr.separator.assembly import check_arguments, check_filterbank
+from sepasr.separator.networks import CONV, TD_CONFORMER, WAVEFORM
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from sepasr.data.audio import resample
 from sepasr.errors import UserError
+from sepasr.separator.assembly import build
 from sepasr.separator.config import (
     CONFIG,
     WEIGHTS,
@@ -18,7 +19,7 @@ from sepasr.separator.config import (
     read_description,
 )
 from sepasr.separator.hub import Pretrained
-from sepasr.separator.networks import WAVEFORM, build, find_network
+from sepasr.separator.networks import WAVEFORM, find_network
 from sepasr.separator.positions import renew_positions
 
 __all__ = [
@@ -60,7 +61,7 @@ class Separator(nn.Module, Pretrained):
 
     Attributes:
         encoder, separator, decoder: the filterbanks and the network between them, each an ESPnet
-            interface; see :func:`sepasr.separator.networks.build`.
+            interface; see :func:`sepasr.separator.assembly.build`.
 
     >>> separator = Separator(SeparatorConfig(width=16, hidden=16, layers=1))
     >>> separator(torch.zeros(1, 1000)).shape
