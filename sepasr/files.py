@@ -102,6 +102,19 @@ def refuse_another(lock: IO[str], what: str, where: Path, remedy: str) -> None:
 
 
 @contextmanager
+def locked_folder(lock: Path, what: str, where: Path, remedy: str) -> Iterator[IO[str]]:
+    """Have the folder of a file, which is made, for this process alone; gives the locked file.
+
+    Raises:
+        UserError: see :func:`refuse_another`.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as stream:
+        refuse_another(stream, what, where, remedy)
+        yield stream
+
+
+@contextmanager
 def _fresh_directory(path: Path) -> Iterator[Path]:
     """An empty directory beside ``path``, removed when the block raises.
 

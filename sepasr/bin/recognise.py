@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sepasr.bin.separate import add_source_argument
 from sepasr.bin.workers import add_worker_arguments
 
 
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="YAML of the recogniser; a later file is laid over the earlier ones",
     )
-    parser.add_argument("--asr-source", default="auto", choices=["auto", "package", "hub"])
+    add_source_argument(parser)
     parser.add_argument(
         "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", dest="overrides"
     )

@@ -38,12 +38,17 @@ def add_separator_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: cpu)")
 
 
+def add_source_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare where weights of recognisers come from."""
+    parser.add_argument("--asr-source", default="auto", choices=["auto", "package", "hub"])
+
+
 def add_reader_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare which recogniser reads what was separated, and where."""
     parser.add_argument(
         "--recogniser", default="whisper_base", help="a name in conf/asr, or a YAML (%(default)s)"
     )
-    parser.add_argument("--asr-source", default="auto", choices=["auto", "package", "hub"])
+    add_source_argument(parser)
     parser.add_argument(
         "--asr-device",
         help="where the recogniser runs, if it can choose: cpu, cuda, cuda:1 (default: on the GPU "

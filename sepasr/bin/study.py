@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sepasr.bin.separate import add_source_argument
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="laid over every training: fit.accelerator=cpu ...",
     )
-    parser.add_argument("--asr-source", default="auto", choices=["auto", "package", "hub"])
+    add_source_argument(parser)
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that measure")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sepasr.bin.separate import add_source_argument
 from sepasr.bin.train import (
     add_common_arguments,
     add_encoder_argument,
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="YAML of a recogniser and what is laid over it; once for each recogniser",
     )
-    parser.add_argument("--asr-source", default="auto", choices=["auto", "package", "hub"])
+    add_source_argument(parser)
     parser.add_argument("--choice", type=Path, required=True, help="YAML to write the best to")
 
 

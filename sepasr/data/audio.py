@@ -136,6 +136,22 @@ LARGEST_KERNELS = 2**22
 kernels for all of a period's samples are kept, 16 MB."""
 
 
+def common_period(source: int, target: int) -> tuple[int, int]:
+    """Samples at both rates from one that they share to the next."""
+    common = math.gcd(source, target)
+    return source // common, target // common
+
+
+def filter_width(source: int, target: int) -> int:
+    """How many samples at ``source`` Hz the filter looks back, and ahead."""
+    period, phases = common_period(source, target)
+    return math.ceil(FILTER_ZEROS * period / (min(period, phases) * ROLLOFF))
+
+
+def _is_long(source: int, target: int) -> bool:
+    return math.prod(common_period(source, target)) > LARGEST_KERNELS
+
+
 @lru_cache(maxsize=64)
 def _resampler(source: int, target: int, device: torch.device) -> torchaudio.transforms.Resample:
     import torch
@@ -150,14 +166,13 @@ def resample(waveform: torch.Tensor, source: int, target: int) -> torch.Tensor:
 
     The filter is linear, and a gradient flows through it. See :func:`resampled_length`.
     """
-    common = math.gcd(source, target)
-    period, phases = source // common, target // common
+    period, phases = common_period(source, target)
     if period == phases:
         return waveform
     import torch  # here: see _resampler
     from torch.nn import functional as F
 
-    if period * phases > LARGEST_KERNELS:
+    if _is_long(source, target):
         with torch.autocast(waveform.device.type, enabled=False):
             return _interpolated(waveform, period, phases)
     resampler = _resampler(source, target, waveform.device)
@@ -183,7 +198,7 @@ def _interpolated(waveform: torch.Tensor, source: int, target: int) -> torch.Ten
     from torch.nn import functional as F
 
     pitch = min(source, target) * ROLLOFF / source
-    width = math.ceil(FILTER_ZEROS / pitch)
+    width = filter_width(source, target)
     offsets = torch.arange(-width, width + 2, device=waveform.device)
     length = resampled_length(waveform.shape[-1], source, target)
     windows = F.pad(waveform, (width, width + 2)).unfold(-1, len(offsets), 1)
@@ -227,7 +242,6 @@ def change_speed(
     With rates in Hz it is resampled from ``source`` to ``target``, in the same pass where both have
     a short common period, as 16 and 48 kHz have.
     """
-    common = math.gcd(source * percent, target * 100)
-    if source * percent * target * 100 > LARGEST_KERNELS * common**2:
+    if _is_long(source * percent, target * 100):
         return resample(resample(waveform, source, target), percent, 100)
     return resample(waveform, source * percent, target * 100)

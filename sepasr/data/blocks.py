@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import numpy as np
 import soundfile
 import torch
 
-from sepasr.data.audio import FILTER_ZEROS, ROLLOFF, resample
+from sepasr.data.audio import common_period, filter_width, resample
 from sepasr.data.scp import is_file, read_entry
 from sepasr.errors import UserError
 
@@ -34,12 +33,9 @@ class BlockResampler:
     """
 
     def __init__(self, source: int, target: int) -> None:
-        common = math.gcd(source, target)
         self._rates = source, target
-        self._step_in, self._step_out = source // common, target // common
-        base = min(self._step_in, self._step_out) * ROLLOFF
-        width = math.ceil(FILTER_ZEROS * self._step_in / base)
-        self._margin = -(-width // self._step_in) + 1
+        self._step_in, self._step_out = common_period(source, target)
+        self._margin = -(-filter_width(source, target) // self._step_in) + 1
         self._held: torch.Tensor | None = None
         self._first = 0  # the step at which what is held begins
         self._done = 0  # steps that have gone out

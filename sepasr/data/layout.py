@@ -167,13 +167,19 @@ def _check_names(wav: Table) -> list[UserError]:
     ]
 
 
-def _check_speakers(utt2spk: Table, spk2utt: Table, references: int) -> list[UserError]:
+def check_joined(utt2spk: Table, references: int) -> list[UserError]:
+    """Problems of a table whose values are not so many speakers joined by ``_``."""
     problems = []
     for key, pair in utt2spk.values.items():
         speakers = pair.split("_")
-        if references and (len(speakers) != references or not all(speakers)):
+        if len(speakers) != references or not all(speakers):
             what = f"'{pair}' of id '{key}' is not {references} speakers joined by '_'"
             problems.append(utt2spk.problem(key, what))
+    return problems
+
+
+def _check_speakers(utt2spk: Table, spk2utt: Table, references: int) -> list[UserError]:
+    problems = check_joined(utt2spk, references) if references else []
     if not utt2spk.values or not spk2utt.values:
         return problems  # one of the files can't be read, which is a problem already
     listed = set()

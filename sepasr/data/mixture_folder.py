@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sepasr.data.datadir import Info, MixtureDir
+from sepasr.data.layout import check_joined
 from sepasr.data.mixtures import Spoken, check_names, read_mixtures, subfolder
 from sepasr.data.scp import check_same_ids, inspect_table, read_table
 from sepasr.data.whamr_tree import check_reference
@@ -52,13 +53,8 @@ def read_mixture_folder(
     count = len(next(iter(together.values())).split("_"))
     names = ["utt2spk", *(f"text_spk{s}" for s in range(1, count + 1))]
     texts = [read_table(folder / name) for name in names[1:]]
-    listed = inspect_table(folder / "utt2spk")
-    problems = [
-        listed.problem(name, f"'{speakers}' of id '{name}' is not {count} speakers joined by '_'")
-        for name, speakers in together.items()
-        if len(speakers.split("_")) != count
-    ]
-    problems += check_same_ids([inspect_table(folder / name) for name in names])
+    tables = [inspect_table(folder / name) for name in names]
+    problems = check_joined(tables[0], count) + check_same_ids(tables)
     if problems:
         raise problems[0]
     scps = {"wav.scp": condition}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sepasr.errors import UserError
-from sepasr.files import refuse_another, write_text
+from sepasr.files import locked_folder, write_text
 
 STATE, WINDOWS, LOCK = "state.json", "windows.f32", "lock"
 ENERGY = 1e-10
@@ -47,11 +47,9 @@ class WindowFile:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Have the folder for this run alone. The lock ends with the process, however it ends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("w") as lock:
-            what = "another run is separating this recording into the same folder"
-            remedy = "wait for it, or choose another folder"
-            refuse_another(lock, what, self.folder.parent, remedy)
+        what = "another run is separating this recording into the same folder"
+        remedy = "wait for it, or choose another folder"
+        with locked_folder(self.folder / LOCK, what, self.folder.parent, remedy):
             yield
 
     def prepare(self, more: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from sepasr.errors import UserError
-from sepasr.files import refuse_another, whole_files
+from sepasr.files import locked_folder, whole_files
 from sepasr.parallel import parallel_map
 
 LOCK = ".lock"
@@ -36,10 +36,8 @@ def making(out: Path) -> Iterator[None]:
     Raises:
         UserError: another run is making it.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w") as lock:
-        what = "another run is making this corpus"
-        refuse_another(lock, what, out, "wait for it, or name another directory")
+    what, remedy = "another run is making this corpus", "wait for it, or name another directory"
+    with locked_folder(out / LOCK, what, out, remedy):
         yield
 
 

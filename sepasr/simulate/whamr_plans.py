@@ -78,14 +78,10 @@ def read_plans(
     )
     positions = {row: number for number, row in enumerate(starts)}
     if gains.starts is not None and len(positions) == len(gains.starts):
-        wrong = (
-            row
-            for row, start in zip(starts.values(), gains.starts, strict=True)
-            if row.number("noise_samples_beginning_16k") != start
-        )
-        for row in wrong:
-            what = f"another order of mixtures than in {gains.path}, whose gains go by rows"
-            raise row.problem(what)
+        for row, start in zip(starts.values(), gains.starts, strict=True):
+            if row.number("noise_samples_beginning_16k") != start:
+                what = f"another order of mixtures than in {gains.path}, whose gains go by rows"
+                raise row.problem(what)
     if len(positions) != len(gains.noise):
         what = f"gains of {len(gains.noise)} mixtures, {starts_table.name} has {len(positions)}"
         raise UserError(what, where=gains.path, remedy=f"get it again from {NOISE}")

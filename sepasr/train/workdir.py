@@ -17,7 +17,7 @@ import yaml
 
 from sepasr.config import read_yaml
 from sepasr.errors import UserError
-from sepasr.files import OLD, refuse_another, write_text
+from sepasr.files import OLD, locked_folder, write_text
 from sepasr.train.checkpoint import LAST, steps_done
 from sepasr.train.schedule import PLATEAU
 
@@ -65,9 +65,8 @@ def alone(out: Path) -> Iterator[None]:
     if not is_first_process() or place in _HELD:
         yield
         return
-    with (out / LOCK).open("w") as stream:
-        what, remedy = "another training is at work here", "wait for it, or name another --out"
-        refuse_another(stream, what, out, remedy)
+    what, remedy = "another training is at work here", "wait for it, or name another --out"
+    with locked_folder(out / LOCK, what, out, remedy) as stream:
         _HELD[place] = stream
         try:
             yield
