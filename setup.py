@@ -51,6 +51,8 @@ IMPORTED_BY_ESPNET = [
 ]
 
 EXTRAS = {
+    # cuBLAS for CTranslate2 on a GPU: it computes with CUDA 12, this torch brings 13
+    "cuda": ["nvidia-cublas-cu12>=12.4,<13"],
     # `sepasr demo`
     "demo": ["gradio>=6.31,<7"],
     # the measure DNSMOS, in a study

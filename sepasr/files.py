@@ -49,10 +49,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def _temporary_file(path: Path) -> tuple[Path, int]:
     """An empty file that is this process's, and the handle by whose lock it is."""
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    with suppress(OSError):  # another process is at it, or can't be told to be: no locks here
+    try:
         if (handle := _locked(temporary, os.O_RDWR | os.O_CREAT)) is not None:
             os.truncate(handle, 0)
             return temporary, handle
+    except BlockingIOError:  # another process is at it
+        pass
+    except OSError:  # it can't be told whether one is: no locks here
+        with suppress(OSError):
+            temporary.unlink()
     try:
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix
@@ -74,10 +79,8 @@ def _locked(path: Path, flags: int) -> int | None:
     handle = os.open(path, flags, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(handle), os.stat(path)):
+        if _is_still(handle, path):
             return handle
-    except FileNotFoundError:
-        pass
     except BaseException:
         os.close(handle)
         raise
@@ -101,6 +104,13 @@ def refuse_another(lock: IO[str], what: str, where: Path, remedy: str) -> None:
         pass
 
 
+def _is_still(handle: int, path: Path) -> bool:
+    """Whether an open file is the one of that name, which may have been renamed or removed."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    return False
+
+
 @contextmanager
 def locked_folder(lock: Path, what: str, where: Path, remedy: str) -> Iterator[IO[str]]:
     """Have the folder of a file, which is made, for this process alone; gives the locked file.
@@ -108,10 +118,13 @@ def locked_folder(lock: Path, what: str, where: Path, remedy: str) -> Iterator[I
     Raises:
         UserError: see :func:`refuse_another`.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
-        refuse_another(stream, what, where, remedy)
-        yield stream
+    while True:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock.open("w") as stream:
+            refuse_another(stream, what, where, remedy)
+            if _is_still(stream.fileno(), lock):
+                yield stream
+                return
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import pytest
 from sepasr.errors import UserError
 from sepasr.files import (
     atomic_path,
+    locked_folder,
     new_directory,
     refuse_another,
     replaced_directory,
@@ -144,6 +145,24 @@ def test_where_there_are_no_locks_nobody_is_refused(tmp_path, monkeypatch):
     with (tmp_path / "lock").open("w") as lock:
         monkeypatch.setattr("sepasr.files.fcntl.flock", without)
         refuse_another(lock, "another is at work", tmp_path, "wait for it")
+    write_text(tmp_path / "a", "whole")
+    assert sorted(os.listdir(tmp_path)) == ["a", "lock"]
+
+
+def test_a_lock_that_was_removed_while_another_waited_for_it_locks_nothing(tmp_path, monkeypatch):
+    lock = tmp_path / "folder/lock"
+    opened = 0
+
+    def removing(*arguments):
+        nonlocal opened
+        opened += 1
+        if opened == 1:  # whoever had it removes it just before this one gets it
+            lock.unlink()
+
+    monkeypatch.setattr("sepasr.files.fcntl.flock", removing)
+    with locked_folder(lock, "another is at work", tmp_path, "wait for it") as stream:
+        assert os.path.samestat(os.fstat(stream.fileno()), lock.stat())
+    assert opened == 2
 
 
 def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path, monkeypatch):

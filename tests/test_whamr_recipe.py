@@ -17,7 +17,7 @@ OPTIONS = {
     **{"num_speakers": "2", "fs": "16000", "cut": "max", "condition": "mix_both_reverb"},
     **{"reference": "anechoic", "sets": "tr cv tt", "styles": "nvp", "allow_partial": "true"},
     **{"wsj0": "", "whamr": "", "wham_noise": "", "whamr_scripts": "", "num_rooms": "2"},
-    **{"jobs": "1", "cluster": ""},
+    **{"jobs": "1", "cluster": "", "dynamic_mixing": "true"},
 }
 
 
@@ -63,6 +63,15 @@ def test_from_sources_to_data_directories(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     noises = NoiseDir.load(tmp_path / "above" / "tr_noise").noises
     assert {noise.path.parent for noise in noises} == {sources.noise / "tr"}
+
+    # Where training takes mixtures as they are, no rooms are made, and nothing is listed to mix.
+    fixed = {"whamr": corpus / "whamr", "corpus": tmp_path / "fixed", "dynamic_mixing": "false"}
+    for script in ("corpus.sh", "data.sh"):
+        done = run(script, wsj0=sources.wsj0, data=tmp_path / "fixed_data", **fixed)
+        assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "fixed").exists()
+    listed = {directory.name for directory in (tmp_path / "fixed_data").iterdir()}
+    assert listed == {"tr", "cv", "tt", "tt_nvp"}
 
     # The tree that was made is one that can be given.
     given = {"whamr": corpus / "whamr", "corpus": tmp_path / "more"}

@@ -11,7 +11,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null && pwd -P)
 
 python=auto  # the Python to make it with: a name or a path; auto looks for 3.11, 3.12, 3.10
 venv="${SEPASR_VENV:-$ROOT/.venv}"  # where to make it (default: SEPASR_VENV where that is set, for activate.sh too)
-extras="mini"  # of setup.py, with commas between: mini (embedded recipe), demo, dnsmos, espnet, onnx, test
+extras="mini"  # of setup.py, with commas between: mini (embedded recipe), demo, dnsmos, espnet, onnx, test; cuda comes with its torch
 torch=auto  # build of torch: cpu, cuda, or auto (cuda where nvidia-smi finds a GPU)
 # shellcheck source=utils/parse_options.sh
 . "$ROOT/utils/parse_options.sh"
@@ -20,7 +20,7 @@ torch=auto  # build of torch: cpu, cuda, or auto (cuda where nvidia-smi finds a 
 option_end "$@"
 
 CONSTRAINTS=$ROOT/tools/constraints.txt
-EXTRAS="mini demo dnsmos espnet onnx test"
+EXTRAS="cuda mini demo dnsmos espnet onnx test"
 # The others belong to extras: they ask for more than is imported, or for an older omegaconf.
 WITHOUT_DEPENDENCIES=(espnet espnet-s3prl torchaudio espnet-tts-frontend hydra-core speechmos)
 # Only a model's files are read of it, so any machine takes the wheel that is for this platform.
@@ -298,7 +298,10 @@ fi
 clear_place
 
 size=3
-[[ $torch == cpu ]] || size=7
+if [[ $torch == cuda ]]; then
+    size=8
+    [[ ,$extras, == *,cuda,* ]] || extras=$extras,cuda
+fi
 echo "Installing sepasr in $venv ($size GB, some minutes; log in $LOG)"
 step "an environment of Python $(python_version "$venv/bin/python" || python_version "$python")" make_venv
 step "torch, $torch build" install_torch

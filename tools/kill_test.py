@@ -207,9 +207,15 @@ def reference(place: Place, stages: list[Stage]) -> dict[str, float]:
 
 
 def kill_and_compare(
-    place: Place, stage: Stage, seconds: float, most: int, draw: random.Random, said: int
+    place: Place, stage: Stage, seconds: float, most: int, draw: random.Random, said: int, kept: str
 ) -> tuple[int, list[str]]:
-    """Kill a stage one or several times, let it end and compare; the kills, and what differs."""
+    """Kill a stage one or several times, let it end and compare; the kills, and what differs.
+
+    Args:
+        most: kills of this run.
+        said: kills of the runs before.
+        kept: name of the folder in which what differs is left.
+    """
     place.clear(stage)
     kills, line = 0, ""
     try:
@@ -229,7 +235,7 @@ def kill_and_compare(
     print(f"{line or stage.name}  {'DIFFERS' if wrong else 'equal'}: {counts}", flush=True)
     for problem in wrong:
         print(f"     {problem}", flush=True)
-    place.restore(f"differs_{said + kills}" if wrong else "")
+    place.restore(kept if wrong else "")
     return kills, wrong
 
 
@@ -258,8 +264,10 @@ def main() -> int:
             if runs % len(turn) == 0:
                 draw.shuffle(turn)
             stage = turn[runs % len(turn)]
+            # Each is killed once before any is killed again.
+            most = max(1, options.kills - kills - max(0, len(turn) - runs - 1))
             made, wrong = kill_and_compare(
-                place, stage, seconds[stage.name], options.kills - kills, draw, kills
+                place, stage, seconds[stage.name], most, draw, kills, f"differs_{runs}"
             )
             kills, runs, failed = kills + made, runs + 1, failed + bool(wrong)
     took = (time.monotonic() - began) / 60

@@ -38,11 +38,11 @@ yaml_path() {
 }
 
 # Make paths that were given absolute: a script of a recipe has left the folder that they were given in.
-# Defaults are of the repository.
+# Defaults are of the repository. Which options of a recipe are paths, its options.sh says: Paths="NAME ...".
 resolve_paths() {
     local name words word
     [[ -n ${option_folder-} && ! $option_folder -ef $PWD ]] || return 0
-    for name in exp results choices corpus whamr wsj0 wham_noise whamr_scripts librimix librispeech; do
+    for name in exp results choices corpus ${Paths-}; do
         [[ -z ${!name-} || ${!name} == /* || ${!name} == "$(option_default "$name")" ]] ||
             printf -v "$name" '%s' "$option_folder/${!name}"
     done
@@ -102,7 +102,7 @@ settle() {
     if [[ -n $cluster ]]; then
         layers config "cluster/$cluster"
         cluster=${config[-1]} # for the recipe's scripts, too
-        parallel+=(--cluster "$cluster") models=(--cluster "$cluster")
+        parallel+=(--cluster "$cluster") models=(--cluster "$cluster" --jobs "$jobs")
     fi
     [[ $cut != min || $stop_stage -lt 4 ]] ||
         fail "--cut min cuts words off, so none can be counted (take --cut max, or --stop_stage 3)"
@@ -127,7 +127,7 @@ settle() {
     [[ $made == *" tt "* || $stage -gt 4 || $stop_stage -lt 4 ]] ||
         fail "stage 4 separates the set tt, which is not in --sets (add it, or take --stop_stage 3)"
     layers pretrain train/pretrain
-    [[ $dynamic_mixing == true ]] || layers pretrain train/pretrain train/pretrain_fixed
+    [[ $dynamic_mixing == true ]] || layers pretrain train/pretrain train/pretrain_fixed "train/pretrain_fixed_$separator"
     layers ctc train/wav2vec2_ctc
     start=(separator)
     [[ " $encoders $pit_encoders $recognisers " != *" wav2vec2_mini "* ]] || start+=(wav2vec2_mini)
@@ -181,14 +181,14 @@ settle() {
 }
 
 # Set `material` to the options that name what is mixed for training: speech, and noise and rooms
-# where the corpus has them. Before stage 1 it is taken to have both. Refuse to train without what the
+# where the corpus has them. Before stage 1 it is taken to have both. Refuse to mix without what the
 # mixtures to validate on have.
 find_material() {
     local name condition=
     material=(--utterances "$data/tr_utterances")
     [[ ! -f $data/cv/info.yaml ]] || condition=$(sed -n 's/^condition: *//p' "$data/cv/info.yaml")
     for name in noise rooms; do
-        if [[ ! -d $data || -d $data/tr_$name ]]; then
+        if [[ ${dynamic_mixing-true} == false || ! -d $data || -d $data/tr_$name ]]; then
             material+=("--$name" "$data/tr_$name")
         elif [[ $name == noise && -n $condition && $condition != *clean* ]] ||
             [[ $name == rooms && $condition == *_reverb ]]; then

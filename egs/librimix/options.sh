@@ -10,6 +10,8 @@ librispeech=       # LibriSpeech, or the folder that holds it: for transcripts a
 train_subset=train-100 # or train-360
 allow_partial=false # take what there is of the corpus, where it isn't all
 
+Paths="librimix librispeech" # of these options
+
 made_in_stage_0() { # prints what there is after it, a path a line
     echo "$librimix"
 }

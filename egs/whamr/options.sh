@@ -15,7 +15,9 @@ allow_partial=false # take what there is of the corpus, where it isn't all
 styles="nvp"       # subsets of the test set, scored too: nvp without, vp with spoken punctuation
 num_rooms=         # rooms of dynamic mixing (default: WHAMR's training rooms, or 5000 drawn)
 
+Paths="wsj0 whamr wham_noise whamr_scripts" # of these options
+
 made_in_stage_0() { # prints what there is after it, a path a line
     echo "${whamr:-$corpus/whamr}"
-    if [[ ${condition-} == *_reverb ]]; then echo "$corpus/rirs"; fi
+    if [[ ${condition-} == *_reverb && ${dynamic_mixing-} == true ]]; then echo "$corpus/rirs"; fi
 }

@@ -32,7 +32,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="move or remove another training that is in OUT",
+        help="move another training that is in OUT",
     )
 
 

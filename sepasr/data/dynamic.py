@@ -176,12 +176,14 @@ class MixtureItem:
         mixture, references: as above.
         utterances: where a speaker says several things, each for itself, (utterances, samples).
         spans: first sample of each, and the one after its last, (utterances, 2).
+        length: samples before the padding; None where there is none.
     """
 
     mixture: np.ndarray
     references: np.ndarray
     utterances: np.ndarray | None = None
     spans: np.ndarray | None = None
+    length: int | None = None
 
 
 class DynamicMixtures(Dataset):

@@ -60,7 +60,9 @@ class FixedMixtures(Dataset):
     def _segment(self, entry: Mixture, start: int) -> MixtureItem:
         mixture = self._read(entry, entry.mixture, start)
         references = [self._read(entry, path, start) for path in entry.references]
-        return MixtureItem(mixture, np.stack(references))
+        length = round(entry.duration_s * self.fs)
+        padded = length if length < self.samples else None
+        return MixtureItem(mixture, np.stack(references), length=padded)
 
     def _read(self, entry: Mixture, path: Path, start: int) -> np.ndarray:
         listed = round(entry.duration_s * self.fs)

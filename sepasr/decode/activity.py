@@ -73,13 +73,16 @@ def segments(
         end = min(end_s, stop * frame_s + PAD_S)
         cuts = [begin]
         while end - cuts[-1] > longest_s:
-            cuts.append(_cut(active, cuts[-1], end, longest_s, frame_s))
+            cuts.append(_cut(active[:stop], cuts[-1], end, longest_s, frame_s))
         found += list(pairwise([*cuts, end]))
     return found
 
 
 def _cut(active: np.ndarray, begin: float, end: float, longest_s: float, frame_s: float) -> float:
-    """Where to cut what is too long, in seconds: not within a word, if that can be."""
+    """Where to cut what is too long, in seconds: not within a word, if that can be.
+
+    ``active`` ends with the speech: what is kept of the silence behind it is no pause to cut in.
+    """
     first = int((begin + longest_s * 2 / 3) / frame_s)
     last = int((begin + longest_s) / frame_s)
     pauses = runs(~active[first:last])

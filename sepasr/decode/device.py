@@ -18,6 +18,8 @@ def to_device(module: M, name: str) -> M:
     Raises:
         UserError: there is no such device.
     """
+    # Else GPUs convolve float32 with 10 bits.
+    torch.backends.cudnn.allow_tf32 = False
     try:
         return module.to(torch.device(name)).eval()
     except (RuntimeError, AssertionError) as error:

@@ -5,7 +5,8 @@ there when the work is interrupted is not done again. The second puts the speake
 into one order (:mod:`sepasr.decode.order`) and, on request, finds whose each lone voice is
 (:mod:`sepasr.decode.lone`). The third fades the windows into one another, and writes one file per
 speaker. The second and third depend on the file of the first alone, so a
-resumed run gives the samples of an uninterrupted one.
+resumed run gives the samples of an uninterrupted one. What tells whose a lone voice is, a few
+numbers for every cell of the recording, is the one thing that grows with its length.
 
 The level is one rule for the whole recording, the one of :func:`sepasr.separator.match_level`: a
 single gain, with which the sum of the streams fits the recording best. It is found over all
@@ -45,8 +46,9 @@ from sepasr.decode.lone import gathered, speakers_of
 from sepasr.decode.order import Voice, WindowLink, link, order_windows
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.streams import check_finite, say_silent, say_turned_down, silent_streams
-from sepasr.decode.voice import MelStatistics, VoiceEmbedding
+from sepasr.decode.voice import MelStatistics
 from sepasr.decode.window_file import WindowFile
+from sepasr.errors import UserError
 from sepasr.files import write_text
 from sepasr.weights import weights_sha256
 
@@ -77,6 +79,13 @@ class LongOptions:
     add_mixture: float = 0.0
     gather: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 < self.overlap_s < self.window_s:
+            raise UserError(
+                f"windows of {self.window_s:g} s can't overlap by {self.overlap_s:g} s",
+                remedy="let them overlap by more than 0 s, and less than their length",
+            )
+
 
 def window_spans(samples: int, window: int, hop: int) -> Iterator[tuple[int, int]]:
     """Start and stop of each window; the last one ends with the signal."""
@@ -95,7 +104,6 @@ def separate_to_disk(
     paths: list[Path],
     options: LongOptions,
     *,
-    voice: VoiceEmbedding | None = None,
     hook: Hook = no_hook,
 ) -> None:
     """Write the streams of a recording that is longer than a window, at its rate, as 16-bit PCM.
@@ -111,8 +119,6 @@ def separate_to_disk(
         measured: what a first pass over the recording told.
         paths: the files to write, one per speaker, in one folder.
         options: how.
-        voice: tells speakers apart where a pause hides which stream goes on in which; statistics
-            of the mel cepstrum and the pitch without it.
         hook: is told how far the work is.
 
     Raises:
@@ -123,17 +129,18 @@ def separate_to_disk(
     work = _Work(separator, source, fs, measured, options, hook, folder)
     windows = work.file
     identity = work.identity | {"add_mixture": options.add_mixture, "gather": options.gather}
-    if _is_done(summary, identity, paths):
-        tqdm.write(f"{source}: separated before, left as it is", file=sys.stderr)
-        if windows.folder.is_dir():  # interrupted at the very end
-            with windows.locked():
-                shutil.rmtree(windows.folder)
+    if _is_done(summary, identity, paths) and not windows.folder.is_dir():
+        _say_done(source)
         return
     with windows.locked():
+        if _is_done(summary, identity, paths):  # by another run, or interrupted at the very end
+            _say_done(source)
+            shutil.rmtree(windows.folder, ignore_errors=True)
+            return
         windows.prepare(2 * work.speakers * measured.samples)
         work.separate()
         work.gain = windows.gain()
-        orders = work.order(voice or MelStatistics())
+        orders = work.order()
         owner = work.owners(orders) if options.gather and work.speakers > 1 else None
         silent, turned_down_db = work.write(orders, owner, paths)
         report = {
@@ -144,7 +151,12 @@ def separate_to_disk(
             **identity,
         }
         write_text(summary, json.dumps(report, indent=2) + "\n")
-        shutil.rmtree(windows.folder)
+        # Where another run waits at the lock already, it removes the rest.
+        shutil.rmtree(windows.folder, ignore_errors=True)
+
+
+def _say_done(source: str) -> None:
+    tqdm.write(f"{source}: separated before, left as it is", file=sys.stderr)
 
 
 def _name(paths: list[Path]) -> str:
@@ -236,8 +248,9 @@ class _Work:
         for (start, stop), streams in zip(self.spans, self.file, strict=True):
             yield start, stop, streams * gain
 
-    def order(self, voice: VoiceEmbedding) -> list[tuple[int, ...]]:
+    def order(self) -> list[tuple[int, ...]]:
         """The order of the streams of every window."""
+        voice = MelStatistics()
         links: list[WindowLink] = []
         voices: list[list[Voice | None]] = []
         before, done = None, 0
@@ -252,7 +265,7 @@ class _Work:
             self.hook("order", len(voices), len(self.spans), self.source)
         return order_windows(links, voices, voice.variance)
 
-    def _voices(self, streams: np.ndarray, voice: VoiceEmbedding) -> list[Voice | None]:
+    def _voices(self, streams: np.ndarray, voice: MelStatistics) -> list[Voice | None]:
         levels = frame_levels(streams, self.rate)
         active = active_frames(levels, self.measured.level_db)
         frame = frame_samples(self.rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,6 @@ from sepasr.decode.long_recording import (
 )
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.streams import check_finite, say_silent, say_turned_down, silent_streams
-from sepasr.decode.voice import VoiceEmbedding
 from sepasr.errors import UserError
 from sepasr.files import whole_files
 from sepasr.separator.model import Separator
@@ -53,10 +53,10 @@ def find_recordings(source: str | Path) -> list[Recording]:
     source = Path(source)
     if source.is_dir():
         files = [p for p in whole_files(source, "*") if p.suffix.lower() in SUFFIXES]
-        names = [file.stem for file in files]
-        for name in names:
-            if names.count(name) > 1:
-                raise UserError(f"two recordings named '{name}'", where=source, remedy="rename one")
+        for name, count in Counter(file.stem for file in files).items():
+            if count > 1:
+                what = f"{count} recordings named '{name}'"
+                raise UserError(what, where=source, remedy="rename all but one")
         if not files:
             raise UserError("no audio files in this folder", where=source, remedy="name another")
         return [Recording(file.stem, str(file)) for file in files]
@@ -112,7 +112,6 @@ def separate_recording(
     add_mixture: float = 0.0,
     gather: bool = False,
     hook: Hook = no_hook,
-    voice: VoiceEmbedding | None = None,
 ) -> list[Path]:
     """Write ``<name>_spk<s>.wav`` at the recording's own rate, as 16-bit PCM.
 
@@ -130,7 +129,6 @@ def separate_recording(
         gather: whether a lone voice is put into one stream of what is longer than a window; see
             :mod:`sepasr.decode.lone`.
         hook: is told how far the work is.
-        voice: see :func:`sepasr.decode.long_recording.separate_to_disk`.
 
     Returns:
         The files, one per speaker.
@@ -153,9 +151,7 @@ def separate_recording(
         # An entry that is not a file has no header, and its length is known only now.
         long = measure([mono], fs) if _is_long(len(mono), fs, separator, options) else None
     if long is not None:
-        separate_to_disk(
-            separator, recording.source, fs, long, paths, options, voice=voice, hook=hook
-        )
+        separate_to_disk(separator, recording.source, fs, long, paths, options, hook=hook)
         return paths
     estimates = separate_at_once(separator, resample(torch.from_numpy(mono), fs, separator.fs))
     check_finite(estimates.numpy(), recording.source)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sepasr.data.scp import write_table
 from sepasr.decode.device import to_device
 from sepasr.decode.streams import check_finite
 from sepasr.errors import UserError
-from sepasr.files import write_text
+from sepasr.files import locked_folder, write_text
 from sepasr.parallel import parallel_map
 from sepasr.separator.model import Separator
 from sepasr.weights import weights_sha256
@@ -100,9 +101,9 @@ def separate_directory(
         cluster: likewise.
 
     Raises:
-        UserError: the directory's sampling rate or number of speakers is not the separator's, or a
-            mixture can't be read or is not as long as the directory says; or less than nothing is
-            to be added.
+        UserError: another run is separating into the folder; the directory's sampling rate or
+            number of speakers is not the separator's; a mixture can't be read or is not as long as
+            the directory says; or less than nothing is to be added.
     """
     fs = directory.info.fs
     if fs != separator.fs:
@@ -121,6 +122,21 @@ def separate_directory(
     if not add_mixture >= 0:
         raise UserError(f"{add_mixture} of the mixture can't be added", remedy="take 0 or more")
     out = Path(out).absolute()
+    what, remedy = "another run is separating into this folder", "wait for it, or name another"
+    with locked_folder(out / ".lock", what, out, remedy):
+        _separate_into(out, separator, directory, batch, add_mixture, load, jobs, cluster)
+
+
+def _separate_into(
+    out: Path,
+    separator: Separator,
+    directory: MixtureDir,
+    batch: int,
+    add_mixture: float,
+    load: Callable[[], Separator] | None,
+    jobs: int,
+    cluster: Path | None,
+) -> None:
     _claim(out, separator, directory, add_mixture)
     separator.eval()
     files = {
@@ -132,7 +148,7 @@ def separate_directory(
     ]
     parallel_map(
         partial(_separate_and_write, load or (lambda: separator), out, add_mixture),
-        list(batches(missing, fs, batch)),
+        list(batches(missing, separator.fs, batch)),
         jobs=jobs,
         cluster=cluster,
         description="separate",
@@ -184,7 +200,8 @@ def _claim(out: Path, separator: Separator, directory: MixtureDir, add_mixture: 
     text = json.dumps(described, indent=2) + "\n"
     path = out / SEPARATOR
     if path.is_file() and path.read_text(encoding="utf-8") != text:
-        shutil.rmtree(out / "wav", ignore_errors=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(out / "wav")
         for table in out.glob("spk*.scp"):
             table.unlink()
     write_text(path, text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -21,30 +20,6 @@ NEW_VOICE = 4.0
 stretches of one speaker are 2 apart on average."""
 PRIOR_COUNT = 10.0
 """Observations that the expected variance within a speaker counts for."""
-
-
-class VoiceEmbedding(Protocol):
-    """Makes a vector of a voice. Streams of one speaker are near, those of two are not.
-
-    Attributes:
-        variance: what one dimension is expected to vary within one speaker, (dimensions,); it
-            sets the scale until the recording itself tells it.
-    """
-
-    variance: np.ndarray
-
-    def __call__(self, waveform: np.ndarray, active: np.ndarray, fs: int) -> np.ndarray | None:
-        """Embed the active parts of a stream.
-
-        Args:
-            waveform: (samples,).
-            active: (samples,), bool: where the speaker is heard and nobody else.
-            fs: sampling rate in Hz.
-
-        Returns:
-            (dimensions,), NaN where a dimension is unknown; None where too little is active.
-        """
-        ...
 
 
 def frame_spectra(frames: np.ndarray) -> np.ndarray:
@@ -81,13 +56,29 @@ def _expected_variance() -> np.ndarray:
 
 
 class MelStatistics:
-    """Mean and deviation of the mel cepstrum, and the mean pitch, over a stream's active frames."""
+    """Mean and deviation of the mel cepstrum, and the mean pitch, over a stream's active frames.
+
+    Vectors of one speaker are near, those of two are not.
+
+    Attributes:
+        variance: what each dimension is expected to vary within a speaker, (31,); it sets the scale
+            until the recording itself tells it.
+    """
 
     def __init__(self) -> None:
         self.variance = _expected_variance()
 
     def __call__(self, waveform: np.ndarray, active: np.ndarray, fs: int) -> np.ndarray | None:
-        """Embed; see :class:`VoiceEmbedding`."""
+        """Embed the active parts of a stream.
+
+        Args:
+            waveform: (samples,).
+            active: (samples,), bool: where the speaker is heard and nobody else.
+            fs: sampling rate in Hz.
+
+        Returns:
+            (31,), NaN where a dimension is unknown; None where too little is active.
+        """
         size, hop = round(FRAME_S * fs), max(1, round(HOP_S * fs))
         if len(waveform) < size:
             return None

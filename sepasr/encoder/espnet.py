@@ -179,12 +179,12 @@ def build_model(conf: EncoderConfig) -> EspnetFrames:
         remedy = "take a model with a frontend"
         raise UserError("it hears features, not waveforms", where=found.config, remedy=remedy)
     where = f"encoder {conf.name}"
-    layers = Layers.of(conf, len(blocks(model)))
-    if not len(blocks(model)) and layers.names != (LAST,):
+    if not len(blocks(model)) and conf.layer not in (LAST, [LAST]):
         kind = type(model.encoder).__name__
         raise UserError(
             f"the layers of a {kind} can't be told apart", where=where, remedy=f"layer: {LAST}"
         )
+    layers = Layers.of(conf, len(blocks(model)))
     _keep_what_encodes(model)
     return espnet_built(lambda: EspnetFrames(model, layers, found.fs), found.config)
 

@@ -170,8 +170,11 @@ def _columns(
 def _guard_rows(
     data: MixtureDir, system: SystemInfo, recogniser: RecogniserInfo, decode: Path
 ) -> Iterator[GuardRow]:
-    path = decode / system.folder / recogniser.name / "guard.csv"
+    """What was cut of these mixtures' transcripts. Of a subset, more mixtures have been read."""
+    folder = decode / system.folder / recogniser.name
+    path = folder / "guard.csv"
     ids = {mixture.id for mixture in data.mixtures}
+    read = read_table(folder / "text_spk1", empty_values=True)
     try:
         with open(path, newline="", encoding="utf-8") as stream:
             header, *lines = list(csv.reader(stream)) or [[]]
@@ -181,11 +184,12 @@ def _guard_rows(
         what, remedy = "the header is not id,stream,rule", "recognise again"
         raise UserError(what, where=path, line=1, remedy=remedy)
     for number, cells in enumerate(lines, 2):
-        if len(cells) != 3 or cells[0] not in ids or not cells[1].isdecimal():
+        if len(cells) != 3 or cells[0] not in read or not cells[1].isdecimal():
             what = "not the id of a mixture, the number of a stream and a rule"
             raise UserError(what, where=path, line=number, remedy="recognise again")
         mixture, channel, rule = cells
-        yield GuardRow(system.name, system.seed, recogniser.name, mixture, int(channel), rule)
+        if mixture in ids:
+            yield GuardRow(system.name, system.seed, recogniser.name, mixture, int(channel), rule)
 
 
 def _measure_rows(

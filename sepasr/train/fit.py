@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,9 +21,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import LAST, Checkpoints, WholeCheckpoints, steps_done
 from sepasr.train.module import LOG_EVERY, FitConfig, TrainingModule
-from sepasr.train.workdir import FINAL, alone, leave_locks
+from sepasr.train.workdir import FINAL, alone, is_first_process, leave_locks
 
 __all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "check", "fit", "share_of"]
+
+CSV_LOGS, TENSORBOARD = "csv", "tensorboard"
 
 
 class EndlessBatches(Sampler[list[int]]):
@@ -63,8 +66,10 @@ class Snapshots(Callback):
             module.export_trained(self.out / f"step{step}")
 
 
-def share_of(loader: DataLoader, rank: int, world: int) -> DataLoader:
+def share_of(loader: DataLoader, rank: int, world: int, workers: int = 0) -> DataLoader:
     """The batches of a loader that one of several processes takes: each batch goes to one.
+
+    They are read by so many workers, while others are separated.
 
     Raises:
         UserError: there are fewer batches than processes.
@@ -76,7 +81,11 @@ def share_of(loader: DataLoader, rank: int, world: int) -> DataLoader:
             remedy="validate on more, or train on fewer devices",
         )
     return DataLoader(
-        loader.dataset, batch_sampler=batches[rank::world], collate_fn=loader.collate_fn
+        loader.dataset,
+        batch_sampler=batches[rank::world],
+        collate_fn=loader.collate_fn,
+        num_workers=workers,
+        worker_init_fn=leave_locks,
     )
 
 
@@ -87,7 +96,7 @@ def without_traceback(error: UserError) -> UserError:
 
 
 def check(config: FitConfig, valid: DataLoader, out: str | Path) -> None:
-    """Refuse what :func:`fit` would refuse of settings, before an older training is removed.
+    """Refuse what :func:`fit` would refuse of settings, before an older training is moved.
 
     Raises:
         UserError: Lightning refuses the settings, as those of a device that there isn't; or there
@@ -132,7 +141,7 @@ def _trainer(config: FitConfig, out: Path, done: int) -> lightning.Trainer:
     if slurm:
         plugins.append(SLURMEnvironment(auto_requeue=False))
     try:
-        return lightning.Trainer(
+        trainer = lightning.Trainer(
             max_steps=config.steps,
             max_epochs=-1,
             accumulate_grad_batches=config.accumulation,
@@ -156,11 +165,11 @@ def _trainer(config: FitConfig, out: Path, done: int) -> lightning.Trainer:
                 # Every line at once: those in memory are lost with a process that is killed.
                 CSVLogger(
                     out,
-                    name="csv",
+                    name=CSV_LOGS,
                     version=f"from_step_{done}",
                     flush_logs_every_n_steps=LOG_EVERY,
                 ),
-                TensorBoardLogger(out, name="", version="tensorboard"),
+                TensorBoardLogger(out, name="", version=TENSORBOARD),
             ],
             callbacks=[
                 # Before the checkpoint that says that its step is done.
@@ -179,6 +188,14 @@ def _trainer(config: FitConfig, out: Path, done: int) -> lightning.Trainer:
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         remedy = "set fit.accelerator, devices, strategy and precision to what this machine has"
         raise UserError(f"Lightning refuses the settings: {error}", remedy=remedy) from None
+    if trainer.world_size != config.devices * config.num_nodes:
+        # Within a job of SLURM Lightning starts no processes: there are as many as the job's tasks.
+        raise UserError(
+            f"{trainer.world_size} processes train on {config.devices} devices of each of "
+            f"{config.num_nodes} machines",
+            remedy="start one task for each device with srun (run.sh: --train_cluster slurm_train)",
+        )
+    return trainer
 
 
 def _fit(
@@ -190,11 +207,15 @@ def _fit(
 ) -> None:
     config = module.fit_config
     done = steps_done(out)
+    if done == 0 and is_first_process():
+        # What was logged here is of a training of which nothing is left to go on from.
+        for logs in (CSV_LOGS, TENSORBOARD):
+            shutil.rmtree(out / logs, ignore_errors=True)
     # Else GPUs convolve float32 with 10 bits, the encoders of a loss included.
     torch.backends.cudnn.allow_tf32 = False
     trainer = _trainer(config, out, done)
     rank, world = trainer.global_rank, trainer.world_size
-    valid = share_of(valid, rank, world)
+    valid = share_of(valid, rank, world, config.workers)
     module.begin(done * config.accumulation)
     batches = EndlessBatches(config.batch, module.batches_done, rank, world)
     loader = DataLoader(

@@ -43,16 +43,18 @@ class MixtureBatch:
         mixture, references: as above.
         utterances: (batch, utterances, samples), where a speaker says several things.
         spans: where each of them is, (batch, utterances, 2).
+        lengths: samples before the padding, (batch,); None where nothing is padded.
     """
 
     mixture: Tensor
     references: Tensor
     utterances: Tensor | None = None
     spans: Tensor | None = None
+    lengths: Tensor | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> MixtureBatch:
         """Move to a device."""
-        tensors = (self.mixture, self.references, self.utterances, self.spans)
+        tensors = (self.mixture, self.references, self.utterances, self.spans, self.lengths)
         moved = [t if t is None else t.to(device, non_blocking=non_blocking) for t in tensors]
         return MixtureBatch(*moved)  # type: ignore[arg-type]
 
@@ -62,9 +64,13 @@ def collate(items: list[MixtureItem]) -> MixtureBatch:
     names = ["mixture", "references"]
     if items[0].utterances is not None:
         names += ["utterances", "spans"]
-    return MixtureBatch(
-        *(torch.from_numpy(np.stack([getattr(item, name) for item in items])) for name in names)
-    )
+    tensors = {
+        name: torch.from_numpy(np.stack([getattr(item, name) for item in items])) for name in names
+    }
+    if any(item.length is not None for item in items):
+        lengths = [len(item.mixture) if item.length is None else item.length for item in items]
+        tensors["lengths"] = torch.tensor(lengths)
+    return MixtureBatch(**tensors)
 
 
 class WholeMixtures(Dataset):
@@ -127,11 +133,14 @@ class SeparationModule(TrainingModule):
 
     def training_step(self, batch: MixtureBatch, _: int) -> Tensor:
         """The mean loss of a batch, an item that is left out counting as 0."""
-        mixture, references, parts = batch.mixture, batch.references, {}
+        mixture, references, lengths = batch.mixture, batch.references, batch.lengths
+        parts = {}
         if self.teacher is not None:
             with self._naming("an estimate of the teacher"):
                 lesson = self.teacher.lesson(mixture, references, self.seed_of_batch(_TEACHER))
             mixture, references = lesson.mixture, lesson.targets
+            if self.teacher.mixes:
+                lengths = None  # what one item says is mixed with the noise of a longer one
             parts["teacher_si_sdr"] = lesson.si_sdr
         estimates = self.separator(mixture)
         if not estimates.isfinite().all():  # no permutation could be chosen
@@ -143,7 +152,7 @@ class SeparationModule(TrainingModule):
                 references = coloured(estimates, batch.utterances, batch.spans)
         self.loss.begin(Moment(self.global_step, self.seed_of_batch(_LOSS)))
         with self._naming("a distance"):
-            result = self.loss(estimates, references)
+            result = self.loss(estimates, references, lengths)
         if self.teacher is not None and not self.teacher.mixes:
             true = self.signal_loss(estimates.detach(), batch.references)
             parts["true_si_sdr"] = true.parts["si_sdr"]

@@ -74,7 +74,7 @@ def job_script(config: JobConfig, command: Sequence[str], log: Path) -> str:
         f"--signal=USR1@{config.notice_s}",
         "--requeue",
         "--open-mode=append",
-        f"--output={log}",
+        f"--output={shlex.quote(str(log))}",
         *([f"--partition={config.partition}"] if config.partition else []),
         *([f"--account={config.account}"] if config.account else []),
         *config.options,

@@ -38,7 +38,7 @@ SHARES = ("batch", "accumulation", "devices", "num_nodes")
 """What gives the same gradients where the product is the same; but a recogniser's batches are drawn
 by their size."""
 PATIENCE_S = 120.0
-"""How long the other processes wait for the first one to remove another training."""
+"""How long the other processes wait for the first one to move another training."""
 
 # Set by whatever started this process: torchrun, Lightning, SLURM.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
@@ -110,7 +110,7 @@ def claim(
     Its length may change (steps, how long the rate falls), so that a longer training goes on where
     a shorter one ended, and so may what decides nothing (``IDLE``), and how a batch of the same
     size is shared among devices and accumulated. Of several processes the first one writes and
-    removes; the others wait until what was to be removed is gone. See :func:`claimed` for what
+    moves; the others wait until what was to be moved is gone. See :func:`claimed` for what
     keeps others out.
 
     Args:

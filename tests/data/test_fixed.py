@@ -42,6 +42,8 @@ def test_an_item_is_a_segment_of_its_files(data_dirs):
         )
         starts.add((entry.id, start))
         np.testing.assert_array_equal(item.mixture, whole[start : start + SAMPLES])
+        listed = len(whole) - SAMPLES
+        assert item.length == (listed if listed < SAMPLES else None)
         for reference, path in zip(item.references, entry.references, strict=True):
             padded = np.pad(read_mono(path), (0, SAMPLES))
             np.testing.assert_array_equal(reference, padded[start : start + SAMPLES])

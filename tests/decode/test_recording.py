@@ -90,7 +90,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         find_recordings(tmp_path)
     (tmp_path / "a.wav").touch()
     (tmp_path / "a.flac").touch()
-    with pytest.raises(UserError, match="two recordings named 'a'"):
+    with pytest.raises(UserError, match="2 recordings named 'a'"):
         find_recordings(tmp_path)
 
 

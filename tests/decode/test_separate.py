@@ -16,6 +16,7 @@ from sepasr.data.datadir import Info
 from sepasr.data.scp import read_table
 from sepasr.decode.separate import SEPARATOR, load_separator, separate_directory
 from sepasr.errors import UserError
+from sepasr.files import locked_folder
 from sepasr.models import REPOSITORY
 from sepasr.parallel import OncePerProcess
 from sepasr.separator.model import Provenance, Separator, SeparatorConfig
@@ -54,6 +55,15 @@ def test_streams_and_lists(data_dirs, tmp_path):
         }
         for m in mixtures.mixtures:
             assert len(read_mono(table[m.id], FS)) == len(read_mono(m.mixture))
+
+
+def test_two_runs_in_one_folder_do_not_mix(data_dirs, tmp_path):
+    with (
+        locked_folder(tmp_path / "out/.lock", "", tmp_path, ""),
+        pytest.raises(UserError, match="another run is separating into this folder"),
+    ):
+        separate_directory(tiny(), data_dirs.mixtures, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
 def test_a_result_does_not_depend_on_its_batch(data_dirs, tmp_path):

@@ -97,6 +97,10 @@ def test_what_is_too_long_is_cut_in_its_pauses_or_else_into_equal_parts():
     assert parts[0] == pytest.approx((0, 24.1))
     assert [stop - start for start, stop in parts[1:]] == pytest.approx([75.9 / 3] * 3)
     assert [stop for _, stop in parts[:-1]] == [start for start, _ in parts[1:]]
+    # What is kept of the silence around speech is no pause to cut in.
+    active = np.zeros(1600, bool)
+    active[10:1495] = True
+    np.testing.assert_allclose(segments(active, 30), [(0, 15.05), (15.05, 30.1)])
 
 
 def test_segments_are_in_seconds_at_any_rate():

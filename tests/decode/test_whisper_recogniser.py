@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ctypes
 import json
 import shutil
+import site
 from pathlib import Path
 
 import ctranslate2
@@ -231,7 +233,7 @@ def test_states_in_bfloat16_are_those_of_float32_to_rounding(spoken: list[np.nda
     ("able", "device", "expected"),
     [
         ({"amx_bf16": True}, "cpu", "bfloat16"),
-        ({"avx512_bf16": True}, "cpu", "bfloat16"),
+        ({"avx512_bf16": True}, "cpu", None),
         ({"avx2": True}, "cpu", None),
         ({"amx_bf16": True}, "cuda", None),
     ],
@@ -331,9 +333,34 @@ def test_it_reads_on_the_device_that_is_asked_for(
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 2)
     monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda *_: {"int8"})
     monkeypatch.setattr(ctranslate2.models, "Whisper", absent)
+    loaded = []
+    monkeypatch.setattr(ctypes, "CDLL", loaded.append)
     with pytest.raises(UserError, match="no such device"):
         load_recogniser("whisper_tiny_en", device=asked)
     assert (given["device"], given["device_index"]) == (kind, number)
+    assert loaded == ["libcublas.so.12"]
+
+
+def test_a_gpu_without_the_library_of_its_products_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried = []
+
+    def absent(library: str) -> None:
+        tried.append(library)
+        raise OSError(f"{library}: cannot open shared object file")
+
+    library = tmp_path / "nvidia/cublas/lib/libcublas.so.12"
+    library.parent.mkdir(parents=True)
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(ctypes, "CDLL", absent)
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path)])
+    for names in (["libcublas.so.12"], ["libcublas.so.12", str(library)]):
+        tried.clear()
+        with pytest.raises(UserError, match=r"CUDA 12: .*cannot open.*install.sh --torch cuda"):
+            load_recogniser("whisper_tiny_en", device="cuda")
+        assert tried == names
+        library.touch()
 
 
 def test_an_unknown_language_is_refused() -> None:

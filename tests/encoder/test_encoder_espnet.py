@@ -158,8 +158,9 @@ def test_layers_are_the_blocks_states(conformer):
 
 def test_layers_that_cannot_be_told_apart(tmp_path):
     folder = write_asr(tmp_path / "rnn", **KINDS["rnn"])
-    with pytest.raises(UserError, match="layer"):
-        espnet(folder, layer=1)
+    for layer in (0, 1, ["last", 1]):
+        with pytest.raises(UserError, match="can't be told apart"):
+            espnet(folder, layer=layer)
 
 
 def test_frames_do_not_depend_on_the_batch(conformer):

@@ -81,8 +81,9 @@ def test_frames_may_differ_in_number() -> None:
         return signals[..., :longest, None] + 0, lengths[:, None].expand(-1, SPEAKERS)
 
     made = encode(references, lengths)
-    for _ in range(2):
-        found = KeptEmbeddings(2**20).embed(references, lengths, encode)
+    kept = KeptEmbeddings(2**20)
+    for encoded in (encode, None):  # the second time nothing is asked for
+        found = kept.embed(references, lengths, encoded)
         assert found[0].shape == made[0].shape
         torch.testing.assert_close(found[1], made[1])
         for one, other, length in zip(found[0], made[0], lengths, strict=True):

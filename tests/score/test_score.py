@@ -141,6 +141,17 @@ def test_transcripts_of_other_streams_are_refused(data, tmp_path, capsys):
         score(data, SYSTEMS, [CTC], exp)
 
 
+def test_a_subset_is_scored_from_what_was_read_of_the_whole(data, tmp_path):
+    whole = score(data, SYSTEMS, [CTC], tmp_path / "exp")
+    subset = MixtureDir(data.path, data.info, data.mixtures[:1])
+    part = score(subset, SYSTEMS, [CTC], tmp_path / "exp")
+    assert {row.mixture for row in part.utterances} == {"m1"}
+    assert [row.cp_errors for row in part.utterances] == [
+        row.cp_errors for row in whole.utterances if row.mixture == "m1"
+    ]
+    assert part.guard == ()  # what was cut is of m2
+
+
 @pytest.mark.parametrize("line", ["m9,1,length", "m1,one,length", "m1,1"])
 def test_a_bad_line_of_the_guard_is_named(data, tmp_path, line):
     (tmp_path / "exp/decode/clean/ctc/guard.csv").write_text(f"id,stream,rule\n{line}\n")

@@ -182,6 +182,20 @@ def test_lines_of_the_log_are_written_while_it_trains(
     assert seen[5] >= 4  # of five steps
 
 
+def test_logs_of_a_training_that_is_gone_are_not_those_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "LOG_EVERY", 1)
+    for place in ("whole", "again"):
+        train(tmp_path / place, Tones(), steps=4)
+    train(tmp_path / "again", Tones(), steps=6)  # goes on, with a log of its own
+    (tmp_path / "again/last.ckpt").unlink()
+    train(tmp_path / "again", Tones(), steps=4)
+    logs = [sorted((tmp_path / place / "csv").rglob("*.csv")) for place in ("whole", "again")]
+    assert [len(found) for found in logs] == [1, 1]
+    assert logs[0][0].read_text() == logs[1][0].read_text()
+
+
 def test_a_step_with_every_item_left_out_learns_nothing(tmp_path: Path) -> None:
     module = train(tmp_path, Tones(loud=range(99)), threshold_db=THRESHOLD_DB, steps=1)
     assert module.losses == [0.0]

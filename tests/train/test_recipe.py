@@ -157,7 +157,8 @@ def test_noise_and_rooms_of_another_rate(train, data_dirs, tmp_path, kind):
 EPOCH = 20_000 // 4  # steps
 WHAMR = {  # names, then loss, steps and rate of the papers
     ("pretrain",): ("signal", 250 * EPOCH, 5e-5),
-    ("pretrain", "pretrain_fixed"): ("signal", 200 * EPOCH, 1e-5),
+    ("pretrain", "pretrain_fixed"): ("signal", 200 * EPOCH, 5e-5),
+    ("pretrain", "pretrain_fixed", "pretrain_fixed_xl"): ("signal", 200 * EPOCH, 1e-5),
     ("finetune", "finetune_sisdr"): ("signal", 30 * EPOCH, 2e-7),
     ("finetune", "finetune_ae_wav2vec2_base"): ("guided", 30 * EPOCH, 2e-7),
     ("finetune", "finetune_ae_whisper_small_en"): ("guided", 30 * EPOCH, 2e-7),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_training import SignalledTones, Tones, train, weights
+from torch.utils.data import DataLoader
 
 from sepasr.bin.main import main
 from sepasr.config import load_config
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import requeue, steps_done
+from sepasr.train.fit import FitConfig, check
 from sepasr.train.slurm import JobConfig, job_script
 
 CONF = Path(__file__).parents[2] / "conf" / "cluster" / "slurm_train.yaml"
@@ -66,10 +70,10 @@ def test_the_job_asks_for_what_the_training_uses(tmp_path: Path, stand_in) -> No
         "--gpus-per-node=4",
         "--cpus-per-task=8",
         "--time=24:00:00",
-        "--signal=USR1@300",
+        "--signal=USR1@1800",
         "--requeue",
         "--open-mode=append",
-        f"--output={tmp_path}/jobs/train.%j.log",
+        f"--output={shlex.quote(f'{tmp_path}/jobs/train.%j.log')}",
         "--partition=gpu",
         "--qos=long",
     }
@@ -146,6 +150,16 @@ def test_processes_of_a_job_leave_at_the_same_step(tmp_path: Path, stand_in) -> 
     assert all("KeyboardInterrupt" in error for error in errors), errors
     assert said.read_text().splitlines() == ["requeue", "77"]
     assert steps_done(tmp_path / "job") == 5
+
+
+def test_a_job_of_fewer_tasks_than_devices_is_refused(tmp_path: Path, monkeypatch) -> None:
+    """Lightning would train in one process, with a batch that no record states."""
+    for name, value in JOB.items():
+        monkeypatch.setenv(name, value)
+    config = FitConfig(accelerator="cpu", devices=2)
+    with pytest.raises(UserError, match="1 processes train on 2 devices of each of 1 machines"):
+        check(config, DataLoader([0, 1]), tmp_path)
+    check(replace(config, devices=1), DataLoader([0, 1]), tmp_path)
 
 
 def test_a_job_that_cannot_be_requeued_says_so(tmp_path: Path, stand_in, monkeypatch) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Stage 0 of whamr: look whether WHAMR is all there; without --whamr, make it in CORPUS/whamr from
 # WSJ0, WHAM's noise and the tables of WHAMR's scripts (100 GB for max at 16 kHz, about 2 hours on one
-# core for its 28,000 mixtures). For reverberant mixtures, make impulse responses for dynamic mixing in
+# core for its 28,000 mixtures). For dynamic mixing of reverberant mixtures, make impulse responses in
 # CORPUS/rirs (2.2 GB, about an hour on one core for 20,000 rooms). What is there is kept.
 # Called by run.sh, which sets the variables.
 set -euo pipefail
@@ -40,6 +40,7 @@ elif [[ -n ${wham_noise?} && -n ${whamr_scripts?} ]]; then
 else
     fail "give --whamr, or to make it --wham_noise and --whamr_scripts (http://wham.whisper.ai)"
 fi
-[[ $condition == *_reverb ]] || exit 0 # training hears no rooms either
+# Training hears no other rooms than the mixtures have, or none at all.
+[[ ${dynamic_mixing:?} == true && $condition == *_reverb ]] || exit 0
 sepasr build rooms ${whamr_scripts:+--scripts "$whamr_scripts"} \
     ${num_rooms:+--num-rooms "$num_rooms"} --out "${corpus:?}/rirs" "${options[@]}"

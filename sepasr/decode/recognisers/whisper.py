@@ -5,7 +5,9 @@ Its encoder may run on PyTorch instead, see :mod:`sepasr.decode.recognisers.whis
 
 from __future__ import annotations
 
+import ctypes
 import re
+import site
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ from sepasr.errors import UserError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+CUBLAS = "libcublas.so.12"
 HOP = 160  # samples between frames of the spectrogram
 FRAMES = round(MAX_WINDOW_S * FS) // HOP
 # Half of the decoder's 448 positions, as in OpenAI's code: the other half is for a prompt.
@@ -240,6 +243,28 @@ class WhisperDecoder:
         return np.pad(mel, ((0, 0), (0, missing)), mode="edge")[:, :FRAMES].copy()
 
 
+def _load_cublas(device: str) -> None:
+    """Load the cuBLAS that CTranslate2 will look for by this name once it computes.
+
+    PyTorch's CUDA 13 brings another version; where pip installs this one no loader looks.
+
+    Raises:
+        UserError: there is none.
+    """
+    places = [Path(place, "nvidia", "cublas", "lib", CUBLAS) for place in site.getsitepackages()]
+    for library in (CUBLAS, *map(str, filter(Path.is_file, places))):
+        try:
+            ctypes.CDLL(library)
+            return
+        except OSError as error:
+            cause = error
+    raise UserError(
+        f"device '{device}' can't be used: CTranslate2 computes with CUDA 12: {cause}",
+        remedy="tools/install.sh --torch cuda installs its cuBLAS, or take another recogniser, "
+        "such as whisper_small_en_transformers",
+    )
+
+
 def _checked_device(device: str, compute_type: str) -> tuple[str, int]:
     """Kind and number of a device that CTranslate2 can use, with numbers of this type."""
     import ctranslate2
@@ -253,6 +278,8 @@ def _checked_device(device: str, compute_type: str) -> tuple[str, int]:
         what = f"device '{device}' can't be used: CTranslate2 finds {count} GPUs"
         remedy = "use cpu, or " + ("another number" if count else "install the GPU's driver")
         raise UserError(what, remedy=remedy)
+    if kind == "cuda":
+        _load_cublas(device)
     types = ctranslate2.get_supported_compute_types(kind, number)
     if compute_type not in (*ANY_TYPE, *types):
         what, known = f"compute_type '{compute_type}' can't be had on {device}", sorted(types)

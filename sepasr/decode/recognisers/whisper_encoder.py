@@ -17,7 +17,7 @@ TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def chosen_type(asked: str | None, device: str) -> str | None:
     """The number type that a setting ``encoder_type`` stands for on this machine.
 
-    ``auto`` is bfloat16 on a CPU that multiplies matrices of it (AMX, AVX-512 BF16): there the
+    ``auto`` is bfloat16 on a CPU that multiplies matrices of it (AMX): there the
     encoder, most of the work for a stream, takes a third of CTranslate2's time. Elsewhere it is
     none, which leaves the encoder to CTranslate2.
 
@@ -65,8 +65,8 @@ def _is_quantised(folder: Path) -> bool:
 
 
 def _multiplies_bfloat16() -> bool:
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    # Products of rows alone (AVX-512 BF16) are no faster than CTranslate2's of integers.
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 class TorchWhisperEncoder:
