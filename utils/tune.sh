@@ -14,6 +14,8 @@ seed=0              # of the trainings; the table's are other ones
 recognisers="whisper_tiny_en wav2vec2_mini moonshine_tiny"  # conf/asr/NAME.yaml, one of each family
 asr_source=auto  # as for run.sh
 train_set=          # as for run.sh
+device=             # of separators and recognisers, cpu or cuda (default: cpu; recognisers by their YAML)
+num_valid=          # mixtures of the dev set to choose by (default: all)
 exp=                # as for run.sh
 choices=            # folder of the choices (default: egs/RECIPE/conf/train)
 
@@ -70,5 +72,6 @@ for system in $systems; do
     sepasr tune --config "${config[@]}" --set "${training[@]}" --encoder "${encoder[@]}" \
         "${material[@]}" --init "$exp/start/separator" --valid "$data/cv" \
         --lr "${rates[@]}" --steps "${lengths[@]}" "${readers[@]}" --asr-source "$asr_source" \
+        ${device:+--device "$device"} ${num_valid:+--num-valid "$num_valid"} \
         --out "$exp/tune/$system" --choice "$choices/finetune_$system.yaml" --overwrite
 done

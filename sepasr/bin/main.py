@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "transcribe": "separate a recording and write down what each speaker says",
     "export": "write a separator as ESPnet, ONNX or the Hugging Face hub load it",
     "strip": "make the inference-only directory of a trained separator",
+    "measure": "measure the signals of separated mixtures, without recognisers",
     "score": "score separated and recognised mixtures into tables",
     "show": "print the tables of results once more",
     "report": "write a page of results with plots and examples to listen to",

@@ -36,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="YAML of a recogniser and what is laid over it; once for each recogniser",
     )
     add_source_argument(parser)
+    parser.add_argument(
+        "--device",
+        help="where separators and recognisers run, such as cuda (default: cpu, or as their YAML says)",
+    )
+    parser.add_argument(
+        "--num-valid", type=int, metavar="N", help="mixtures to choose by (default: all of --valid)"
+    )
     parser.add_argument("--choice", type=Path, required=True, help="YAML to write the best to")
 
 
@@ -43,13 +50,14 @@ def run(options: argparse.Namespace) -> None:
     """Train with each learning rate once, as far as the most steps, and compare."""
     from sepasr.data.datadir import MixtureDir
     from sepasr.decode.recogniser import load_recogniser
-    from sepasr.study.tune import Candidate, evaluate, write_choice
+    from sepasr.study.tune import Candidate, evaluate, spread_out, write_choice
     from sepasr.train.recipe import train_separator
 
     recognisers = [
-        load_recogniser(files[0], options.asr_source, deltas=files[1:])
+        load_recogniser(files[0], options.asr_source, deltas=files[1:], device=options.device)
         for files in options.recogniser
     ]
+    heard = spread_out(MixtureDir.load(options.valid), options.num_valid)
     longest = max(options.steps)
     candidates = []
     for lr in options.lr:
@@ -74,6 +82,7 @@ def run(options: argparse.Namespace) -> None:
             overwrite=options.overwrite,
         )
         candidates += [Candidate(lr, n, out / f"step{n}") for n in sorted(set(options.steps))]
-    outcomes = evaluate(candidates, MixtureDir.load(options.valid), recognisers, options.out)
+    device = options.device or "cpu"
+    outcomes = evaluate(candidates, heard, recognisers, options.out, device)
     best = write_choice(outcomes, options.out / "grid.csv", options.choice)
     print(f"{best.candidate.name}: {100 * best.family_mean:.1f} % cpWER, mean over families")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from rich import box
@@ -15,7 +16,8 @@ from rich.text import Text
 from sepasr.report.cells import MISSING, interval_text, markdown_table, p_text
 from sepasr.score.multiple import holm
 from sepasr.score.result import Comparison, Gain, Results, SystemResult, WordErrors
-from sepasr.score.statistics import DRAWS, Interval
+from sepasr.score.rows import MeasureRow
+from sepasr.score.statistics import DRAWS, Interval, Resampling, mean
 
 FEWER, MORE, UNDECIDED = "fewer errors", "more errors", "undecided"
 LEVEL = 0.05
@@ -71,22 +73,33 @@ def markdown(results: Results) -> str:
 
 def print_tables(results: Results, console: Console | None = None) -> None:
     """The same on a terminal, or as plain text where the output is none."""
-    console = console or Console()
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
+    console = _plain_is_wide(console or Console())
     console.print(Text(f"Results: {results.run.recipe}", style="bold"))
     console.print(Text(provenance(results)), Text(software(results)), sep="\n")
     for section in sections(results):
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-        for column, name in enumerate(section.header):
-            table.add_column(
-                Text(name), justify="left" if column < section.labels else "right", overflow="fold"
-            )
-        for row in section.rows:
-            table.add_row(*map(Text, row))
-        console.print(Text(f"\n{section.title}", style="bold"))
-        console.print(*([Text(section.note)] if section.note else []), table, sep="\n")
+        console.print()
+        print_section(section, console)
     console.print("", *(Text(f"- {sentence}") for sentence in notes(results)), sep="\n")
+
+
+def print_section(section: Section, console: Console | None = None) -> None:
+    """A table with its heading, on a terminal or as plain text."""
+    console = _plain_is_wide(console or Console())
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for column, name in enumerate(section.header):
+        table.add_column(
+            Text(name), justify="left" if column < section.labels else "right", overflow="fold"
+        )
+    for row in section.rows:
+        table.add_row(*map(Text, row))
+    console.print(Text(section.title, style="bold"))
+    console.print(*([Text(section.note)] if section.note else []), table, sep="\n")
+
+
+def _plain_is_wide(console: Console) -> Console:
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
 
 
 def provenance(results: Results) -> str:
@@ -180,15 +193,28 @@ def _by_recogniser(
 
 
 def _measures(results: Results) -> Section:
-    header = ("system", *(heading for heading, _ in MEASURES.values()))
-    rows = [
-        (
-            line.name,
-            *(interval_text(getattr(line, name), f".{d}f") for name, (_, d) in MEASURES.items()),
-        )
-        for line in results.lines
-    ]
-    return Section("Signal measures", header, rows)
+    rows = [_measures_cells(line.name, partial(getattr, line)) for line in results.lines]
+    return Section("Signal measures", measures_header(), rows)
+
+
+def measures_header() -> tuple[str, ...]:
+    """The columns of a table of signal measures."""
+    return ("system", *(heading for heading, _ in MEASURES.values()))
+
+
+def measures_row(name: str, rows: Sequence[MeasureRow]) -> tuple[str, ...]:
+    """A line of that table: means over mixtures, with their 95 % intervals."""
+    resampling = Resampling(len(rows))
+
+    def interval(measure: str) -> Interval:
+        return resampling.interval(mean(np.array([getattr(row, measure) for row in rows])))
+
+    return _measures_cells(name, interval)
+
+
+def _measures_cells(name: str, interval: Callable[[str], Interval]) -> tuple[str, ...]:
+    cells = (interval_text(interval(key), f".{d}f") for key, (_, d) in MEASURES.items())
+    return (name, *cells)
 
 
 def _related(results: Results, relation: str) -> list[Comparison]:

@@ -96,6 +96,41 @@ def score(
     )
 
 
+def measure_streams(
+    data: MixtureDir,
+    streams: str | Path,
+    *,
+    jobs: int = 1,
+    cluster: Path | None = None,
+    brief: bool = False,
+) -> list[MeasureRow]:
+    """Signal measures of the streams that ``spk{1..}.scp`` in a folder list, a row per mixture.
+
+    They are kept in ``measures.jsonl`` beside the lists, and taken again only of files that have
+    changed. No transcripts are needed, so cut mixtures are measured, too.
+
+    Args:
+        data: the mixtures and their references.
+        streams: the folder, whose name is the system's.
+        jobs, cluster, brief: as for :func:`score`.
+
+    Raises:
+        UserError: a list is missing or lacks a mixture, or audio can't be read or is not as long
+            as its mixture.
+    """
+    folder = Path(streams)
+    system = SystemInfo(folder.name, folder.name)
+    tasks = [
+        Task(mixture, (files,))
+        for mixture, files in zip(
+            data.mixtures, _estimates(data, system, folder.parent), strict=True
+        )
+    ]
+    log = ValueLog(folder / "measures.jsonl")
+    measured = measure_all(tasks, data.info.fs, log, jobs, cluster, brief)
+    return _measure_rows(data, [system], measured)[system]
+
+
 def _streams(data: MixtureDir) -> range:
     """Numbers of the streams of a system, one per speaker, from 1."""
     return range(1, len(data.mixtures[0].references) + 1)

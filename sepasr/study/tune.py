@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -21,12 +21,11 @@ from sepasr.data.segments import read_segment_texts
 from sepasr.decode.cache import TranscriptCache
 from sepasr.decode.recognise import recognise, streams_of
 from sepasr.decode.recogniser import Recogniser
-from sepasr.decode.separate import separate_directory
+from sepasr.decode.separate import load_separator, separate_directory
 from sepasr.errors import UserError
 from sepasr.files import atomic_path, write_text
 from sepasr.score.normalise import normalise, normalised_speakers
 from sepasr.score.wer import cpwer
-from sepasr.separator.model import Separator
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ def evaluate(
     data: MixtureDir,
     recognisers: Sequence[Recogniser],
     exp: str | Path,
+    device: str = "cpu",
 ) -> list[Outcome]:
     """Separate and read the development set with every candidate.
 
@@ -83,6 +83,7 @@ def evaluate(
         data: the development set, with transcripts.
         recognisers: of as many families as there are.
         exp: folder of separated audio, transcripts and their cache.
+        device: where the candidates separate.
 
     Raises:
         UserError: the set has no transcripts.
@@ -95,7 +96,7 @@ def evaluate(
     with TranscriptCache(exp / "transcripts.sqlite") as cache:
         for candidate in candidates:
             folder = exp / "separate" / candidate.name
-            separate_directory(Separator.from_pretrained(candidate.model), data, folder)
+            separate_directory(load_separator(candidate.model, device), data, folder)
             rates = {}
             for recogniser in recognisers:
                 read = exp / "decode" / candidate.name / recogniser.name
@@ -104,6 +105,21 @@ def evaluate(
                 rates[recogniser.name] = _rate(data, read)
             outcomes.append(Outcome(candidate, rates, family_mean(rates, families)))
     return outcomes
+
+
+def spread_out(data: MixtureDir, count: int | None) -> MixtureDir:
+    """So many mixtures of a set, as far apart as they can be; all of them without a number.
+
+    Raises:
+        UserError: it has fewer.
+    """
+    if count is None:
+        return data
+    whole = len(data.mixtures)
+    if not 0 < count <= whole:
+        what = f"{count} mixtures to choose by, of {whole}"
+        raise UserError(what, where=data.path, remedy="take another number, or all")
+    return replace(data, mixtures=tuple(data.mixtures[n * whole // count] for n in range(count)))
 
 
 def _rate(data: MixtureDir, read: Path) -> float:

@@ -1,17 +1,19 @@
 import json
 import math
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sepasr.bin.main import main
 from sepasr.data.audio import write_audio
 from sepasr.data.datadir import Info, Mixture, MixtureDir
 from sepasr.data.scp import write_table
 from sepasr.decode.recognise import streams_digest
 from sepasr.errors import UserError
 from sepasr.score.result import RecogniserInfo, SystemInfo
-from sepasr.score.rows import GuardRow
+from sepasr.score.rows import GuardRow, MeasureRow, read_rows
 from sepasr.score.score import score
 
 FS = 16_000
@@ -139,6 +141,27 @@ def test_transcripts_of_other_streams_are_refused(data, tmp_path, capsys):
     reader.write_text("[]")
     with pytest.raises(UserError, match=r"recogniser\.json: does not say what was read"):
         score(data, SYSTEMS, [CTC], exp)
+
+
+def test_signals_are_measured_without_transcripts(data, tmp_path, capsys):
+    whole = score(data, SYSTEMS, [CTC], tmp_path / "exp")
+    cut = [replace(m, texts=None) for m in data.mixtures]
+    MixtureDir(data.path, replace(data.info, cut="min"), tuple(cut)).write()
+    streams = tmp_path / "exp/separate/sisdr_seed7"
+    call = ["measure", str(data.path), str(streams), "--rows", str(tmp_path / "rows.csv")]
+    assert main(call) == 0
+    rows = read_rows(tmp_path / "rows.csv", MeasureRow)
+    assert [row.system for row in rows] == ["sisdr_seed7"] * 2
+    expected = [row for row in whole.measures if row.system == "sisdr"]
+    for row, other in zip(rows, expected, strict=True):
+        assert astuple(row)[2:] == pytest.approx(astuple(other)[2:], nan_ok=True)
+    said = capsys.readouterr().out
+    assert "2 mixtures of toy, 16000 Hz, cut min, mix, anechoic references" in said
+    assert f"{np.mean([row.si_sdri for row in rows]):.2f} [" in said
+    assert main([*call[:3], "--brief"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.count("–") == 4  # PESQ, STOI, ESTOI, SRMR
+    assert f"{np.mean([row.si_sdri for row in rows]):.2f} [" in line
 
 
 def test_a_subset_is_scored_from_what_was_read_of_the_whole(data, tmp_path):
