@@ -269,7 +269,7 @@ def test_train_with_a_bad_configuration(refused, train, tmp_path, text, message)
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("fit.step=3", "step"),
+        ("fit.step=3", "Key 'step' not in"),
         ("fit.steps=many", "'many'"),
         ("steps", "not of the form name=value"),
         ("fit.steps=[1", "override"),
@@ -312,8 +312,8 @@ fs: 16000
     ("source", "model", "message"),
     [
         ("magic", "package:whisper-tiny.en", "unknown source 'magic'"),
-        ("whisper", "package:whisper-huge", "whisper-huge"),
-        ("whisper", "./nowhere", "nowhere"),
+        ("whisper", "package:whisper-huge", "known: "),
+        ("whisper", "./nowhere", "./nowhere: no such model directory or file"),
     ],
 )
 def test_train_with_an_unknown_encoder(refused, train, tmp_path, source, model, message):
@@ -395,10 +395,10 @@ def test_transcribe(refused, model, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "option", "message"),
     [
-        ("utterances", "--wsj0", "nowhere"),
+        ("utterances", "--wsj0", "nowhere: no such folder"),
         ("noise", "--noise", "nowhere: no such folder"),
         ("rooms", "--rirs", "nowhere: no such folder"),
-        ("whamr", "--whamr", "nowhere"),
+        ("whamr", "--whamr", "nowhere: no such folder"),
     ],
 )
 def test_prepare_from_nothing(refused, tmp_path, kind, option, message):

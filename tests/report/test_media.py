@@ -58,6 +58,15 @@ def test_a_picture_stands_upright(tmp_path):
     assert picture[: len(picture) // 4].mean() > 3 * picture[len(picture) // 2 :].mean()
 
 
+def test_one_scale_for_all_pictures_of_a_mixture(tmp_path):
+    loud, quiet = sine(500, level=1.8), sine(500, level=0.018)
+    album = Album(tmp_path, "m", [loud, quiet], FS)
+    clips = [album.add(name, name, samples) for name, samples in (("a", loud), ("b", quiet))]
+    pictures = [Image.open(tmp_path / clip.picture).convert("RGB") for clip in clips]
+    bright = [np.asarray(picture).astype(int).sum(2).max() for picture in pictures]
+    assert bright[1] < 0.7 * bright[0]
+
+
 def test_silence_has_a_picture(tmp_path):
     silence = np.zeros(FS, np.float32)
     clip = Album(tmp_path, "m", [silence], FS).add("a", "a", silence)

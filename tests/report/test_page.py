@@ -22,6 +22,7 @@ from sepasr.report.plots import forest
 from sepasr.report.svg import BAD, FAINT, GOOD
 from sepasr.report.table import sections as table_sections
 from sepasr.report.table import verdict
+from sepasr.score.normalise import normalise
 from sepasr.score.result import Results
 from sepasr.score.rows import UtteranceRow, read_rows, write_rows
 from sepasr.train.workdir import note_origin
@@ -194,11 +195,16 @@ def test_si_sdri_is_that_of_the_seed_that_is_heard(small, html):
 def test_marks_of_words_add_up_to_the_rows(small, page, html):
     rows = read_rows(small.results / "utterances.csv", UtteranceRow)
     errors = {(r.system, r.recogniser, r.mixture): r.cp_errors for r in rows if r.seed != 2}
+    results = Results.read(small.results / "results.json")
+    lines = [line.name for line in results.lines]
+    texts = {m.id: m.texts for m in MixtureDir.load(small.data).mixtures}
     shown = re.findall(r'<details class="example".*?</details>', html, re.DOTALL)
     assert len(shown) == 3
     for example in shown:
         mixture = Elements(example).named("details")[0]["data-mixture"]
-        for part in re.findall(r'<section class="system".*?</section>', example, re.DOTALL):
+        parts = re.findall(r'<section class="system".*?</section>', example, re.DOTALL)
+        assert [Elements(part).named("section")[0]["data-system"] for part in parts] == lines
+        for part in parts:
             system = Elements(part).named("section")[0]["data-system"]
             heard = re.split(r'<div class="heard"', part)[1:]
             assert len(heard) == 2
@@ -206,6 +212,12 @@ def test_marks_of_words_add_up_to_the_rows(small, page, html):
                 recogniser = re.search(r'data-recogniser="(\w+)"', block)[1]
                 marks = len(re.findall(r'class="w (?:sub|del|ins)"', block))
                 assert marks == errors[system, recogniser, mixture]
+                said = []
+                for reading in re.findall(r'<p class="reading">(.*?)</p>', block, re.DOTALL):
+                    _, _, words = reading.partition("</span>")
+                    read = re.sub(r'<span class="vh">.*?</span>|<ins>.*?</ins>', " ", words)
+                    said.append(" ".join(Elements(read).texts).split())
+                assert said == [normalise(text).split() for text in texts[mixture]]
 
 
 def test_tables_are_those_of_the_report(small, html):

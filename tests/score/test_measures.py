@@ -47,6 +47,20 @@ def scene():
     return references, references.sum(0), estimates
 
 
+@pytest.mark.parametrize("order", [(1, 2, 0), (2, 0, 1)])
+def test_each_of_three_speakers_is_measured_with_its_own_estimate(order):
+    references = np.stack([speech_like(seed) for seed in range(3)])
+    noise = np.random.default_rng(9).standard_normal(references.shape).astype(np.float32)
+    estimates = references + np.array([[0.01], [0.02], [0.04]], np.float32) * noise
+    found = measure(estimates[list(order)], references, references.sum(0), FS)
+    pairs = list(zip(references, estimates, strict=True))
+    stoi = np.mean([pystoi.stoi(r, e, FS) for r, e in pairs])
+    assert found.stoi == pytest.approx(stoi, rel=1e-4)
+    assert found.pesq == pytest.approx(
+        np.mean([itu.pesq(FS, r, e, "wb") for r, e in pairs]), rel=1e-4
+    )
+
+
 def test_values_are_those_of_the_libraries(scene):
     references, mixture, estimates = scene
     measures = measure(estimates, references, mixture, FS)

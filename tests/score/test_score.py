@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sepasr.data.datadir import Info, Mixture, MixtureDir
 from sepasr.data.scp import write_table
 from sepasr.decode.recognise import streams_digest
 from sepasr.errors import UserError
-from sepasr.score.result import RecogniserInfo, SystemInfo
+from sepasr.score.result import RecogniserInfo, Results, SystemInfo
 from sepasr.score.rows import GuardRow, MeasureRow, read_rows
 from sepasr.score.score import score
 
@@ -162,6 +163,36 @@ def test_signals_are_measured_without_transcripts(data, tmp_path, capsys):
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.count("–") == 4  # PESQ, STOI, ESTOI, SRMR
     assert f"{np.mean([row.si_sdri for row in rows]):.2f} [" in line
+
+
+def test_the_command_heeds_the_settings_of_the_table(data, tmp_path):
+    exp, table, out = tmp_path / "exp", tmp_path / "table.yaml", tmp_path / "out"
+    for kind in ("separate", "decode"):
+        shutil.copytree(exp / kind / "sisdr_seed7", exp / kind / "ae")
+    encoder = {"name": "tiny", "family": "whisper", "weights": "tiny"}
+    for folder, last in (("sisdr_seed7", {}), ("ae", {"encoder": encoder})):
+        text = json.dumps({"history": [{"steps": 10, **last}]})
+        (exp / "separate" / folder / "separator.json").write_text(text)
+    folders = ["mixture", "clean", "sisdr_seed7", "ae"]
+
+    def scored(identity: str) -> Results:
+        reader = {"name": "ctc", "family": "wav2vec2", "weights": "w2v2", "identity": identity}
+        for folder in folders:
+            (exp / "decode" / folder / "ctc/recogniser.json").write_text(json.dumps(reader))
+        call = ["score", "--recipe", "x", "--config", table, "--data", data.path, "--exp", exp]
+        call += ["--systems", *folders, "--recognisers", "ctc", "--out", out]
+        assert main([str(argument) for argument in call]) == 0
+        return Results.read(out / "results.json")
+
+    data.write()
+    table.write_text(
+        "control: sisdr_seed7\nprimary: [{system: ae, recogniser: ctc}]\nnotes: [Heed this.]\n"
+    )
+    one, again, other = (scored(identity) for identity in ("beam 1", "beam 1", "beam 5"))
+    assert one.control == "sisdr_seed7"
+    assert [(c.system, c.recogniser, c.primary) for c in one.comparisons] == [("ae", "ctc", True)]
+    assert one.run.notes == ("Heed this.",)
+    assert one.run.config_sha == again.run.config_sha != other.run.config_sha
 
 
 def test_a_subset_is_scored_from_what_was_read_of_the_whole(data, tmp_path):

@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binomtest, spearmanr
 from small_study import Ear, Pretended, make_place, make_study, quick_measures
 
@@ -123,6 +124,27 @@ def test_distances_of_an_encoder(mixture):
     worse = embedding_distance(encoder, mixture, [mixture.mixture, mixture.mixture], 16000)
     assert worse > 1e-3
     assert not permutations_differ(encoder, mixture, streams[::-1], 16000)
+
+
+class Squares(torch.nn.Module):
+    """An encoder that can't tell a sign, and so takes each of two voices for the other."""
+
+    fs, name, distance = 16000, "squares", "mse"
+
+    def forward(self, waveform, lengths):
+        return waveform.unfold(-1, 10, 10).square(), lengths // 10
+
+
+def test_permutations_that_differ_are_seen(tmp_path):
+    said = np.array([[1, -1] * 200, [2, 2, -2, -2] * 100], np.float32) / 10
+    files = {}
+    for name, signals in (("s", said), ("e", np.stack([said[1] / 2, 2 * said[0]]))):
+        files[name] = tuple(tmp_path / f"{name}{n}.wav" for n in range(2))
+        for file, signal in zip(files[name], signals, strict=True):
+            write_audio(file, signal, 16000)
+    mixture = Mixture("m", files["s"][0], files["s"], None, None, ("x", "y"), 0.025)
+    assert permutations_differ(Squares(), mixture, files["e"], 16000)
+    assert not permutations_differ(Squares(), mixture, files["s"], 16000)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 from small_study import Ear, Pretended, make_place, make_study, quick_measures
 
 from sepasr.study.drawing import looks
@@ -36,6 +37,30 @@ def test_a_plot_says_what_is_compared(plot, data_dirs, tmp_path, monkeypatch):
     before = path.read_bytes()
     plot_study(study, results, path)
     assert path.read_bytes() == before
+
+
+def test_marks_are_the_gains_in_the_rows_of_their_variants(data_dirs, tmp_path, monkeypatch):
+    monkeypatch.setattr("sepasr.score.measures.measure", quick_measures)
+    study, place = make_study(tmp_path, plot="gains"), make_place(tmp_path, data_dirs)
+    results = Runner("small", study, place, train=Pretended(), reader_of=Ear).run()
+    figures, save = [], Figure.savefig
+
+    def saved(figure, *given, **options):
+        figures.append(figure)
+        return save(figure, *given, **options)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    plot_study(study, results, tmp_path / "plot.svg")
+    for axes, name in zip(figures[0].axes, ("tt", "cv"), strict=True):
+        mine = [r for r in results if r.set == name and r.against]
+        assert mine
+        names = [label.get_text().split("\n")[0] for label in axes.get_yticklabels()]
+        drawn = axes.lines[: 2 * len(mine)]
+        for r, bounds, mark in zip(mine, drawn[::2], drawn[1::2], strict=True):
+            interval = [100 * r.gain_low, 100 * r.gain_high]
+            assert list(bounds.get_xdata()) == pytest.approx(interval, nan_ok=True)
+            assert list(mark.get_xdata()) == pytest.approx([100 * r.gain], nan_ok=True)
+            assert names[round(mark.get_ydata()[0])] == r.variant
 
 
 def test_every_name_has_its_own_look():

@@ -10,7 +10,7 @@ import pytest
 from small_study import make_study
 
 from sepasr.errors import UserError
-from sepasr.score.multiple import holm
+from sepasr.score.multiple import benjamini_hochberg, holm
 from sepasr.score.result import RecogniserInfo
 from sepasr.score.statistics import Resampling, over_seeds, rate, relative_gain
 from sepasr.study.facts import EncoderInfo, Facts, family_weights
@@ -77,9 +77,13 @@ def test_figures_of_one_seed():
     assert tiny.gain_low <= tiny.gain <= tiny.gain_high
     assert (tiny.against, tiny.against_steps, tiny.si_sdr, tiny.mixtures) == ("sisdr", 2, 5.0, 12)
     assert math.isnan(tiny.srmr)
+    assert (tiny.orcwer, tiny.orc_gain) == pytest.approx((0.2, 0.5))
+    assert (tiny.orc_gain_low, tiny.orc_gain_high) == pytest.approx((0.5, 0.5))
+    assert tiny.orc_p < 0.05
     mean = find(results, "slow", FAMILY_MEAN, seed=0)
     assert mean.cpwer == pytest.approx((0.25 + 0.25 + 0.85) / 3)
     assert mean.gain == pytest.approx((2 * (1 - 2.5 / 4.5) + 0) / 3)
+    assert (mean.orcwer, mean.orc_gain) == pytest.approx((0.4, 1 / 3))
     assert math.isnan(mean.words)
     control = find(results, "sisdr", "tiny", seed=0)
     assert control.against == ""
@@ -87,6 +91,8 @@ def test_figures_of_one_seed():
     # Four readers are compared; the family mean is corrected apart from them.
     single = [find(results, "slow", r.name, seed=0) for r in READERS]
     assert [r.p_holm for r in single] == pytest.approx(holm(np.array([r.p for r in single])))
+    expected = benjamini_hochberg(np.array([r.p for r in single]))
+    assert [r.p_bh for r in single] == pytest.approx(expected)
     assert mean.p_holm == mean.p
 
 

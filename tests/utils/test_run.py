@@ -61,6 +61,32 @@ def test_each_test_set_is_shown(run, sets: str) -> None:
     assert [command for command in commands if " show " in command] == shown
 
 
+def test_each_seed_is_a_training_of_its_own(run) -> None:
+    trained = run(3, 3, "--seeds", "1 2", done=("data", "start"))
+    expected = [[f"exp/finetune/sisdr/seed{seed}"] for seed in (1, 2)]
+    assert [files_of(command, "--out") for command in trained] == expected
+    seeds = [[x for x in files_of(command, "--set") if "seed" in x] for command in trained]
+    assert seeds == [["fit.seed=1"], ["fit.seed=2"]]
+
+
+def test_the_starting_points_are_those_of_the_repository(run, tmp_path: Path) -> None:
+    assert run(2, 2, "--recognisers", "wav2vec2_mini", done=("data",)) == []
+    for name in ("separator", "wav2vec2_mini"):
+        files = list((REPOSITORY / "egs/mini_whamr/pretrained" / name).iterdir())
+        assert files
+        for file in files:
+            assert (tmp_path / "exp/start" / name / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_page_is_of_the_results_and_their_test_set(run, tmp_path: Path) -> None:
+    (tmp_path / "exp/results").mkdir(parents=True)
+    (tmp_path / "exp/results/.done").touch()
+    assert run(7, 7) == [
+        "sepasr report --results exp/results --exp exp --data exp/data/tt "
+        "--studies exp/results --out exp/page"
+    ]
+
+
 def test_the_recogniser_is_trained_by_what_it_knows(run, tmp_path: Path) -> None:
     given = ("--from_scratch", "true", "--recognisers", "wav2vec2_mini", "--ngpu", "0")
     train_set = "fit.steps=2 mixing.lone_share=0.15"
