@@ -1,4 +1,4 @@
-"""``sepasr measure``: SI-SDR and other signal measures of separated mixtures, without recognisers."""
+"""``sepasr measure``: signal measures of separated mixtures, without recognisers."""
 
 from __future__ import annotations
 

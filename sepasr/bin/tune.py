@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source_argument(parser)
     parser.add_argument(
         "--device",
-        help="where separators and recognisers run, such as cuda (default: cpu, or as their YAML says)",
+        help="where separators and recognisers run (default: cpu, and as their YAML says)",
     )
     parser.add_argument(
         "--num-valid", type=int, metavar="N", help="mixtures to choose by (default: all of --valid)"

@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     made.add_argument("--dtypes", nargs="+", default=[FLOAT32, BFLOAT16])
     made.add_argument("--compile", action="store_true", help="ours through torch.compile")
     made.add_argument("--set", action="append", default=[], help="NAME=VALUE, on both sides")
-    options = begin(made, arguments)
+    options = begin(made, arguments, apart=["curve"])
     return [measure(size, options) for size in options.sizes]
 
 
