@@ -104,7 +104,7 @@ def test_a_cluster_of_the_recipe_or_experiment_is_found(run, tmp_path: Path) -> 
     given = ("--train_cluster", "mine", "--cluster", "mine")
     trained, separated, *_ = run(3, 4, *given, done=("data", "start"))
     assert trained.startswith("sepasr submit --cluster exp/conf/cluster/mine.yaml")
-    assert separated.endswith("--cluster exp/conf/cluster/mine.yaml")
+    assert "--cluster exp/conf/cluster/mine.yaml --jobs " in separated
 
 
 def test_a_study_of_the_recipe_or_experiment_is_found(run, tmp_path: Path) -> None:
