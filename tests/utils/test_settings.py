@@ -48,7 +48,7 @@ def test_paths_are_of_the_folder_where_they_were_given(tmp_path: Path) -> None:
     script = """
         option_default() { case $1 in corpus) echo egs/mini_whamr/corpus ;; esac; }
         exp=runs/1 wsj0=/corpora/wsj0 corpus=egs/mini_whamr/corpus librimix= whamr=../whamr
-        study="layer mine.yaml" option_folder=FOLDER
+        study="layer mine.yaml" option_folder=FOLDER Paths="whamr wsj0 librimix"
         find_folders; echo "$data $wsj0 $corpus [$librimix] $whamr $study"
     """
     (tmp_path / "mine.yaml").touch()
