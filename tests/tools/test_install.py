@@ -276,7 +276,7 @@ def test_folder_of_something_else_is_left_alone(machine, tmp_path, name):
     [
         (
             ["--extras", "maxi"],
-            "install.sh: there is no extra 'maxi' (mini demo dnsmos espnet onnx test)\n",
+            "install.sh: there is no extra 'maxi' (cuda mini demo dnsmos espnet onnx test)\n",
         ),
         (["--torch", "rocm"], "install.sh: --torch is auto, cpu or cuda, not 'rocm'\n"),
         (
