@@ -259,17 +259,23 @@ def main() -> int:
         place = Place((options.work or Path(folder)).absolute())
         seconds = reference(place, needed(chosen))
         turn = [stage for stage in STAGES if stage.name in chosen]
-        kills, runs, failed = 0, 0, 0
+        kills, runs, failed, whole = 0, 0, 0, set(chosen)
         while kills < options.kills:
             if runs % len(turn) == 0:
                 draw.shuffle(turn)
             stage = turn[runs % len(turn)]
-            # Each is killed once before any is killed again.
-            most = max(1, options.kills - kills - max(0, len(turn) - runs - 1))
+            # A kill is kept for each that has had none: it may have ended before its moment.
+            others = len(whole - {stage.name})
+            if options.kills - kills <= others:
+                stage = next(one for one in turn if one.name in whole)
+                others = len(whole) - 1
+            most = max(1, options.kills - kills - others)
             made, wrong = kill_and_compare(
                 place, stage, seconds[stage.name], most, draw, kills, f"differs_{runs}"
             )
             kills, runs, failed = kills + made, runs + 1, failed + bool(wrong)
+            if made:
+                whole.discard(stage.name)
     took = (time.monotonic() - began) / 60
     print(f"{kills} kills of {runs} runs, {failed} ended otherwise ({took:.1f} min)")
     return 1 if failed else 0
