@@ -7,7 +7,7 @@ import torch
 from scipy.signal import lfilter
 from torch import nn
 
-from sepasr.decode.long_recording import window_spans
+from sepasr.decode.passes import window_spans
 from sepasr.separator.model import match_level
 
 FS = 8000

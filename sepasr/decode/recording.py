@@ -24,11 +24,8 @@ from sepasr.data.blocks import (
 )
 from sepasr.data.scp import read_entry, read_table
 from sepasr.decode.activity import LEAST_S, active_frames
-from sepasr.decode.long_recording import (
-    LongOptions,
-    separate_to_disk,
-    summary_path,
-)
+from sepasr.decode.long_recording import separate_to_disk, summary_path
+from sepasr.decode.passes import LongOptions
 from sepasr.decode.progress import Hook, no_hook
 from sepasr.decode.streams import check_finite, say_silent, say_turned_down, silent_streams
 from sepasr.errors import UserError

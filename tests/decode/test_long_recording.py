@@ -15,14 +15,9 @@ from conversation import FS, Knowing, conversation
 
 from sepasr.data.audio import resample, write_audio
 from sepasr.data.blocks import Feed, measure, read_blocks, resample_blocks
-from sepasr.decode import long_recording
-from sepasr.decode.long_recording import (
-    OVERLAP_S,
-    WINDOW_S,
-    LongOptions,
-    separate_to_disk,
-    window_spans,
-)
+from sepasr.decode import long_recording, passes
+from sepasr.decode.long_recording import separate_to_disk
+from sepasr.decode.passes import OVERLAP_S, WINDOW_S, LongOptions, window_spans
 from sepasr.decode.recording import Recording, find_recordings, separate_recording
 from sepasr.errors import UserError
 
@@ -64,7 +59,7 @@ def test_nobody_swaps_in_ten_minutes_with_silences(ten_minutes, tmp_path):
 
 
 def test_without_a_voice_they_swap(ten_minutes, tmp_path, monkeypatch):
-    monkeypatch.setattr(long_recording.MelStatistics, "__call__", lambda *_: None)
+    monkeypatch.setattr(passes.MelStatistics, "__call__", lambda *_: None)
     streams, _ = separated(ten_minutes, tmp_path)
     assert swapped_seconds(streams, ten_minutes) > 10
 
