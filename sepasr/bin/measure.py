@@ -22,24 +22,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure, and print a table of means with 95 % intervals over mixtures."""
     from sepasr.data.datadir import MixtureDir
-    from sepasr.report.table import Section, measures_header, measures_row, print_section
+    from sepasr.report.table import measures_section, print_section
     from sepasr.score.rows import MeasureRow, write_rows
     from sepasr.score.score import measure_streams
 
     data = MixtureDir.load(options.data)
-    rows: list[MeasureRow] = []
-    lines = []
-    for folder in options.streams:
-        found = measure_streams(
-            data, folder, jobs=options.jobs, cluster=options.cluster, brief=options.brief
-        )
-        rows += found
-        lines.append(measures_row(str(folder), found))
+    workers = {"jobs": options.jobs, "cluster": options.cluster}
+    systems = {
+        str(folder): measure_streams(data, folder, brief=options.brief, **workers)
+        for folder in options.streams
+    }
     if options.rows:
-        write_rows(options.rows, MeasureRow, rows)
+        write_rows(options.rows, MeasureRow, [row for rows in systems.values() for row in rows])
     info = data.info
     title = (
         f"{data.path}: {len(data.mixtures)} mixtures of {info.corpus}, {info.fs} Hz, "
         f"cut {info.cut}, {info.condition}, {info.reference} references"
     )
-    print_section(Section(title, measures_header(), lines))
+    print_section(measures_section(title, systems))

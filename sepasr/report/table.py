@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -193,28 +193,30 @@ def _by_recogniser(
 
 
 def _measures(results: Results) -> Section:
-    rows = [_measures_cells(line.name, partial(getattr, line)) for line in results.lines]
-    return Section("Signal measures", measures_header(), rows)
+    lines = [(line.name, partial(getattr, line)) for line in results.lines]
+    return _measures_table("Signal measures", lines)
 
 
-def measures_header() -> tuple[str, ...]:
-    """The columns of a table of signal measures."""
-    return ("system", *(heading for heading, _ in MEASURES.values()))
+def measures_section(title: str, systems: Mapping[str, Sequence[MeasureRow]]) -> Section:
+    """Means of signal measures, with their 95 % intervals over the mixtures that all have."""
+    resampling = Resampling(len(next(iter(systems.values()))))
 
-
-def measures_row(name: str, rows: Sequence[MeasureRow]) -> tuple[str, ...]:
-    """A line of that table: means over mixtures, with their 95 % intervals."""
-    resampling = Resampling(len(rows))
-
-    def interval(measure: str) -> Interval:
+    def interval(rows: Sequence[MeasureRow], measure: str) -> Interval:
         return resampling.interval(mean(np.array([getattr(row, measure) for row in rows])))
 
-    return _measures_cells(name, interval)
+    return _measures_table(
+        title, [(name, partial(interval, rows)) for name, rows in systems.items()]
+    )
 
 
-def _measures_cells(name: str, interval: Callable[[str], Interval]) -> tuple[str, ...]:
-    cells = (interval_text(interval(key), f".{d}f") for key, (_, d) in MEASURES.items())
-    return (name, *cells)
+def _measures_table(title: str, lines: Iterable[tuple[str, Callable[[str], Interval]]]) -> Section:
+    """A line for each name and what gives its interval of a measure."""
+    header = ("system", *(heading for heading, _ in MEASURES.values()))
+    rows = [
+        (name, *(interval_text(of(key), f".{d}f") for key, (_, d) in MEASURES.items()))
+        for name, of in lines
+    ]
+    return Section(title, header, rows)
 
 
 def _related(results: Results, relation: str) -> list[Comparison]:

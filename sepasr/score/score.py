@@ -16,7 +16,7 @@ from sepasr.data.segments import read_segment_texts
 from sepasr.decode.recognise import RECOGNISER, STREAMS, streams_digest
 from sepasr.errors import UserError
 from sepasr.score.log import ValueLog
-from sepasr.score.measures import Measures, Task, measure_all
+from sepasr.score.measures import Task, measure_all
 from sepasr.score.normalise import normalise, normalised_speakers
 from sepasr.score.result import CLEAN, MEASURES, MIXTURE, RecogniserInfo, SystemInfo
 from sepasr.score.rows import GuardRow, MeasureRow, Scores, UtteranceRow
@@ -77,10 +77,8 @@ def score(
     transcripts = [_transcripts(data, *pair, decode) for pair in pairs]
     guard = [row for pair in pairs for row in _guard_rows(data, *pair, decode)]
     estimates = [_estimates(data, system, separate) for system in systems]
-    tasks = [Task(*row) for row in zip(data.mixtures, zip(*estimates, strict=True), strict=True)]
     log = ValueLog(Path(exp) / "measures.jsonl")
-    measured = measure_all(tasks, data.info.fs, log, jobs, cluster, brief)
-    measures = _measure_rows(data, systems, measured)
+    measures = _measured(data, systems, estimates, log, jobs, cluster, brief)
     bar = tqdm(zip(pairs, transcripts, strict=True), "word errors", len(pairs), unit="decode")
     utterances = [
         row
@@ -120,15 +118,9 @@ def measure_streams(
     """
     folder = Path(streams)
     system = SystemInfo(folder.name, folder.name)
-    tasks = [
-        Task(mixture, (files,))
-        for mixture, files in zip(
-            data.mixtures, _estimates(data, system, folder.parent), strict=True
-        )
-    ]
     log = ValueLog(folder / "measures.jsonl")
-    measured = measure_all(tasks, data.info.fs, log, jobs, cluster, brief)
-    return _measure_rows(data, [system], measured)[system]
+    found = _measured(data, [system], [_listed(data, folder)], log, jobs, cluster, brief)
+    return found[system]
 
 
 def _streams(data: MixtureDir) -> range:
@@ -182,7 +174,12 @@ def _estimates(data: MixtureDir, system: SystemInfo, separate: Path) -> list[tup
         return [(mixture.mixture,) * len(mixture.references) for mixture in data.mixtures]
     if system.name == CLEAN:
         return [mixture.references for mixture in data.mixtures]
-    files = [separate / system.folder / f"spk{stream}.scp" for stream in _streams(data)]
+    return _listed(data, separate / system.folder)
+
+
+def _listed(data: MixtureDir, folder: Path) -> list[tuple[Path, ...]]:
+    """The same of what the lists in a folder say."""
+    files = [folder / f"spk{stream}.scp" for stream in _streams(data)]
     return [tuple(map(Path, row)) for row in _columns(data, files, "separate")]
 
 
@@ -227,12 +224,18 @@ def _guard_rows(
             yield GuardRow(system.name, system.seed, recogniser.name, mixture, int(channel), rule)
 
 
-def _measure_rows(
+def _measured(
     data: MixtureDir,
     systems: Sequence[SystemInfo],
-    measured: Sequence[tuple[Measures, ...]],
+    estimates: Sequence[Sequence[tuple[Path, ...]]],
+    log: ValueLog,
+    jobs: int,
+    cluster: Path | None,
+    brief: bool,
 ) -> dict[SystemInfo, list[MeasureRow]]:
-    """For each system its row for every mixture."""
+    """For each system its row for every mixture; estimates are those of each, in their order."""
+    tasks = [Task(*row) for row in zip(data.mixtures, zip(*estimates, strict=True), strict=True)]
+    measured = measure_all(tasks, data.info.fs, log, jobs, cluster, brief)
     return {
         system: [
             MeasureRow(

@@ -159,6 +159,8 @@ def test_signals_are_measured_without_transcripts(data, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "2 mixtures of toy, 16000 Hz, cut min, mix, anechoic references" in said
     assert f"{np.mean([row.si_sdri for row in rows]):.2f} [" in said
+    streams.rename(streams.with_name("clean"))  # a name, here, like any other
+    call[2] = str(streams.with_name("clean"))
     assert main([*call[:3], "--brief"]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.count("–") == 4  # PESQ, STOI, ESTOI, SRMR
