@@ -263,13 +263,9 @@ def main() -> int:
         while kills < options.kills:
             if runs % len(turn) == 0:
                 draw.shuffle(turn)
-            stage = turn[runs % len(turn)]
-            # A kill is kept for each that has had none: it may have ended before its moment.
-            others = len(whole - {stage.name})
-            if options.kills - kills <= others:
-                stage = next(one for one in turn if one.name in whole)
-                others = len(whole) - 1
-            most = max(1, options.kills - kills - others)
+            # First those that have had no kill, for one may have ended before its moment.
+            stage = next((one for one in turn if one.name in whole), turn[runs % len(turn)])
+            most = max(1, options.kills - kills - len(whole - {stage.name}))
             made, wrong = kill_and_compare(
                 place, stage, seconds[stage.name], most, draw, kills, f"differs_{runs}"
             )

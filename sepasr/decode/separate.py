@@ -124,39 +124,28 @@ def separate_directory(
     out = Path(out).absolute()
     what, remedy = "another run is separating into this folder", "wait for it, or name another"
     with locked_folder(out / ".lock", what, out, remedy):
-        _separate_into(out, separator, directory, batch, add_mixture, load, jobs, cluster)
-
-
-def _separate_into(
-    out: Path,
-    separator: Separator,
-    directory: MixtureDir,
-    batch: int,
-    add_mixture: float,
-    load: Callable[[], Separator] | None,
-    jobs: int,
-    cluster: Path | None,
-) -> None:
-    _claim(out, separator, directory, add_mixture)
-    separator.eval()
-    files = {
-        mixture.id: _files(out, mixture.id, separator.num_speakers)
-        for mixture in directory.mixtures
-    }
-    missing = [
-        mixture for mixture in directory.mixtures if not _is_made(mixture, files[mixture.id])
-    ]
-    parallel_map(
-        partial(_separate_and_write, load or (lambda: separator), out, add_mixture),
-        list(batches(missing, separator.fs, batch)),
-        jobs=jobs,
-        cluster=cluster,
-        description="separate",
-        unit="mixture",
-        weight=len,
-    )
-    for s in range(separator.num_speakers):
-        write_table(out / f"spk{s + 1}.scp", {key: str(paths[s]) for key, paths in files.items()})
+        _claim(out, separator, directory, add_mixture)
+        separator.eval()
+        files = {
+            mixture.id: _files(out, mixture.id, separator.num_speakers)
+            for mixture in directory.mixtures
+        }
+        missing = [
+            mixture for mixture in directory.mixtures if not _is_made(mixture, files[mixture.id])
+        ]
+        parallel_map(
+            partial(_separate_and_write, load or (lambda: separator), out, add_mixture),
+            list(batches(missing, fs, batch)),
+            jobs=jobs,
+            cluster=cluster,
+            description="separate",
+            unit="mixture",
+            weight=len,
+        )
+        for s in range(separator.num_speakers):
+            write_table(
+                out / f"spk{s + 1}.scp", {key: str(paths[s]) for key, paths in files.items()}
+            )
 
 
 def _files(out: Path, mixture: str, speakers: int) -> list[Path]:
