@@ -18,9 +18,10 @@ from sepasr.data.blocks import (
     resample_blocks,
 )
 from sepasr.decode.activity import active_frames, segments
+from sepasr.decode.cache import TranscriptCache, cache_key
 from sepasr.decode.hearing import MAX_WINDOW_S
 from sepasr.decode.progress import Hook, no_hook
-from sepasr.decode.recogniser import Recogniser
+from sepasr.decode.recogniser import Recogniser, Transcript
 from sepasr.decode.transcript_formats import Said
 
 
@@ -29,6 +30,7 @@ def transcribe_streams(
     paths: Sequence[Path],
     fs: int,
     *,
+    cache: TranscriptCache | None = None,
     hook: Hook = no_hook,
     name: str = "",
 ) -> list[Said]:
@@ -41,13 +43,15 @@ def transcribe_streams(
         recogniser: reads each segment on its own, at its own level.
         paths: the streams of one recording, equally long, mono.
         fs: their sampling rate in Hz.
+        cache: keeps what was read after every batch, and what it knows is not read again.
         hook: is told how many segments were read, in the step ``recognise``.
         name: what the hook is told that the recording is called.
 
     Returns:
         What was said, in the order in which it begins; segments without a word are left out.
     """
-    said = read_segments(recogniser, paths, fs, find_segments(paths, fs), hook=hook, name=name)
+    spans = find_segments(paths, fs)
+    said = read_segments(recogniser, paths, fs, spans, cache=cache, hook=hook, name=name)
     return sorted(said, key=lambda one: (one.start_s, one.speaker))
 
 
@@ -69,6 +73,7 @@ def read_segments(
     fs: int,
     spans: Sequence[tuple[float, float, int]],
     *,
+    cache: TranscriptCache | None = None,
     hook: Hook = no_hook,
     name: str = "",
 ) -> list[Said]:
@@ -85,14 +90,29 @@ def read_segments(
             _read(paths[speaker - 1], start, stop, fs, recogniser.fs)
             for start, stop, speaker in batch
         ]
-        for (start, stop, speaker), transcript in zip(
-            batch, recogniser.transcribe(heard), strict=True
-        ):
+        transcripts = _transcripts(recogniser, heard, cache)
+        for (start, stop, speaker), transcript in zip(batch, transcripts, strict=True):
             if transcript.text:
                 said.append(Said(round(start, 3), round(stop, 3), speaker, transcript.text))
         done += len(batch)
         hook("recognise", done, len(spans), name)
     return said
+
+
+def _transcripts(
+    recogniser: Recogniser, heard: Sequence[np.ndarray], cache: TranscriptCache | None
+) -> list[Transcript]:
+    if cache is None:
+        return recogniser.transcribe(heard)
+    keys = [cache_key(samples, recogniser) for samples in heard]
+    known = cache.get(keys)
+    unread = {key: samples for key, samples in zip(keys, heard, strict=True) if key not in known}
+    if unread:
+        read = recogniser.transcribe(list(unread.values()))
+        new = dict(zip(unread, read, strict=True))
+        cache.put(new)
+        known |= new
+    return [known[key] for key in keys]
 
 
 def _read(path: Path, start_s: float, stop_s: float, fs: int, target: int) -> np.ndarray:

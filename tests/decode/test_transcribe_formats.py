@@ -17,6 +17,7 @@ from sepasr.data.blocks import frame_samples
 from sepasr.decode import recogniser as recogniser_module
 from sepasr.decode import separate as separate_module
 from sepasr.decode.activity import segments
+from sepasr.decode.cache import TranscriptCache
 from sepasr.decode.guard import Hypothesis
 from sepasr.decode.recogniser import Recogniser, RecogniserConfig
 from sepasr.decode.transcribe import transcribe_streams
@@ -81,6 +82,35 @@ def test_segments_are_where_the_speaker_is_heard(streams, recogniser, tmp_path):
         (84.8, 90.0, 2, "high 5.2"),
     ]
     assert steps[-1] == (6, 6)
+
+
+def test_what_was_read_before_an_interruption_is_not_read_again(
+    streams, recogniser, tmp_path, monkeypatch
+):
+    paths = [tmp_path / "1.wav", tmp_path / "2.wav"]
+    for path, stream in zip(paths, streams, strict=True):
+        soundfile.write(path, stream, FS, "PCM_16")
+    recogniser.batch_size = 2
+    whole = transcribe_streams(recogniser, paths, FS)
+    heard, decode = [], Pitch.decode
+
+    def decode_two_batches(self, waveforms, max_tokens):
+        if len(heard) == 4:
+            raise KeyboardInterrupt
+        heard.extend(len(wave) for wave in waveforms)
+        return decode(self, waveforms, max_tokens)
+
+    monkeypatch.setattr(Pitch, "decode", decode_two_batches)
+    with TranscriptCache(tmp_path / "read.sqlite") as cache:
+        with pytest.raises(KeyboardInterrupt):
+            transcribe_streams(recogniser, paths, FS, cache=cache)
+        before, heard[:] = len(heard), []
+        assert before == 4
+        assert transcribe_streams(recogniser, paths, FS, cache=cache) == whole
+        assert len(heard) == len(whole) - before
+        heard[:] = []
+        assert transcribe_streams(recogniser, paths, FS, cache=cache) == whole
+        assert heard == []
 
 
 def test_silence_has_no_segments(recogniser, tmp_path):
@@ -192,7 +222,7 @@ def test_the_recogniser_reads_on_the_gpu_of_the_separator(
 def test_transcribe_writes_what_is_asked_for(commands, tmp_path, capsys):
     out = tmp_path / "out put"
     assert commands("transcribe", "-o", out, "--format", "srt", "ctm", "seglst") == 0
-    names = {path.name for path in out.iterdir()}
+    names = {path.name for path in out.iterdir()} - {"transcripts.sqlite"}
     ends = ("_spk1.wav", "_spk2.wav", ".separated.json", ".srt", ".ctm", ".seglst.json")
     assert names == {f"my tälk{end}" for end in ends}
     said = read_seglst(out / "my tälk.seglst.json")
