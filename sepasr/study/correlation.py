@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
-from sepasr.config import load_config
-from sepasr.data.audio import read_mono
-from sepasr.data.datadir import Mixture, MixtureDir
-from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
 from sepasr.errors import UserError
-from sepasr.score.log import ValueLog
-from sepasr.score.measures import is_silent
 from sepasr.score.rows import read_rows, write_rows
 from sepasr.score.statistics import DRAWS, Resampling, mean, rank_correlation
-from sepasr.study.config import Correlation, Probe
-from sepasr.study.digest import encoder_content, override
+from sepasr.study.config import Correlation
+from sepasr.study.meters import (
+    DNSMOS,
+    Meter,
+    dnsmos_meter,
+    probe_meter,
+    probe_name,
+    values_of,
+)
 from sepasr.study.place import Place
 from sepasr.study.rows import StudyRow
 
 if TYPE_CHECKING:
-    from sepasr.study.runner import Point, Runner
+    from sepasr.study.runner import Runner
 
-DNSMOS = "dnsmos"
-DNSMOS_FS = 16_000
 SIGNAL = ("si_sdr", "pesq", "stoi", "estoi", "srmr")
 """Measures that the rows of a study have already."""
-
-Streams = Mapping[str, tuple[Path, ...]]
-"""Audio of a system by mixture, one file per speaker."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,7 @@ def check_correlation(config: Correlation, place: Place) -> None:
             remedy = f"known: {', '.join((*SIGNAL, DNSMOS))}"
             raise UserError(f"unknown measure '{name}'", where="correlation", remedy=remedy)
     if DNSMOS in config.measures:
-        _dnsmos()
+        dnsmos_meter()
     for probe in config.probes:
         place.layers(f"encoder/{probe.encoder}")
 
@@ -119,9 +112,9 @@ def correlate(runner: Runner, config: Correlation, draws: int = DRAWS) -> list[C
     check_correlation(config, runner.place)
     meters: dict[str, tuple[str, Meter]] = {}
     if DNSMOS in config.measures:
-        meters[DNSMOS] = (DNSMOS, _dnsmos())
+        meters[DNSMOS] = (DNSMOS, dnsmos_meter())
     for probe in config.probes:
-        meters[probe_name(probe)] = _probe(runner, probe)
+        meters[probe_name(probe)] = probe_meter(runner, probe)
     measured = list(_measure(runner, meters))
     out, rows = runner.place.out, runner.rows([runner.screen])
     write_rows(out / f"{runner.name}_measures.csv", MeasuredRow, measured)  # type: ignore[type-var]
@@ -139,99 +132,6 @@ def read_correlations(path: str | Path) -> tuple[CorrelationRow, ...]:
         UserError: see :func:`sepasr.score.rows.read_rows`.
     """
     return read_rows(path, CorrelationRow)  # type: ignore[type-var]
-
-
-def probe_name(probe: Probe) -> str:
-    """What tables call a probe.
-
-    >>> probe_name(Probe("whisper_tiny_en", {"layer": 2}))
-    'whisper_tiny_en layer=2'
-    """
-    return " ".join([probe.encoder, *(override(k, v) for k, v in probe.set.items())])
-
-
-Meter = Callable[[Mixture, Sequence[Path], int], float]
-"""Value of a mixture, from the files of its streams, at a sampling rate."""
-
-
-def _probe(runner: Runner, probe: Probe) -> tuple[str, Meter]:
-    """A key of what decides its values, and the meter of an encoder's distance."""
-    first, *rest = runner.place.layers(f"encoder/{probe.encoder}")
-    overrides = [override(name, value) for name, value in probe.set.items()]
-    conf = load_config(EncoderConfig, [first, *rest], overrides)
-    encoder = cache(lambda: load_encoder(first, overrides, deltas=rest))  # if it is needed
-    return str(encoder_content(conf)), lambda *task: embedding_distance(encoder(), *task)
-
-
-def embedding_distance(
-    encoder: AsrEncoder, mixture: Mixture, streams: Sequence[Path], fs: int
-) -> float:
-    """The loss's distance of streams and references, under the permutation of SI-SDR."""
-    from sepasr.loss.embedding import EmbeddingLoss
-
-    references = stack(mixture.references, fs)
-    with torch.no_grad():
-        loss = EmbeddingLoss(encoder, fs)(stack(streams, fs), references)
-    return float(loss.parts["embedding"])
-
-
-def stack(files: Sequence[Path], fs: int) -> torch.Tensor:
-    """Audio (1, speakers, samples)."""
-    return torch.from_numpy(np.stack([read_mono(file, fs) for file in files]))[None]
-
-
-def _dnsmos() -> Meter:
-    """DNSMOS P.835, the overall score, as the package speechmos computes it.
-
-    Raises:
-        UserError: it isn't installed.
-    """
-    try:
-        from speechmos import dnsmos
-    except ImportError:
-        remedy = "tools/install.sh --extras dnsmos, or leave dnsmos out of correlation.measures"
-        raise UserError("DNSMOS needs the package speechmos", remedy=remedy) from None
-
-    def value(mixture: Mixture, streams: Sequence[Path], fs: int) -> float:
-        if fs != DNSMOS_FS:
-            return float("nan")
-        scores = []
-        for file in streams:
-            samples = read_mono(file, fs)
-            if not is_silent(samples):
-                samples = samples / max(1.0, np.abs(samples).max())  # it refuses what clips
-                scores.append(dnsmos.run(samples, fs)["ovrl_mos"])
-        return float(np.mean(scores)) if scores else float("nan")
-
-    return value
-
-
-def values_of(
-    runner: Runner, meters: Mapping[str, tuple[str, Meter]]
-) -> Iterator[tuple[Point, MixtureDir, str, Mixture, float]]:
-    """Values of every separator of the screen; kept, so that nothing is measured twice.
-
-    Args:
-        runner: of a study that has run.
-        meters: by name, a key of what decides the values, and what measures.
-
-    Yields:
-        Whose streams they are, the set, the name of the meter, the mixture, and the value.
-    """
-    log = ValueLog(runner.place.exp / "study" / "measures.jsonl")
-    for point in tqdm(runner.screen.points, "measures", disable=not meters):
-        evaluation, subject = runner.evaluation(runner.screen, point.variant), runner.subject(point)
-        data = evaluation.data
-        if subject.model is None:  # the mixture itself and the references
-            continue
-        streams = evaluation.streams(subject)
-        for name, (key, meter) in meters.items():
-            for mixture in data.mixtures:
-                known = f"{evaluation.root.name}/{subject.key}/{mixture.id}/{key}"
-                if known not in log.known:
-                    value = meter(mixture, streams[mixture.id], data.info.fs)
-                    log.add(known, [round(value, 6)])
-                yield point, data, name, mixture, log.known[known][0]
 
 
 def _measure(runner: Runner, meters: Mapping[str, tuple[str, Meter]]) -> Iterator[MeasuredRow]:

@@ -16,8 +16,8 @@ from sepasr.config import load_config
 from sepasr.data.datadir import Mixture, MixtureDir, UtteranceDir
 from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
 from sepasr.score.rows import write_rows
-from sepasr.study.correlation import stack, values_of
 from sepasr.study.digest import encoder_content
+from sepasr.study.meters import stack, values_of
 
 if TYPE_CHECKING:
     from sepasr.study.runner import Runner

@@ -22,11 +22,10 @@ from sepasr.study.correlation import (
     MeasuredRow,
     correlate,
     correlations,
-    embedding_distance,
-    probe_name,
     read_correlations,
     within_mixtures,
 )
+from sepasr.study.meters import embedding_distance, probe_name
 from sepasr.study.permutations import (
     ALL,
     ChoiceRow,
