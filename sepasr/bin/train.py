@@ -128,7 +128,12 @@ def needs(options: argparse.Namespace) -> list[str]:
     fit = config.fit
     per_step = fit.batch * fit.accumulation * fit.devices * fit.num_nodes
     mixtures = fit.steps * per_step
-    lines = [f"steps: {fit.steps} of {per_step} mixtures of {config.mixing.segment_s:g} s"]
+    validations, whole = fit.steps // fit.valid_every, _valid(options.valid)
+    lines = [
+        f"steps: {fit.steps} of {per_step} mixtures of {config.mixing.segment_s:g} s",
+        f"validations: {validations}"
+        + (f" of {len(whole)} mixtures of {sum(whole) / len(whole):.1f} s" if whole else ""),
+    ]
     if options.separator:
         shape = load_config(SeparatorConfig, options.separator, options.separator_set)
     elif (options.init / CONFIG).is_file():
@@ -154,14 +159,30 @@ def needs(options: argparse.Namespace) -> list[str]:
     memory = f"memory of each process: about {size(needed)} in float32"
     if encoder_files(options):
         memory += ", and the encoder of the loss"
-    operations = taken.flops / fit.batch * mixtures
-    return [
-        *lines,
+    lines += [
         f"parameters: {taken.parameters:,}",
         memory,
         f"disk: {size(kept)} for a checkpoint",
-        f"operations: {operations:.1e}, {operations / 1e14 / 3600:.1f} h at 100 TFLOP/s",
+        _operations("steps", taken.flops / fit.batch * mixtures),
     ]
+    if validations and whole:
+        mean = round(sum(whole) / len(whole) * shape.fs)
+        forward = footprint(shape, 1, mean).flops / 3  # without a backward pass
+        lines.append(_operations("validations", forward * len(whole) * validations))
+    return lines
+
+
+def _operations(what: str, count: float) -> str:
+    return f"operations of the {what}: {count:.1e}, {count / 1e14 / 3600:.1f} h at 100 TFLOP/s"
+
+
+def _valid(path: Path) -> list[float]:
+    """Seconds of each mixture to validate on; none where there is no such directory yet."""
+    from sepasr.data.datadir import MixtureDir
+
+    if not path.is_dir():
+        return []
+    return [mixture.duration_s for mixture in MixtureDir.load(path).mixtures]
 
 
 def run(options: argparse.Namespace) -> None:

@@ -72,7 +72,7 @@ class EmbeddingLoss:
 
     def begin(self, moment: Moment) -> None:
         """See :class:`sepasr.loss.loss.SeparationLoss`."""
-        self.step = moment.step
+        self.step, self.training = moment.step, moment.training
         self.generator = torch.Generator().manual_seed(moment.seed)
 
     def to(self, device: device) -> EmbeddingLoss:
@@ -94,7 +94,7 @@ class EmbeddingLoss:
         with torch.set_grad_enabled(self.signal_weight > 0 and torch.is_grad_enabled()):
             si_sdr = pairwise_si_sdr(estimates, references, lengths)
         permutation = best_permutation(-si_sdr)
-        perturbed = (self.perturbation, self.generator)
+        perturbed = (self.perturbation if self.training else None, self.generator)
         heard = {
             listener.encoder.name: listener.hear(estimates, references, lengths, *perturbed)
             for listener in self._listening()
@@ -137,13 +137,14 @@ class EmbeddingLoss:
 
     def _listening(self) -> list[Listener]:
         """The encoders of this step."""
-        if not self.turns:
+        if not (self.turns and self.training):
             return self.listeners
         return [self.listeners[self.step % len(self.listeners)]]
 
     def _compares(self) -> bool:
         # The step that begins after `step` steps is number step + 1, also to Lightning's log.
-        return self.compare_every > 0 and (self.step + 1) % self.compare_every == 0
+        due = self.training and self.compare_every > 0
+        return due and (self.step + 1) % self.compare_every == 0
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:

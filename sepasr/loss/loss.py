@@ -31,10 +31,12 @@ class Moment:
     Attributes:
         step: optimiser steps that are done; alike on all devices.
         seed: of what is drawn for the batch; another one for each batch and device.
+        training: else it is a validation, in which nothing is drawn and no encoder has its turn.
     """
 
     step: int = 0
     seed: int = 0
+    training: bool = True
 
 
 class SeparationLoss(Protocol):
@@ -47,7 +49,7 @@ class SeparationLoss(Protocol):
         ...
 
     def begin(self, moment: Moment) -> None:
-        """Hear, before each batch of training, of which moment it is."""
+        """Hear, before each batch, of which moment it is."""
         ...
 
     def to(self, device: device) -> SeparationLoss:

@@ -25,7 +25,7 @@ from sepasr.report.result_facts import (
     facts,
     misplaced,
 )
-from sepasr.report.table import MEASURES
+from sepasr.report.table import MEASURES, corrected_p
 from sepasr.score.inputs import TableConfig
 from sepasr.score.result import Results, SystemInfo
 from sepasr.score.rows import GuardRow, MeasureRow, Scores, UtteranceRow, read_rows
@@ -109,6 +109,7 @@ class RunTable(Source):
         gains = {
             (c.system, c.recogniser): c for c in (*results.comparisons, *results.other_comparisons)
         }
+        corrected = corrected_p(results)
         nothing = Interval(math.nan, math.nan, math.nan)
         differences = {
             (d.system, d.measure): Interval(d.difference, d.low, d.high)
@@ -135,6 +136,7 @@ class RunTable(Source):
                 ):
                     interval = Interval(x.relative_gain, x.low, x.high) if x else nothing
                     cells |= {**interval.columns(gain), p: x.p if x else math.nan}
+                cells["p_holm"] = corrected[found] if found else math.nan
                 place = f"{shown(self._results)}: systems[{number}], {reader}"
                 records.append(Record(place, cells | measures))
         return records

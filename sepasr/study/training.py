@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from sepasr.study.lock import locked
 from sepasr.study.made import note_commit
 from sepasr.study.place import Place
 from sepasr.train.checkpoint import steps_done
+from sepasr.train.module import follows_validation
 from sepasr.train.recipe import Sources, TrainConfig, fingerprints
 
 REVISION = 2
@@ -157,7 +158,7 @@ def resolve_training(
         "init": origin,
         "data": _fingerprints(material, valid.info.fs),
     }
-    if config.fit.optimizer.schedule == "plateau":
+    if follows_validation(asdict(config.fit)):
         decides["valid"] = fingerprint(valid)
     text = json.dumps(decides, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -20,6 +20,8 @@ from sepasr.errors import UserError
 from sepasr.train.average import AVERAGE, MovingAverage
 from sepasr.train.schedule import PLATEAU, LatePlateau, OptimizerConfig, lr_factor
 
+LAST_STEP, BEST = KEPT = ("last", "best")
+"""Which weights a training ends with: those of its last step, or of its best validation."""
 LEAST_SCALE = 1e-3
 """Of losses in float16; it begins at 65,536."""
 LOG_EVERY = 10
@@ -52,6 +54,8 @@ class FitConfig:
         accelerator: ``auto``, ``cpu``, ``gpu``, ``mps``.
         strategy: one of ``STRATEGIES``; ``auto`` is ``ddp`` where there are several devices.
         optimizer: see :class:`OptimizerConfig`.
+        keep: which weights are exported at the end: ``last``, of the last step, or ``best``, of the
+            validation with the least loss.
         average: decay of an exponential moving average of the weights, which is then what is
             validated and exported (see :class:`sepasr.train.average.MovingAverage`); 0 takes the
             weights of the last step.
@@ -73,6 +77,7 @@ class FitConfig:
     accelerator: str = "auto"
     strategy: str = "auto"
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    keep: str = LAST_STEP
     average: float = 0.0
     stay: float = 0.0
 
@@ -91,6 +96,15 @@ class FitConfig:
                 f"fit.snapshots has {late[0]}, and fit.steps is {self.steps}",
                 remedy="leave it out, or train for more steps",
             )
+        if self.keep not in KEPT:
+            remedy = f"fit.keep is one of {', '.join(KEPT)}"
+            raise UserError(f"unknown choice of weights '{self.keep}'", remedy=remedy)
+        if self.keep == BEST and self.valid_every > self.steps:
+            raise UserError(
+                f"fit.keep {BEST} of no validation: fit.valid_every is {self.valid_every}, and "
+                f"fit.steps is {self.steps}",
+                remedy=f"validate more often, or set fit.keep={LAST_STEP}",
+            )
         if not 0 <= self.average < 1:
             raise UserError(f"fit.average is {self.average}, not from 0 to less than 1")
         if self.stay < 0:
@@ -107,11 +121,17 @@ class FitConfig:
             )
 
 
+def follows_validation(fit: Mapping[str, Any]) -> bool:
+    """Whether the validations decide anything, from the settings of a :class:`FitConfig`."""
+    plateau = fit.get("optimizer", {}).get("schedule") == PLATEAU
+    return plateau or fit.get("keep") == BEST
+
+
 class TrainingModule(lightning.LightningModule):
     """What :func:`fit` trains: a Lightning module that can export itself.
 
-    A subclass gives ``training_step``, ``validation_step`` (logging ``valid/loss``) and
-    :meth:`export`.
+    A subclass gives ``training_step``, ``validation_step`` (logging ``valid/loss``, which a plateau
+    and the best weights go by) and :meth:`export`.
     """
 
     def __init__(self, config: FitConfig) -> None:
@@ -121,6 +141,7 @@ class TrainingModule(lightning.LightningModule):
         self._number = 0
         self._average: MovingAverage | None = None
         self._start: dict[str, Tensor] = {}
+        self._best = math.inf
 
     def begin(self, batches_done: int) -> None:
         """Take note of the weights there are before the first step, and of what is done already.
@@ -180,12 +201,20 @@ class TrainingModule(lightning.LightningModule):
             self._average.swap()
 
     def on_validation_end(self) -> None:
-        """Train on with the weights themselves."""
+        """Export what is better than all before, and train on with the weights themselves."""
+        if self.fit_config.keep == BEST:
+            loss = float(self.trainer.callback_metrics["valid/loss"])
+            if loss < self._best:
+                self._best = loss
+                if self.trainer.is_global_zero:
+                    self.export(Path(self.trainer.default_root_dir) / BEST)
         if self._average is not None:
             self._average.swap()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the average beside the weights."""
+        """Keep beside the weights what was best, and the average."""
+        if self.fit_config.keep == BEST:
+            checkpoint[BEST] = self._best
         if self._average is not None:
             checkpoint[AVERAGE] = self._average.state_dict()
 
@@ -201,6 +230,8 @@ class TrainingModule(lightning.LightningModule):
             more = batches - counts["ready"]
             for name in counts:
                 counts[name] += more
+        if self.fit_config.keep == BEST:
+            self._best = checkpoint[BEST]
         if self._average is not None:
             self._average.load_state_dict(checkpoint[AVERAGE])
 

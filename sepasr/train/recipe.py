@@ -26,6 +26,7 @@ from sepasr.separator.model import WEIGHTS, Provenance, Separator, SeparatorConf
 from sepasr.separator.networks import TD_CONFORMER
 from sepasr.train.fit import FitConfig, check, fit
 from sepasr.train.layers import layer_depths
+from sepasr.train.module import LAST_STEP, follows_validation
 from sepasr.train.objective import (
     GRAPH_PIT,
     TRUE,
@@ -34,7 +35,7 @@ from sepasr.train.objective import (
     build_teacher,
     weigh_alike,
 )
-from sepasr.train.schedule import PLATEAU, OptimizerConfig
+from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.separation import SeparationModule, WholeMixtures, collate
 from sepasr.train.workdir import claimed, is_first_process, note_origin
 from sepasr.weights import weights_sha256
@@ -164,6 +165,8 @@ def describe(
     rate = {n: v for n, v in asdict(fit.optimizer).items() if v != getattr(_ADAM, n) and n != "lr"}
     if rate:
         description["optimizer"] = rate
+    if fit.keep != LAST_STEP:
+        description["keep"] = fit.keep
     return description | {n: v for n in ("average", "stay") if (v := getattr(fit, n))}
 
 
@@ -315,7 +318,7 @@ def train_separator(
         "separator": separator.config.settings(),
         "data": data,
     }
-    if config.fit.optimizer.schedule == PLATEAU:  # the rate follows what is validated on
+    if follows_validation(inputs["fit"]):
         inputs["valid"] = fingerprint(mixtures)
     if config.fit.optimizer.layer_decay != 1:
         layer_depths(separator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +28,7 @@ from sepasr.separator.config import IN_CHECKPOINT
 from sepasr.separator.model import Provenance, Separator
 from sepasr.train.fit import FitConfig, TrainingModule
 from sepasr.train.layers import layer_depths
+from sepasr.train.module import follows_validation
 from sepasr.train.sums import Sums
 from sepasr.train.teacher import TEACHER, Teacher
 
@@ -123,6 +124,8 @@ class SeparationModule(TrainingModule):
         self.description = description
         self.teacher, self.graph = teacher, graph
         self.signal_loss = SignalLoss()
+        # It costs an encoder's run, so it is only asked for where something depends on it.
+        self._validates = follows_validation(asdict(config)) and not isinstance(loss, SignalLoss)
         self._step, self._validation = Sums(), Sums()
 
     def on_fit_start(self) -> None:
@@ -196,12 +199,22 @@ class SeparationModule(TrainingModule):
         return {f"separator.{name}": depth for name, depth in layer_depths(self.separator).items()}
 
     def validation_step(self, batch: MixtureBatch, _: int) -> None:
-        """SI-SDR and its improvement over the mixture; the signal loss is the one monitored."""
+        """The improvement of SI-SDR over the mixture, and the loss.
+
+        The loss is the one that is trained with where the rate, or what is kept, goes by it;
+        elsewhere negative SI-SDR.
+        """
         with self._naming("an estimate"):
-            loss = self.signal_loss(self.separator(batch.mixture), batch.references)
+            estimates = self.separator(batch.mixture)
+            signal = self.signal_loss(estimates, batch.references)
         before = si_sdr(batch.mixture[:, None], batch.references).mean(-1)
-        gain = loss.parts["si_sdr"] - before
-        self._validation.add(items=torch.ones_like(gain), loss=loss.value, si_sdri=gain)
+        gain = signal.parts["si_sdr"] - before
+        value = signal.value
+        if self._validates:
+            self.loss.begin(Moment(self.global_step, training=False))
+            with self._naming("a distance"):
+                value = self.loss(estimates, batch.references).value
+        self._validation.add(items=torch.ones_like(gain), loss=value, si_sdri=gain)
 
     def on_validation_epoch_end(self) -> None:
         """Mean over all items, on all devices."""

@@ -19,7 +19,7 @@ from sepasr.config import read_yaml
 from sepasr.errors import UserError
 from sepasr.files import OLD, locked_folder, write_text
 from sepasr.train.checkpoint import LAST, steps_done
-from sepasr.train.schedule import PLATEAU
+from sepasr.train.module import follows_validation
 
 CONFIG, LOCK, FINAL, ORIGIN = "config.yaml", ".lock", "final", "origin.json"
 IDLE = (
@@ -239,12 +239,12 @@ def _completed(
 def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a training without those of ``IDLE``, nor sections that hold no others.
 
-    Where the rate follows the validations it does matter how often there is one.
+    Where the validations decide the rate, or what is kept, it does matter how often there is one.
     """
     kept = deepcopy(dict(settings))
-    plateau = kept.get("fit", {}).get("optimizer", {}).get("schedule") == PLATEAU
+    follows = follows_validation(kept.get("fit", {}))
     for name in IDLE:
-        if plateau and name == "fit.valid_every":
+        if follows and name == "fit.valid_every":
             continue
         section, _, last = name.rpartition(".")
         part = kept.get(section, {}) if section else kept

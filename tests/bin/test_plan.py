@@ -8,6 +8,9 @@ import pytest
 
 from sepasr.bin.main import main
 from sepasr.bin.plan import size
+from sepasr.models import REPOSITORY
+
+CONF = REPOSITORY / "conf"
 
 
 def plan(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[str]:
@@ -27,6 +30,26 @@ def test_inputs_that_are_there_or_not_yet_and_outputs(data_dirs, tmp_path, capsy
         f"    disk: {size(4 * 16000 * seconds)} for {data}",
     ]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_validations_of_a_training_count(data_dirs, tmp_path, capsys) -> None:
+    """Twice as often is twice the operations, and mixtures that aren't there yet tell none."""
+    given = ["--utterances", data_dirs.utterances.path, "--out", tmp_path / "out"]
+    given += ["--separator", CONF / "separator/s.yaml", "--config", CONF / "train/pretrain.yaml"]
+    valid = data_dirs.mixtures
+    mean = sum(mixture.duration_s for mixture in valid.mixtures) / len(valid.mixtures)
+    found = []
+    for every in (50, 100):
+        steps = ["fit.steps=1099", f"fit.valid_every={every}"]
+        lines = plan(capsys, "train", *given, "--valid", valid.path, "--set", *steps)
+        count = f"validations: {1099 // every} of {len(valid.mixtures)} mixtures of {mean:.1f} s"
+        assert f"    {count}" in lines
+        (line,) = [line for line in lines if line.startswith("    operations of the validations")]
+        found.append(float(line.split()[4].rstrip(",")) / (1099 // every))
+    assert found[0] == pytest.approx(found[1], rel=0.05) != 0
+    lines = plan(capsys, "train", *given, "--valid", tmp_path / "cv", "--set", "fit.steps=10000")
+    assert "    validations: 2" in lines
+    assert not any(line.startswith("    operations of the validations") for line in lines)
 
 
 def test_mistakes_are_found(capsys, tmp_path: Path) -> None:

@@ -54,6 +54,16 @@ def heard(perturbation: Perturbation | None, level: str = "rms", seed: int = 1, 
     return [one.unflatten(0, (3, 2)) for one in mine.model.heard], mine.model.lengths
 
 
+def test_a_validation_is_heard_as_it_is() -> None:
+    mine = encoder()
+    loss = EmbeddingLoss(mine, FS, perturbation=Perturbation(snr_db=6.0))
+    loss.begin(Moment(seed=1, training=False))
+    loss(*signals())
+    plain, _ = heard(None)
+    for with_, without in zip(mine.model.heard, plain, strict=True):
+        assert torch.equal(with_.unflatten(0, (3, 2)), without)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_noise_is_the_same_for_all_of_a_mixture_and_as_strong_as_asked_for(level: str) -> None:
     plain, _ = heard(None, level)

@@ -79,6 +79,9 @@ def test_in_turn_there_is_one_encoder_at_each_step() -> None:
         value = loss(estimates, references).value
         assert torch.equal(value, alone[step % 2](estimates, references).value)
     assert [listener.encoder.calls for listener in loss.listeners] == [4, 6]
+    loss.begin(Moment(3, training=False))  # a validation is of all
+    both = scaled(2, 3, scales=(4.0, 0.5))
+    assert torch.equal(loss(estimates, references).value, both(estimates, references).value)
 
 
 def test_two_encoders_of_one_name_are_refused() -> None:

@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 from sepasr.errors import UserError
+from sepasr.models import REPOSITORY
 from sepasr.report.figure_text import figure_text
 from sepasr.report.figures import read_mark, render
 from sepasr.report.marks import Mark, find_marks
@@ -300,6 +301,20 @@ def test_the_table_of_a_study(filled: Filled, made: Path) -> None:
         "mixtures: 12 of tt · p (Holm) over the 3 comparisons of tt"
     )
     assert lines[11:] == ["<!-- end -->", "b"]
+
+
+def test_p_of_a_table_is_corrected_apart_for_primaries_and_all_others() -> None:
+    source = TOOL.open_source(REPOSITORY / "egs/mini_whamr", "table")
+    comparisons = source.results.comparisons + source.results.other_comparisons
+    primary = {(c.system, c.recogniser): c.primary for c in comparisons}
+    for group in (True, False):
+        rows = [
+            r.fields
+            for r in source.records
+            if r.fields["against"] and primary[r.fields["system"], r.fields["recogniser"]] == group
+        ]
+        assert [r["p_holm"] for r in rows] == pytest.approx(holm_of([r["p"] for r in rows]))
+    assert {True, False} <= set(primary.values())
 
 
 def holm_of(p: list[float]) -> list[float]:

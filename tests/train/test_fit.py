@@ -13,6 +13,7 @@ from tiny_training import THRESHOLD_DB, TINY, Tones, train, weights
 
 from sepasr.data.dynamic import MixtureItem
 from sepasr.errors import UserError
+from sepasr.loss.loss import Loss, Moment
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator
 from sepasr.train import fit as fit_module
@@ -127,6 +128,84 @@ def test_snapshots_are_what_training_would_have_been_at_that_step(tmp_path: Path
     assert equal(short, weights(tmp_path / "long"))
 
 
+@pytest.fixture
+def _up_and_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second validation, after step 4, is the best; the third and the fifth are as good."""
+    losses = {2: 3.0, 4: 1.0, 6: 2.0, 8: 1.0, 10: 4.0, 12: 1.0}
+
+    def found(module: SeparationModule, *_: object) -> None:
+        loss = torch.tensor([losses[module.global_step]])
+        module._validation.add(items=torch.ones(1), loss=loss, si_sdri=loss)
+
+    monkeypatch.setattr(SeparationModule, "validation_step", found)
+
+
+@pytest.mark.usefixtures("_up_and_down")
+@pytest.mark.parametrize("more", [{"accumulation": 2}, {"average": 0.5}])
+def test_the_best_weights_are_those_of_the_step_of_the_least_loss(
+    tmp_path: Path, more: dict
+) -> None:
+    settings = {"optimizer": OptimizerConfig(lr=1e-3), "valid_every": 2, "steps": 9, **more}
+    trained(tmp_path / "last", snapshots=[4], **settings)
+    best = trained(tmp_path / "best", keep="best", **settings)
+    assert not equal(best, weights(tmp_path / "last"))
+    then = Separator.from_pretrained(tmp_path / "last" / "step4")
+    assert equal(best, then.state_dict())
+    assert Separator.from_pretrained(tmp_path / "best/final").provenance.history[-1]["steps"] == 4
+
+
+@pytest.mark.usefixtures("_up_and_down")
+def test_the_best_weights_outlive_an_interruption_and_a_longer_training(tmp_path: Path) -> None:
+    constant = OptimizerConfig(lr=1e-3)
+    settings = {"optimizer": constant, "valid_every": 2, "save_every": 3, "keep": "best"}
+    best = trained(tmp_path / "whole", steps=9, **settings)
+    for item in (2 * 4, 2 * 7):  # before the best validation counts, and long after it
+        out = tmp_path / f"killed at {item}"
+        with pytest.raises(Killed):
+            train(out, DyingTones(item), DROPOUT, steps=9, **settings)
+        assert not (out / "final").exists()
+        assert equal(best, trained(out, steps=9, **settings))
+    assert equal(best, trained(tmp_path / "whole", steps=12, **settings))
+
+
+class Worse:
+    """5 dB above negative SI-SDR; remembers at which moments it was asked."""
+
+    def __init__(self) -> None:
+        self.moments: list[Moment] = []
+
+    def begin(self, moment: Moment) -> None:
+        self.moments.append(moment)
+
+    def to(self, _: torch.device) -> Worse:
+        return self
+
+    def __call__(self, *signals: torch.Tensor | None) -> Loss:
+        loss = SignalLoss()(*signals)
+        return replace(loss, value=loss.value + 5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"optimizer": OptimizerConfig(schedule="plateau")}, {"keep": "best"}, {}],
+)
+def test_what_follows_the_validations_follows_the_loss_that_is_trained_with(
+    tmp_path: Path, settings: dict
+) -> None:
+    settings = {"optimizer": OptimizerConfig(lr=1e-9), **settings}
+    loss = Worse()
+    own = train(tmp_path / "own", Tones(), loss=loss, steps=4, **settings)
+    plain = train(tmp_path / "plain", Tones(), loss=SignalLoss(), steps=4, **settings)
+    found, signal = (float(t.trainer.callback_metrics["valid/loss"]) for t in (own, plain))
+    validations = [moment for moment in loss.moments if not moment.training]
+    if len(settings) == 1 and settings["optimizer"].schedule == "constant":
+        assert found == signal  # an encoder would run for nothing
+        assert not validations
+    else:
+        assert found == pytest.approx(signal + 5, abs=1e-3)
+        assert [moment.step for moment in validations] == [4, 4, 4]
+
+
 def test_a_finished_training_is_not_trained_further(tmp_path: Path) -> None:
     done = trained(tmp_path)
     assert steps_done(tmp_path) == 9
@@ -237,6 +316,13 @@ def test_a_snapshot_behind_the_end_is_refused() -> None:
         FitConfig(steps=10, snapshots=[10, 11])
     with pytest.raises(UserError, match=r"fit\.snapshots has 0, less than 1"):
         FitConfig(steps=10, snapshots=[0])
+
+
+def test_the_best_of_no_validation_is_refused() -> None:
+    with pytest.raises(UserError, match=r"fit\.valid_every is 500, and fit\.steps is 499"):
+        FitConfig(steps=499, valid_every=500, keep="best")
+    with pytest.raises(UserError, match="unknown choice of weights 'first'"):
+        FitConfig(keep="first")
 
 
 def test_a_training_that_is_shorter_than_its_fall_begins_at_its_peak() -> None:

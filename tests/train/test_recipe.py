@@ -74,9 +74,12 @@ def test_a_changed_corpus_is_another_training(train, data_dirs):
     assert "data.noise was" in said[0]
 
 
-def test_what_is_validated_on_counts_where_the_rate_follows_it(train, data_dirs, tmp_path):
+@pytest.mark.parametrize("setting", ["fit.optimizer.schedule=plateau", "fit.keep=best"])
+def test_what_is_validated_on_counts_where_something_follows_it(
+    train, data_dirs, tmp_path, setting
+):
     utterances = ("--utterances", data_dirs.utterances.path)
-    plateau = (*utterances, "--set", "fit.optimizer.schedule=plateau", "--out", tmp_path / "other")
+    plateau = (*utterances, "--set", setting, "--out", tmp_path / "other")
     assert train(*utterances)[0] == train(*plateau)[0] == 0
     kept = tmp_path / "other" / "config.yaml"
     before = yaml.safe_load(kept.read_text())
@@ -180,4 +183,4 @@ def test_configurations_of_the_papers(names):
         assert config.loss.threshold_db == -30
         plateau = (fit.optimizer.schedule, fit.optimizer.plateau_after, fit.optimizer.patience)
         assert plateau == ("plateau", 90 * EPOCH, 3)
-        assert fit.valid_every == EPOCH
+        assert (fit.valid_every, fit.keep) == (EPOCH, "best")

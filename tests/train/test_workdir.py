@@ -77,8 +77,11 @@ def test_what_decides_nothing_may_change(tmp_path: Path, name: str) -> None:
     assert (tmp_path / "a" / "last.ckpt").exists()
 
 
-def test_how_often_is_validated_decides_where_the_rate_follows_it(tmp_path: Path) -> None:
-    fit = {"steps": 10, "valid_every": 2, "optimizer": {"schedule": "plateau"}}
+@pytest.mark.parametrize("follows", [{"optimizer": {"schedule": "plateau"}}, {"keep": "best"}])
+def test_how_often_is_validated_decides_where_something_follows_it(
+    tmp_path: Path, follows: dict
+) -> None:
+    fit = {"steps": 10, "valid_every": 2, "optimizer": {"lr": 0.1}, **follows}
     claim(tmp_path / "a", {"fit": fit}, overwrite=False)
     checkpoint(tmp_path / "a", 5)
     with pytest.raises(UserError, match=r"fit\.valid_every was 2 and is 3"):
