@@ -35,7 +35,7 @@ exp=               # folder of experiments (default: egs/RECIPE/exp)
 results=           # folder of the tables (default: EXP/results)
 jobs=0             # processes of what runs in parallel (default: one on each core)
 cluster=           # conf/cluster/NAME.yaml, for what runs in parallel to run on other machines
-device=            # of stage 4, cpu or cuda (default: cpu; recognisers by their YAML)
+device=            # of stages 4 and 6: cpu, cuda, or auto: cuda where there is a GPU (default: cpu; recognisers by their YAML)
 ngpu=              # GPUs of each machine that trains, 0 for none (default: one, if there is one)
 num_nodes=1        # machines that train together
 train_cluster=     # conf/cluster/NAME.yaml, for trainings to be jobs of SLURM: slurm_train
@@ -139,7 +139,8 @@ fi
 if stage_wanted 6 && stage_can_tell "the study $study"; then
     stage_needs 2 "$done/start"
     sepasr study "${studies[@]}" ${plan:+--dry_run} --recipe "$recipe" --exp "$exp" --data "$data" --out "$results" \
-        --start "$exp/start/separator" --set "${training[@]}" --asr-source "$asr_source" --jobs "$jobs"
+        --start "$exp/start/separator" --set "${training[@]}" --asr-source "$asr_source" --jobs "$jobs" \
+        ${device:+--device "$device"}
 fi
 
 if stage_wanted 7 && stage_can_tell "a page of the results"; then

@@ -170,7 +170,7 @@ settle() {
         [[ $dynamic_mixing == true ]] || fail "studies mix dynamically, so not with --dynamic_mixing false"
         [[ -z $cluster ]] || fail "studies run on this machine, not by --cluster (run stage 6 without it)"
     fi
-    [[ -z $device || $device == cpu || $device == cuda ]] || fail "--device is cpu or cuda, not '$device'"
+    choose_device
     folders=()
     for system in "${systems[@]}"; do
         for seed in $seeds; do
@@ -178,6 +178,15 @@ settle() {
             folders+=("$system/seed$seed")
         done
     done
+}
+
+# Set `device` to what is there where it is left open, empty for the defaults of commands and YAML:
+# as tools/install.sh chooses what it installs.
+choose_device() {
+    [[ $device =~ ^(|auto|cpu|cuda)$ ]] || fail "--device is cpu, cuda or auto, not '$device'"
+    [[ $device == auto ]] || return 0
+    device=
+    ! nvidia-smi -L >/dev/null 2>&1 || device=cuda
 }
 
 # Set `material` to the options that name what is mixed for training: speech, and noise and rooms

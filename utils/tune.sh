@@ -14,7 +14,7 @@ seed=0              # of the trainings; the table's are other ones
 recognisers="whisper_tiny_en wav2vec2_mini moonshine_tiny"  # conf/asr/NAME.yaml, one of each family
 asr_source=auto  # as for run.sh
 train_set=          # as for run.sh
-device=             # of separators and recognisers, cpu or cuda (default: cpu; recognisers by their YAML)
+device=             # of separators and recognisers, as for run.sh
 num_valid=          # mixtures of the dev set to choose by (default: all)
 exp=                # as for run.sh
 choices=            # folder of the choices (default: egs/RECIPE/conf/train)
@@ -33,6 +33,7 @@ Options_of=(recipe egs/ /options.sh)
 
 option_end "$@"
 find_folders
+choose_device
 : "${choices:=$egs/conf/train}"
 # shellcheck disable=SC2128,SC2178 # in run.sh it is an array
 if [[ -z $systems ]]; then

@@ -4,6 +4,7 @@ from_scratch=true  # there are no pretrained starting points
 separator=xl
 encoders="wav2vec2_base whisper_small_en"
 recognisers="wav2vec2_base_960h whisper_small_en"
+device=auto        # cuda where there is a GPU
 # Corpus
 librimix=          # folder that holds Libri2Mix or Libri3Mix, as github.com/JorisCos/LibriMix makes them
 librispeech=       # LibriSpeech, or the folder that holds it: for transcripts and dynamic mixing

@@ -3,6 +3,7 @@ from_scratch=true  # there are no pretrained starting points
 separator=xl
 encoders="wav2vec2_base whisper_small_en"
 recognisers="wav2vec2_base_960h whisper_small_en"
+device=auto        # cuda where there is a GPU
 # Corpus
 wsj0=              # folder above all discs of WSJ0 (LDC93S6A), in any release's layout
 whamr=             # WHAMR, the folder of wav16k and wav8k (default: it is made in CORPUS/whamr)

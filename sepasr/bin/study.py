@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="laid over every training: fit.accelerator=cpu ...",
     )
     add_source_argument(parser)
+    parser.add_argument(
+        "--device",
+        help="where is separated and read: cpu, cuda, cuda:1 (default: cpu; recognisers by their "
+        "YAML); trainings by fit.accelerator",
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that measure")
 
 
@@ -68,6 +73,7 @@ def run(options: argparse.Namespace) -> None:
         overrides=tuple(options.overrides),
         asr_source=options.asr_source,
         jobs=options.jobs,
+        device=options.device,
     )
     failed = {}
     for name, study in studies.items():

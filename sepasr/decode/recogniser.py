@@ -232,9 +232,15 @@ def load_recogniser(
     path = conf_file("asr", name_or_path)
     config = load_config(RecogniserConfig, [path, *deltas], overrides)
     _check(config)
-    if device is not None and "device" in heeded(config):
-        config = replace(config, device=device)
+    config = on_device(config, device)
     return Recogniser(config, _builder(config)(config, source))
+
+
+def on_device(config: RecogniserConfig, device: str | None) -> RecogniserConfig:
+    """The settings of a recogniser on another device, if its kind can choose."""
+    if device is None or "device" not in heeded(config):
+        return config
+    return replace(config, device=device)
 
 
 def _builder(config: RecogniserConfig) -> Callable[[RecogniserConfig, str], Decoder]:

@@ -14,7 +14,13 @@ from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table
 from sepasr.decode.cache import TranscriptCache
 from sepasr.decode.recognise import recognise, streams_of
-from sepasr.decode.recogniser import RULES, Recogniser, RecogniserConfig, load_recogniser
+from sepasr.decode.recogniser import (
+    RULES,
+    Recogniser,
+    RecogniserConfig,
+    load_recogniser,
+    on_device,
+)
 from sepasr.decode.recognisers.whisper_encoder import chosen_type
 from sepasr.decode.separate import load_separator, separate_directory
 from sepasr.errors import UserError
@@ -57,14 +63,16 @@ class Reader:
 
     def __init__(self, name: str, place: Place) -> None:
         self._files, self._source = place.layers(f"asr/{name}"), place.asr_source
-        self.config = load_config(RecogniserConfig, self._files)
+        self._device = place.device
+        self.config = on_device(load_config(RecogniserConfig, self._files), self._device)
         self.name, self.family = self.config.name, self.config.family
         self.info = RecogniserInfo(self.name, self.family, self.config.weights)
 
     @cached_property
     def recogniser(self) -> Recogniser:
         """The recogniser itself."""
-        return load_recogniser(self._files[0], self._source, deltas=self._files[1:])
+        first, *deltas = self._files
+        return load_recogniser(first, self._source, deltas=deltas, device=self._device)
 
     @cached_property
     def digest(self) -> str:
@@ -172,7 +180,7 @@ class Evaluation:
 
     def _separate(self, subject: Subject) -> None:
         assert subject.model is not None
-        load = OncePerProcess(load_separator, (subject.model, "cpu"))
+        load = OncePerProcess(load_separator, (subject.model, self.place.device or "cpu"))
         separate_directory(
             load(),
             self.data,

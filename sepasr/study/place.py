@@ -26,6 +26,8 @@ class Place:
         overrides: ``name=value`` laid over every training.
         asr_source: where weights of recognisers come from, ``auto``, ``package`` or ``hub``.
         jobs: processes of the signal measures.
+        device: where is separated and read; None is the CPU, and for recognisers what their YAML
+            says.
         conf: folder of the YAML that the recipe's and the experiment's are laid over.
     """
 
@@ -37,6 +39,7 @@ class Place:
     overrides: tuple[str, ...] = ()
     asr_source: str = "auto"
     jobs: int = 1
+    device: str | None = None
     conf: Path = field(default=REPOSITORY / "conf")
 
     def layers(self, *names: str) -> tuple[Path, ...]:

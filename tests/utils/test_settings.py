@@ -108,6 +108,17 @@ def test_what_every_training_is_given(ngpu: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "works", "expected"),
+    [("auto", True, "cuda"), ("auto", False, ""), ("cpu", True, "cpu"), ("", True, "")],
+)
+def test_the_device_that_is_there(tmp_path: Path, asked: str, works: bool, expected: str) -> None:
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nexit {int(not works)}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    script = 'echo "[$device]"'
+    assert settled(f"PATH={tmp_path}:$PATH device={asked}", script) == f"[{expected}]"
+
+
+@pytest.mark.parametrize(
     ("options", "expected"),
     [
         ("ngpu=2", "sepasr train"),

@@ -1,0 +1,43 @@
+"""Studies separate and read on the device that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from small_study import make_place
+
+from sepasr.data.datadir import MixtureDir
+from sepasr.errors import UserError
+from sepasr.models import REPOSITORY
+from sepasr.study import evaluation as module
+from sepasr.study.evaluation import Evaluation, Reader, Subject
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_separator", "of_whisper"),
+    [(None, "cpu", "cpu"), ("cuda:1", "cuda:1", "cuda:1")],
+)
+def test_separators_and_readers_run_where_is_asked(
+    data_dirs, tmp_path, monkeypatch, asked, of_separator, of_whisper
+) -> None:
+    place = replace(make_place(tmp_path, data_dirs), device=asked, conf=REPOSITORY / "conf")
+    assert Reader("whisper_base", place).config.device == of_whisper
+    assert Reader("moonshine_tiny", place).config.device == "cpu"  # it can't choose
+    loaded = {}
+
+    def load_separator(model, device):
+        loaded["separator"] = device
+        raise UserError("far enough")
+
+    def load_recogniser(*_, device, **__):
+        loaded["reader"] = device
+        return
+
+    monkeypatch.setattr(module, "load_separator", load_separator)
+    monkeypatch.setattr(module, "load_recogniser", load_recogniser)
+    assert Reader("whisper_base", place).recogniser is None
+    mixtures = MixtureDir.load(place.data / "cv")
+    with pytest.raises(UserError, match="far enough"):
+        Evaluation(mixtures, place)._separate(Subject("key", place.start))
+    assert loaded == {"separator": of_separator, "reader": asked}
