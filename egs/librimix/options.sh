@@ -10,6 +10,8 @@ librimix=          # folder that holds Libri2Mix or Libri3Mix, as github.com/Jor
 librispeech=       # LibriSpeech, or the folder that holds it: for transcripts and dynamic mixing
 train_subset=train-100 # or train-360
 allow_partial=false # take what there is of the corpus, where it isn't all
+num_valid=         # mixtures of cv, spread over it, for a try (default: all)
+num_test=          # likewise of tt
 
 Paths="librimix librispeech" # of these options
 

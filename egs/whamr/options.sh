@@ -13,6 +13,8 @@ whamr_scripts=     # WHAMR's scripts, for their tables: whamr_scripts.tar.gz of 
 corpus=egs/whamr/corpus # folder of what is made
 sets="tr cv tt"    # of WHAMR; without tr there is only dynamic mixing to train with
 allow_partial=false # take what there is of the corpus, where it isn't all
+num_valid=         # mixtures of cv, spread over it, for a try (default: all)
+num_test=          # likewise of tt
 styles="nvp"       # subsets of the test set, scored too: nvp without, vp with spoken punctuation
 num_rooms=         # rooms of dynamic mixing (default: WHAMR's training rooms, or 5000 drawn)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from sepasr.bin.build import SETS
 from sepasr.bin.workers import add_worker_arguments
+from sepasr.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whamr.add_argument("--condition", default="mix_both_reverb", help="folder of the mixtures")
     whamr.add_argument("--reference", default="anechoic", help="or reverb (default: %(default)s)")
     whamr.add_argument("--allow-partial", action="store_true", help="fewer mixtures than WHAMR has")
+    add_few_argument(whamr)
     whamr.add_argument("--no-text", action="store_true", help="without transcripts")
     whamr.add_argument(
         "--styles", nargs="*", action="extend", default=[], help="subsets of tt by style: nvp, vp"
@@ -54,6 +57,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--corpus", required=True, help="name of the corpus, for the tables")
         kind.add_argument("--out", type=Path, required=True)
         add_worker_arguments(kind)
+
+
+def add_few_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--few``."""
+    parser.add_argument(
+        "--few",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="SET=N",
+        help="only so many mixtures of a set, spread over it, for a try: cv=20 tt=20",
+    )
+
+
+def counts_of(few: Sequence[str]) -> dict[str, int]:
+    """The values of ``--few``.
+
+    Raises:
+        UserError: one is none.
+    """
+    counts = {}
+    for one in few:
+        name, equals, count = one.partition("=")
+        if not (name and equals and count.isdecimal()):
+            raise UserError(f"'{one}' is not SET=N", where="--few", remedy="such as tt=20")
+        counts[name] = int(count)
+    return counts
 
 
 def run(options: argparse.Namespace) -> None:
@@ -101,11 +131,12 @@ def run(options: argparse.Namespace) -> None:
 
 def _prepare_whamr(options: argparse.Namespace) -> None:
     from sepasr.data.datadir import write_directories
+    from sepasr.data.mixtures import few_of
     from sepasr.data.whamr import DIRECTORIES, check_material, read_material, read_sets
     from sepasr.data.whamr_tree import Whamr, check_tree
     from sepasr.data.wsj0 import Wsj0
-    from sepasr.errors import UserError
 
+    counts = counts_of(options.few)
     whamr = Whamr(options.whamr, options.fs, options.cut, options.condition, options.reference)
     sets = options.sets or SETS
     if options.training:
@@ -129,9 +160,10 @@ def _prepare_whamr(options: argparse.Namespace) -> None:
         **workers,
     )
     if wsj0 is None or not options.training:
-        write_directories(directories, options.out, known=())
+        write_directories(few_of(directories, counts), options.out, known=())
         return
     material = read_material(
         directories, wsj0, options.out, noise=options.noise, rirs=options.rirs, **workers
     )
-    write_directories([*directories, *material], options.out, DIRECTORIES)
+    # What is mixed keeps away from all of the sets, not only from what is left of them.
+    write_directories([*few_of(directories, counts), *material], options.out, DIRECTORIES)

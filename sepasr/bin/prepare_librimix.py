@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sepasr.bin.prepare import add_few_argument, counts_of
 from sepasr.bin.workers import add_worker_arguments
 
 
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--condition", default="mix_both", help="or mix_clean, mix_single")
     parser.add_argument("--reference", default="anechoic", help="there is no other")
     parser.add_argument("--allow-partial", action="store_true", help="less than LibriMix has")
+    add_few_argument(parser)
     parser.add_argument("--check", action="store_true", help="only look whether all is there")
     parser.add_argument("--out", type=Path, required=True, help="folder of the data directories")
     add_worker_arguments(parser)
@@ -47,6 +49,7 @@ def run(options: argparse.Namespace) -> None:
         options.librispeech,
         options.out,
         **common,
+        few=counts_of(options.few),
         jobs=options.jobs,
         cluster=options.cluster,
     )

@@ -50,14 +50,16 @@ def run(options: argparse.Namespace) -> None:
     """Train with each learning rate once, as far as the most steps, and compare."""
     from sepasr.data.datadir import MixtureDir
     from sepasr.decode.recogniser import load_recogniser
-    from sepasr.study.tune import Candidate, evaluate, spread_out, write_choice
+    from sepasr.study.tune import Candidate, evaluate, write_choice
     from sepasr.train.recipe import train_separator
 
     recognisers = [
         load_recogniser(files[0], options.asr_source, deltas=files[1:], device=options.device)
         for files in options.recogniser
     ]
-    heard = spread_out(MixtureDir.load(options.valid), options.num_valid)
+    heard = MixtureDir.load(options.valid)
+    if options.num_valid is not None:
+        heard = heard.spread_out(options.num_valid)
     longest = max(options.steps)
     candidates = []
     for lr in options.lr:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sepasr.data.layout import (
@@ -19,6 +19,7 @@ from sepasr.data.layout import (
     utterance_files,
     write_files,
 )
+from sepasr.errors import UserError
 from sepasr.files import sha256
 
 __all__ = [
@@ -127,6 +128,19 @@ class MixtureDir:
             for key, file in wav.items()
         )
         return cls(path, info, tuple(mixtures))
+
+    def spread_out(self, count: int) -> MixtureDir:
+        """So many of the mixtures, as far apart as they can be.
+
+        Raises:
+            UserError: there are fewer.
+        """
+        whole = len(self.mixtures)
+        if not 0 < count <= whole:
+            what = f"{count} mixtures are asked for, of {whole}"
+            raise UserError(what, where=self.path, remedy="take another number, or all")
+        kept = tuple(self.mixtures[n * whole // count] for n in range(count))
+        return replace(self, mixtures=kept)
 
     def write(self, more: Mapping[str, Mapping[str, str]] | None = None) -> None:
         """Write the directory, in place of the one that may be at ``path``.

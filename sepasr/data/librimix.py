@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from sepasr.data import librispeech as speech
 from sepasr.data.datadir import (
@@ -32,6 +33,7 @@ from sepasr.data.mixtures import (
     check_complete,
     check_names,
     check_version,
+    few_of,
     noises_of,
     read_mixtures,
     subfolder,
@@ -150,6 +152,7 @@ def prepare_librimix(
     *,
     train: str = "train-100",
     allow_partial: bool = False,
+    few: Mapping[str, int] = MappingProxyType({}),
     corpus: str = "librimix",
     jobs: int = 1,
     cluster: Path | None = None,
@@ -168,6 +171,7 @@ def prepare_librimix(
         out: the data directories are made in this folder.
         train: "train-100" or "train-360".
         allow_partial: accept fewer mixtures and utterances than the complete corpora have.
+        few: as for :func:`sepasr.data.mixtures.few_of`.
         corpus: name of the corpus.
         jobs: as for :func:`sepasr.data.header.read_headers`.
         cluster: likewise.
@@ -185,13 +189,14 @@ def prepare_librimix(
         for subset in lengths
     }
     info = Info(corpus, librimix.fs, librimix.cut, librimix.condition, librimix.reference)
-    directories: list[MixtureDir | NoiseDir | UtteranceDir] = []
+    listed: list[MixtureDir] = []
+    directories: list[NoiseDir | UtteranceDir] = []
     for name, subset in sets.items():
         mixtures = read_mixtures(
             librimix.folders(subset), spoken[subset], librimix.fs, jobs=jobs, cluster=cluster
         )
         _check_lengths(librimix, subset, mixtures, lengths[subset])
-        directories.append(MixtureDir(out / name, info, mixtures))
+        listed.append(MixtureDir(out / name, info, mixtures))
         if name == "tr" and librimix.noisy:
             noise_info = Info(corpus, librimix.fs)
             directories.append(NoiseDir(out / "tr_noise", noise_info, noises_of(mixtures)))
@@ -208,7 +213,7 @@ def prepare_librimix(
                     cluster=cluster,
                 )
             )
-    write_directories(directories, out, DIRECTORIES)
+    write_directories([*few_of(listed, few), *directories], out, DIRECTORIES)
 
 
 def check_tree(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sepasr.data.datadir import Mixture, Noise
+from sepasr.data.datadir import Mixture, MixtureDir, Noise
 from sepasr.data.header import all_good, read_headers
 from sepasr.errors import UserError
 from sepasr.files import whole_files
@@ -92,6 +92,35 @@ def check_names(folder: Path, names: Collection[str], source: Path) -> None:
         what = f"no such file, but it is in {source} ({len(missing)} like it)"
         where = folder / f"{min(missing)}.wav"
         raise UserError(what, where=where, remedy="complete the corpus")
+
+
+def few_of(directories: Iterable[MixtureDir], counts: Mapping[str, int]) -> list[MixtureDir]:
+    """Directories with only some of their mixtures, spread over the set.
+
+    Args:
+        directories: of sets, and of subsets of these, whose names begin with the set's and ``_``.
+        counts: how many, by set. Of a subset those are left that its set has left, and one of which
+            none is left is left out.
+
+    Raises:
+        UserError: a set has fewer, or there is no such set.
+    """
+    directories = list(directories)
+    sets = {directory.path.name: directory for directory in directories}
+    if unknown := [name for name in counts if name not in sets]:
+        what = f"some mixtures are asked for of '{unknown[0]}', which is not made"
+        raise UserError(what, remedy=f"there are {', '.join(sets)}")
+    left = {
+        name: {mixture.id for mixture in sets[name].spread_out(count).mixtures}
+        for name, count in counts.items()
+    }
+    thinned = []
+    for directory in directories:
+        ids = left.get(directory.path.name.partition("_")[0])
+        mixtures = tuple(m for m in directory.mixtures if ids is None or m.id in ids)
+        if mixtures:
+            thinned.append(replace(directory, mixtures=mixtures))
+    return thinned
 
 
 def read_mixtures(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -105,21 +105,6 @@ def evaluate(
                 rates[recogniser.name] = _rate(data, read)
             outcomes.append(Outcome(candidate, rates, family_mean(rates, families)))
     return outcomes
-
-
-def spread_out(data: MixtureDir, count: int | None) -> MixtureDir:
-    """So many mixtures of a set, as far apart as they can be; all of them without a number.
-
-    Raises:
-        UserError: it has fewer.
-    """
-    if count is None:
-        return data
-    whole = len(data.mixtures)
-    if not 0 < count <= whole:
-        what = f"{count} mixtures to choose by, of {whole}"
-        raise UserError(what, where=data.path, remedy="take another number, or all")
-    return replace(data, mixtures=tuple(data.mixtures[n * whole // count] for n in range(count)))
 
 
 def _rate(data: MixtureDir, read: Path) -> float:

@@ -11,13 +11,11 @@ from sepasr.config import load_config
 from sepasr.data.datadir import Info, Mixture, MixtureDir
 from sepasr.data.scp import write_table
 from sepasr.data.segments import SEGMENT_TEXT, SEGMENTS
-from sepasr.errors import UserError
 from sepasr.study.tune import (
     Candidate,
     Outcome,
     _rate,
     family_mean,
-    spread_out,
     write_choice,
 )
 from sepasr.train.recipe import TrainConfig
@@ -32,21 +30,6 @@ def outcome(lr: float, steps: int, **cpwer: float) -> Outcome:
 def test_a_family_counts_once_however_many_members_have_read() -> None:
     one = outcome(1e-4, 100, tiny=0.2, base=0.2, sphinx=0.8)
     assert one.family_mean == pytest.approx(0.5)
-
-
-def test_some_of_a_large_set_are_spread_over_it(tmp_path: Path) -> None:
-    audio = tmp_path / "m.wav"
-    mixtures = [
-        Mixture(f"m{n}", audio, (audio, audio), None, None, ("x", "y"), 1.0) for n in range(10)
-    ]
-    info = Info("toy", 16_000, "max", "mix", "anechoic")
-    data = MixtureDir(tmp_path, info, tuple(mixtures))
-    assert spread_out(data, None) is data
-    assert [m.id for m in spread_out(data, 4).mixtures] == ["m0", "m2", "m5", "m7"]
-    assert spread_out(data, 10) == data
-    for count in (0, 11):
-        with pytest.raises(UserError, match=f"{count} mixtures to choose by, of 10"):
-            spread_out(data, count)
 
 
 def test_words_are_counted_as_a_scoring_counts_them(tmp_path: Path) -> None:

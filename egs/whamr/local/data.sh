@@ -9,6 +9,8 @@ read -ra of_sets <<<"${sets:?}"
 read -ra of_styles <<<"${styles?}"
 options=(--jobs "${jobs:?}" ${cluster:+--cluster "$cluster"})
 [[ ${allow_partial:?} == false ]] || options+=(--allow-partial)
+[[ -z ${num_valid-} ]] || options+=(--few "cv=$num_valid")
+[[ -z ${num_test-} ]] || options+=(--few "tt=$num_test")
 [[ ${cut:?} == max ]] || options+=(--no-text) # words that are cut are in no transcript
 [[ ${dynamic_mixing:?} == false ]] || options+=(--training --rirs "${corpus:?}/rirs")
 # shellcheck source=egs/whamr/local/noise.sh
