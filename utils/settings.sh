@@ -76,17 +76,38 @@ find_folders() {
 #   studies          the YAML files of the studies
 #   folders          SYSTEM/seedN of all that is trained, below exp/finetune, exp/separate, exp/decode
 settle() {
-    local name system seed made
+    local config # what is looked up for its name alone
     find_folders
+    settle_stages
+    settle_task
+    settle_training
+    settle_systems
+    settle_starts
+    settle_readers
+    settle_studies
+}
+
+# Which stages run, and where the results go.
+settle_stages() {
     : "${stop_stage:=$((stage > 5 ? stage : 5))}"
     [[ $stop_stage =~ ^[0-9]+$ ]] || fail "--stop_stage wants an integer, not '$stop_stage'"
     ((stage <= 7)) || fail "there is no stage $stage (the last is 7)"
     ((stage <= stop_stage)) || fail "--stop_stage $stop_stage is before --stage $stage"
     : "${results:=$exp/results}"
-    # nproc counts the cores that this process may use, or as many as OpenMP is told to.
-    [[ $jobs -gt 0 ]] || jobs=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
     plan=()
     [[ $dry_run == false ]] || plan=(plan)
+}
+
+# Whether a stage from $1 to $2 is among those that run.
+settle_runs() {
+    ((stage <= $2 && stop_stage >= $1))
+}
+
+# What the corpus is asked for, and on how many cores and machines.
+settle_task() {
+    local name
+    # nproc counts the cores that this process may use, or as many as OpenMP is told to.
+    [[ $jobs -gt 0 ]] || jobs=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
     export data "${option_names[@]}"
     task=()
     for name in num_speakers fs cut condition reference "${option_names_more[@]}"; do
@@ -106,6 +127,12 @@ settle() {
     fi
     [[ $cut != min || $stop_stage -lt 4 ]] ||
         fail "--cut min cuts words off, so none can be counted (take --cut max, or --stop_stage 3)"
+    choose_device
+}
+
+# What all trainings are given, and from which sets.
+settle_training() {
+    local name made
     read -ra training <<<"fit.num_nodes=$num_nodes $train_set"
     case $ngpu in
         '') ;;
@@ -122,19 +149,22 @@ settle() {
     made=" ${Sets-${sets-tr cv tt}} "
     [[ $dynamic_mixing == true || $made == *" tr "* ]] ||
         fail "--dynamic_mixing false trains on the set tr, which is not made here (leave it out)"
-    [[ $made == *" cv "* || $stage -gt 3 || $stop_stage -lt 2 ]] ||
+    [[ $made == *" cv "* ]] || ! settle_runs 2 3 ||
         fail "stages 2 and 3 validate on the set cv, which is not in --sets (add it, or take --stop_stage 1)"
-    [[ $made == *" tt "* || $stage -gt 4 || $stop_stage -lt 4 ]] ||
+    [[ $made == *" tt "* ]] || ! settle_runs 4 4 ||
         fail "stage 4 separates the set tt, which is not in --sets (add it, or take --stop_stage 3)"
     layers pretrain train/pretrain
     [[ $dynamic_mixing == true ]] || layers pretrain train/pretrain train/pretrain_fixed "train/pretrain_fixed_$separator"
     layers ctc train/wav2vec2_ctc
-    start=(separator)
-    [[ " $encoders $pit_encoders $recognisers " != *" wav2vec2_mini "* ]] || start+=(wav2vec2_mini)
-    for name in "${start[@]}"; do
-        [[ $from_scratch == true || $stage -gt 2 || $stop_stage -lt 2 || -d $egs/pretrained/$name ]] ||
-            fail "there is no $egs/pretrained/$name to start from (add --from_scratch true)"
-    done
+    if [[ -n $train_cluster ]]; then
+        layers config "cluster/$train_cluster"
+        train_cluster=${config[-1]}
+    fi
+}
+
+# The systems that are fine-tuned, and their folders.
+settle_systems() {
+    local name system seed
     systems=(sisdr)
     for name in $encoders; do systems+=("ae_$name"); done
     for name in $pit_encoders; do systems+=("pit_$name"); done
@@ -142,35 +172,6 @@ settle() {
         layers config "encoder/$name"
         check_name "$name"
     done
-    if [[ -n $train_cluster ]]; then
-        layers config "cluster/$train_cluster"
-        train_cluster=${config[-1]}
-    fi
-    for name in $recognisers; do
-        layers config "asr/$name"
-        check_name "$name"
-    done
-    [[ $asr_source =~ ^(auto|package|hub)$ ]] || fail "--asr_source is auto, package or hub, not '$asr_source'"
-    for name in $test_sets; do
-        [[ $name == tt || -d $data/$name || $stage -gt 5 || $stop_stage -lt 4 ||
-            " ${extra_sets-} ${styles-} " == *" ${name#tt_} "* ]] ||
-            fail "unknown test set '$name' (there is no $data/$name; sets beside tt are made by --extra_sets)"
-    done
-    [[ -n ${recognisers// /} || $stage -gt 5 || $stop_stage -lt 4 ]] ||
-        fail "--recognisers is empty (name one of conf/asr, or take --stop_stage 3)"
-    studies=()
-    for name in $study; do
-        config=("$name")
-        [[ $name == *.yaml && -f $name ]] || layers config "study/$name"
-        studies+=("${config[-1]}") # the recipe's or experiment's in place of that in conf/
-    done
-    [[ -n ${study// /} || $stage -gt 6 || $stop_stage -lt 6 ]] ||
-        fail "stage 6 runs a study, and --study names none (see conf/study)"
-    if ((stage <= 6 && stop_stage >= 6)); then
-        [[ $dynamic_mixing == true ]] || fail "studies mix dynamically, so not with --dynamic_mixing false"
-        [[ -z $cluster ]] || fail "studies run on this machine, not by --cluster (run stage 6 without it)"
-    fi
-    choose_device
     folders=()
     for system in "${systems[@]}"; do
         for seed in $seeds; do
@@ -178,6 +179,48 @@ settle() {
             folders+=("$system/seed$seed")
         done
     done
+}
+
+# The starting points.
+settle_starts() {
+    local name
+    start=(separator)
+    [[ " $encoders $pit_encoders $recognisers " != *" wav2vec2_mini "* ]] || start+=(wav2vec2_mini)
+    for name in "${start[@]}"; do
+        [[ $from_scratch == true || -d $egs/pretrained/$name ]] || ! settle_runs 2 2 ||
+            fail "there is no $egs/pretrained/$name to start from (add --from_scratch true)"
+    done
+}
+
+# Who reads, and what.
+settle_readers() {
+    local name
+    for name in $recognisers; do
+        layers config "asr/$name"
+        check_name "$name"
+    done
+    [[ $asr_source =~ ^(auto|package|hub)$ ]] || fail "--asr_source is auto, package or hub, not '$asr_source'"
+    for name in $test_sets; do
+        [[ $name == tt || -d $data/$name || " ${extra_sets-} ${styles-} " == *" ${name#tt_} "* ]] || ! settle_runs 4 5 ||
+            fail "unknown test set '$name' (there is no $data/$name; sets beside tt are made by --extra_sets)"
+    done
+    [[ -n ${recognisers// /} ]] || ! settle_runs 4 5 ||
+        fail "--recognisers is empty (name one of conf/asr, or take --stop_stage 3)"
+}
+
+# The studies of stage 6.
+settle_studies() {
+    local name
+    studies=()
+    for name in $study; do
+        config=("$name")
+        [[ $name == *.yaml && -f $name ]] || layers config "study/$name"
+        studies+=("${config[-1]}") # the recipe's or experiment's in place of that in conf/
+    done
+    settle_runs 6 6 || return 0
+    [[ -n ${study// /} ]] || fail "stage 6 runs a study, and --study names none (see conf/study)"
+    [[ $dynamic_mixing == true ]] || fail "studies mix dynamically, so not with --dynamic_mixing false"
+    [[ -z $cluster ]] || fail "studies run on this machine, not by --cluster (run stage 6 without it)"
 }
 
 # Set `device` to what is there where it is left open, empty for the defaults of commands and YAML:

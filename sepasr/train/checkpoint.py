@@ -15,6 +15,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 
 from sepasr.errors import UserError
 from sepasr.files import atomic_path
+from sepasr.train.lightning_state import leave_next_validation_out, number_log_by_steps
 
 LAST = "last.ckpt"
 
@@ -89,11 +90,8 @@ class Checkpoints(Callback):
         self.told_to_leave = True
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Number the lines of the log by steps.
-
-        Lightning counts one too many on going on from a training that ended with a validation.
-        """
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+        """Number the lines of the log by steps."""
+        number_log_by_steps(trainer)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Save after the step where it is time.
@@ -113,9 +111,7 @@ class Checkpoints(Callback):
         trainer.save_checkpoint(self.path)
         self._due = self._late = False
         if leave:
-            trainer.should_stop = True
-            # Lightning would validate before it stops, for which there may be no time.
-            trainer.fit_loop.epoch_loop._skip_next_val = True
+            leave_next_validation_out(trainer)
             if trainer.is_global_zero:
                 requeue()
 

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sepasr.errors import UserError
 from sepasr.train.average import AVERAGE, MovingAverage
+from sepasr.train.lightning_state import count_batches
 from sepasr.train.schedule import PLATEAU, LatePlateau, OptimizerConfig, lr_factor
 
 LAST_STEP, BEST = KEPT = ("last", "best")
@@ -219,17 +220,8 @@ class TrainingModule(lightning.LightningModule):
             checkpoint[AVERAGE] = self._average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the average, where the steps were accumulated otherwise, too.
-
-        Lightning counts batches, and finds by their number when a step is complete and when it is
-        to validate.
-        """
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
-            batches = checkpoint["global_step"] * self.fit_config.accumulation
-            more = batches - counts["ready"]
-            for name in counts:
-                counts[name] += more
+        """Go on with what was best and the average, also where steps were accumulated otherwise."""
+        count_batches(checkpoint, self.fit_config.accumulation)
         if self.fit_config.keep == BEST:
             self._best = checkpoint[BEST]
         if self._average is not None:
