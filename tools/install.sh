@@ -291,9 +291,10 @@ for extra in $(stamped extras | tr , ' '); do
     [[ ",$extras," == *",$extra,"* ]] || extras=$extras,$extra
 done
 [[ $torch != auto ]] || torch=$(stamped torch)
+why=
 if [[ -z $torch ]]; then
-    torch=cpu
-    [[ $(nvidia-smi -L 2>/dev/null) != *GPU* ]] || torch=cuda
+    torch=cpu why=" (no GPU is found here; --torch cuda takes the one for GPUs)"
+    [[ $(nvidia-smi -L 2>/dev/null) != *GPU* ]] || torch=cuda why=
 fi
 clear_place
 
@@ -304,7 +305,7 @@ if [[ $torch == cuda ]]; then
 fi
 echo "Installing sepasr in $venv ($size GB, some minutes; log in $LOG)"
 step "an environment of Python $(python_version "$venv/bin/python" || python_version "$python")" make_venv
-step "torch, $torch build" install_torch
+step "torch, $torch build$why" install_torch
 step "sepasr" install_sepasr
 step "what sepasr requires, with the extras $extras" install_required
 step "models that come as data" install_data
