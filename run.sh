@@ -35,7 +35,7 @@ exp=               # folder of experiments (default: egs/RECIPE/exp)
 results=           # folder of the tables (default: EXP/results)
 jobs=0             # processes of what runs in parallel (default: one on each core)
 cluster=           # conf/cluster/NAME.yaml, for what runs in parallel to run on other machines
-device=            # of stages 4 and 6: cpu, cuda, or auto: cuda where there is a GPU (default: cpu; recognisers by their YAML)
+device=            # of stages 4 and 6: cpu, cuda, or auto: cuda where there is a GPU (if empty: cpu; recognisers by their YAML)
 ngpu=              # GPUs of each machine that trains, 0 for none (default: one, if there is one)
 num_nodes=1        # machines that train together
 train_cluster=     # conf/cluster/NAME.yaml, for trainings to be jobs of SLURM: slurm_train
@@ -65,7 +65,7 @@ fi
 
 if stage_wanted 1; then
     stage_needs 0 "$done/corpus"
-    once "$done/data" "data directories" output="$data" "$egs/local/data.sh" "$done/corpus" -- "$egs/local/data.sh"
+    once "$done/data" "data directories" output="$data" "${listing[@]}" "$egs/local/data.sh" "$done/corpus" -- "$egs/local/data.sh"
     make_extra_data
 fi
 

@@ -66,6 +66,7 @@ find_folders() {
 
 # Set what the stages use, and refuse names that nothing is known by. The folders of find_folders, and
 #   task             name=value, what the corpus is asked for
+#   listing          name=value, what of it is listed, by the options in Of_stage_1 of options.sh
 #   corpus_outputs   output=PATH of stage 0, as the recipe's options.sh names them
 #   parallel         options of commands that do things in parallel
 #   models           of those whose workers hold a model each, which is for other machines only
@@ -99,20 +100,23 @@ settle_stages() {
 }
 
 # Whether a stage from $1 to $2 is among those that run.
-settle_runs() {
+any_stage_runs() {
     ((stage <= $2 && stop_stage >= $1))
 }
 
-# What the corpus is asked for, and on how many cores and machines.
+# What the corpus is asked for, and on what it is worked.
 settle_task() {
     local name
     # nproc counts the cores that this process may use, or as many as OpenMP is told to.
     [[ $jobs -gt 0 ]] || jobs=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
     export data "${option_names[@]}"
-    task=()
+    task=() listing=()
     for name in num_speakers fs cut condition reference "${option_names_more[@]}"; do
-        # Sets on request are made apart: asking for one more leaves all that is done as it is.
-        [[ $name == extra_sets ]] || task+=("$name=${!name}")
+        if [[ " ${Of_stage_1-} " == *" $name "* ]]; then
+            [[ -z ${!name} ]] || listing+=("$name=${!name}")
+        elif [[ $name != extra_sets ]]; then # made apart: one more leaves all that is done as it is
+            task+=("$name=${!name}")
+        fi
     done
     corpus_outputs=()
     if declare -F made_in_stage_0 >/dev/null; then
@@ -149,9 +153,9 @@ settle_training() {
     made=" ${Sets-${sets-tr cv tt}} "
     [[ $dynamic_mixing == true || $made == *" tr "* ]] ||
         fail "--dynamic_mixing false trains on the set tr, which is not made here (leave it out)"
-    [[ $made == *" cv "* ]] || ! settle_runs 2 3 ||
+    [[ $made == *" cv "* ]] || ! any_stage_runs 2 3 ||
         fail "stages 2 and 3 validate on the set cv, which is not in --sets (add it, or take --stop_stage 1)"
-    [[ $made == *" tt "* ]] || ! settle_runs 4 4 ||
+    [[ $made == *" tt "* ]] || ! any_stage_runs 4 4 ||
         fail "stage 4 separates the set tt, which is not in --sets (add it, or take --stop_stage 3)"
     layers pretrain train/pretrain
     [[ $dynamic_mixing == true ]] || layers pretrain train/pretrain train/pretrain_fixed "train/pretrain_fixed_$separator"
@@ -187,7 +191,7 @@ settle_starts() {
     start=(separator)
     [[ " $encoders $pit_encoders $recognisers " != *" wav2vec2_mini "* ]] || start+=(wav2vec2_mini)
     for name in "${start[@]}"; do
-        [[ $from_scratch == true || -d $egs/pretrained/$name ]] || ! settle_runs 2 2 ||
+        [[ $from_scratch == true || -d $egs/pretrained/$name ]] || ! any_stage_runs 2 2 ||
             fail "there is no $egs/pretrained/$name to start from (add --from_scratch true)"
     done
 }
@@ -201,10 +205,10 @@ settle_readers() {
     done
     [[ $asr_source =~ ^(auto|package|hub)$ ]] || fail "--asr_source is auto, package or hub, not '$asr_source'"
     for name in $test_sets; do
-        [[ $name == tt || -d $data/$name || " ${extra_sets-} ${styles-} " == *" ${name#tt_} "* ]] || ! settle_runs 4 5 ||
+        [[ $name == tt || -d $data/$name || " ${extra_sets-} ${styles-} " == *" ${name#tt_} "* ]] || ! any_stage_runs 4 5 ||
             fail "unknown test set '$name' (there is no $data/$name; sets beside tt are made by --extra_sets)"
     done
-    [[ -n ${recognisers// /} ]] || ! settle_runs 4 5 ||
+    [[ -n ${recognisers// /} ]] || ! any_stage_runs 4 5 ||
         fail "--recognisers is empty (name one of conf/asr, or take --stop_stage 3)"
 }
 
@@ -217,19 +221,22 @@ settle_studies() {
         [[ $name == *.yaml && -f $name ]] || layers config "study/$name"
         studies+=("${config[-1]}") # the recipe's or experiment's in place of that in conf/
     done
-    settle_runs 6 6 || return 0
+    any_stage_runs 6 6 || return 0
     [[ -n ${study// /} ]] || fail "stage 6 runs a study, and --study names none (see conf/study)"
     [[ $dynamic_mixing == true ]] || fail "studies mix dynamically, so not with --dynamic_mixing false"
     [[ -z $cluster ]] || fail "studies run on this machine, not by --cluster (run stage 6 without it)"
 }
 
-# Set `device` to what is there where it is left open, empty for the defaults of commands and YAML:
-# as tools/install.sh chooses what it installs.
+# Set `device` to what is there where it is left open, empty for the defaults of commands and YAML. What
+# other machines have isn't known here, and what is not installed yet will be what tools/install.sh
+# chooses.
 choose_device() {
+    local python=${SEPASR_VENV:-.venv}/bin/python
     [[ $device =~ ^(|auto|cpu|cuda)$ ]] || fail "--device is cpu, cuda or auto, not '$device'"
     [[ $device == auto ]] || return 0
     device=
-    ! nvidia-smi -L >/dev/null 2>&1 || device=cuda
+    [[ -z ${cluster-} && $(nvidia-smi -L 2>/dev/null) == *GPU* ]] || return 0
+    [[ -x $python ]] && ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || device=cuda
 }
 
 # Set `material` to the options that name what is mixed for training: speech, and noise and rooms

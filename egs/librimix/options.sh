@@ -14,6 +14,7 @@ num_valid=         # mixtures of cv, spread over it, for a try (default: all)
 num_test=          # likewise of tt
 
 Paths="librimix librispeech" # of these options
+Of_stage_1="num_valid num_test" # these, too: stage 0 makes the same
 
 made_in_stage_0() { # prints what there is after it, a path a line
     echo "$librimix"

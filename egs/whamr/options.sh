@@ -19,6 +19,7 @@ styles="nvp"       # subsets of the test set, scored too: nvp without, vp with s
 num_rooms=         # rooms of dynamic mixing (default: WHAMR's training rooms, or 5000 drawn)
 
 Paths="wsj0 whamr wham_noise whamr_scripts" # of these options
+Of_stage_1="num_valid num_test" # these, too: stage 0 makes the same
 
 made_in_stage_0() { # prints what there is after it, a path a line
     echo "${whamr:-$corpus/whamr}"

@@ -131,7 +131,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _prepare_whamr(options: argparse.Namespace) -> None:
     from sepasr.data.datadir import write_directories
-    from sepasr.data.mixtures import few_of
+    from sepasr.data.mixtures import check_few, few_of
     from sepasr.data.whamr import DIRECTORIES, check_material, read_material, read_sets
     from sepasr.data.whamr_tree import Whamr, check_tree
     from sepasr.data.wsj0 import Wsj0
@@ -139,6 +139,7 @@ def _prepare_whamr(options: argparse.Namespace) -> None:
     counts = counts_of(options.few)
     whamr = Whamr(options.whamr, options.fs, options.cut, options.condition, options.reference)
     sets = options.sets or SETS
+    check_few(counts, sets)
     if options.training:
         check_material(options.condition, sets, noise=options.noise, rirs=options.rirs)
     if options.check:

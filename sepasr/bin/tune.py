@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> None:
                 f"fit.snapshots={sorted(set(options.steps))}",
                 f"fit.optimizer.lr={lr}",
                 "fit.optimizer.schedule=constant",
+                "fit.keep=last",  # what is compared are the weights after so many steps
             ],
             separator_files=None,
             init=options.init,

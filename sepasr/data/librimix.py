@@ -31,6 +31,7 @@ from sepasr.data.librispeech import speaker_of
 from sepasr.data.mixtures import (
     Spoken,
     check_complete,
+    check_few,
     check_names,
     check_version,
     few_of,
@@ -180,8 +181,9 @@ def prepare_librimix(
         UserError: see :func:`check_tree`; or a file is missing, truncated, of another rate or of
             another length than its mixture or the metadata say; a transcript is missing.
     """
-    lengths = check_tree(librimix, librispeech, train=train, allow_partial=allow_partial)
     out, sets = Path(out), {"tr": train, "cv": "dev", "tt": "test"}
+    check_few(few, sets)
+    lengths = check_tree(librimix, librispeech, train=train, allow_partial=allow_partial)
     folders = {subset: speech.find_subset(librispeech, SUBSETS[subset]) for subset in lengths}
     texts = {subset: speech.read_transcripts(folder) for subset, folder in folders.items()}
     spoken = {

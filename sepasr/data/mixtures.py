@@ -94,6 +94,17 @@ def check_names(folder: Path, names: Collection[str], source: Path) -> None:
         raise UserError(what, where=where, remedy="complete the corpus")
 
 
+def check_few(counts: Mapping[str, int], sets: Iterable[str]) -> None:
+    """Check that there are the sets of which only some mixtures are asked for.
+
+    Raises:
+        UserError: there is one that is not.
+    """
+    if unknown := set(counts).difference(sets):
+        what = f"some mixtures are asked for of '{min(unknown)}', which is not made"
+        raise UserError(what, remedy=f"there are {', '.join(sets)}")
+
+
 def few_of(directories: Iterable[MixtureDir], counts: Mapping[str, int]) -> list[MixtureDir]:
     """Directories with only some of their mixtures, spread over the set.
 
@@ -107,9 +118,7 @@ def few_of(directories: Iterable[MixtureDir], counts: Mapping[str, int]) -> list
     """
     directories = list(directories)
     sets = {directory.path.name: directory for directory in directories}
-    if unknown := [name for name in counts if name not in sets]:
-        what = f"some mixtures are asked for of '{unknown[0]}', which is not made"
-        raise UserError(what, remedy=f"there are {', '.join(sets)}")
+    check_few(counts, sets)
     left = {
         name: {mixture.id for mixture in sets[name].spread_out(count).mixtures}
         for name, count in counts.items()

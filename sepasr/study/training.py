@@ -28,7 +28,7 @@ from sepasr.study.lock import locked
 from sepasr.study.made import note_commit
 from sepasr.study.place import Place
 from sepasr.train.checkpoint import steps_done
-from sepasr.train.module import follows_validation
+from sepasr.train.module import LAST_STEP, follows_validation
 from sepasr.train.recipe import Sources, TrainConfig, fingerprints
 
 REVISION = 2
@@ -158,8 +158,13 @@ def resolve_training(
         "init": origin,
         "data": _fingerprints(material, valid.info.fs),
     }
+    if config.fit.keep != LAST_STEP:
+        remedy = "leave it out: studies, like sepasr tune, take the weights after so many steps"
+        raise UserError("fit.keep is for trainings by themselves", remedy=remedy)
     if follows_validation(asdict(config.fit)):
         decides["valid"] = fingerprint(valid)
+        if config.loss.kind != "signal":
+            decides["validated_by"] = "loss"
     text = json.dumps(decides, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Training(

@@ -19,9 +19,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sepasr.errors import UserError
-from sepasr.files import replaced_directory
 from sepasr.train.checkpoint import LAST, Checkpoints, WholeCheckpoints, steps_done
-from sepasr.train.module import BEST, LOG_EVERY, FitConfig, TrainingModule
+from sepasr.train.module import LOG_EVERY, FitConfig, TrainingModule
 from sepasr.train.workdir import FINAL, alone, is_first_process, leave_locks
 
 __all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "check", "fit", "share_of"]
@@ -116,8 +115,7 @@ def fit(
 ) -> None:
     """Train until ``steps`` are done, resuming from ``out/last.ckpt`` where there is one.
 
-    The result is exported to ``out/final`` when the last step is done, and with ``keep: best`` to
-    ``out/best`` whenever a validation has found less loss than all before.
+    The result is exported to ``out/final`` when the last step is done.
 
     Args:
         module: what to train; its ``fit_config`` says how.
@@ -242,10 +240,5 @@ def _fit(
     if trainer.global_step < config.steps:
         raise KeyboardInterrupt
     trainer.save_checkpoint(out / LAST)
-    if not trainer.is_global_zero:
-        return
-    if config.keep == BEST:
-        with replaced_directory(out / FINAL) as folder:
-            shutil.copytree(out / BEST, folder, dirs_exist_ok=True)
-    else:
-        module.export_trained(out / FINAL)
+    if trainer.is_global_zero:
+        module.export_final(out / FINAL)

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sepasr.separator.model import Separator, SeparatorConfig
+from sepasr.train.best import BEST
 from sepasr.train.objective import TRUE
 from sepasr.train.recipe import TrainConfig
 from sepasr.train.teacher import EMA, REMIX
@@ -40,8 +41,9 @@ class Copies:
         """Those of an average, a teacher, and a start to stay near."""
         loss, fit = config.loss, config.fit
         average, teacher, stay = fit.average > 0, loss.references != TRUE, fit.stay > 0
+        best = fit.keep == BEST  # in the memory of the CPU
         follows = loss.references in (EMA, REMIX) and loss.ema_decay < 1
-        return cls(average + teacher + stay, average + follows)
+        return cls(average + teacher + stay, average + follows + best)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sepasr.errors import UserError
 from sepasr.train.average import AVERAGE, MovingAverage
+from sepasr.train.best import BEST, BestWeights
 from sepasr.train.lightning_state import count_batches
 from sepasr.train.schedule import PLATEAU, LatePlateau, OptimizerConfig, lr_factor
 
-LAST_STEP, BEST = KEPT = ("last", "best")
+LAST_STEP, KEPT = "last", ("last", BEST)
 """Which weights a training ends with: those of its last step, or of its best validation."""
 LEAST_SCALE = 1e-3
 """Of losses in float16; it begins at 65,536."""
@@ -100,6 +101,12 @@ class FitConfig:
         if self.keep not in KEPT:
             remedy = f"fit.keep is one of {', '.join(KEPT)}"
             raise UserError(f"unknown choice of weights '{self.keep}'", remedy=remedy)
+        follows = self.keep == BEST or self.optimizer.schedule == PLATEAU
+        if follows and self.valid_every == 1 < self.steps:
+            raise UserError(
+                "fit.valid_every is 1: no checkpoint could be written between two validations",
+                remedy=f"set it to 2 or more, or fit.keep={LAST_STEP} and another schedule",
+            )
         if self.keep == BEST and self.valid_every > self.steps:
             raise UserError(
                 f"fit.keep {BEST} of no validation: fit.valid_every is {self.valid_every}, and "
@@ -142,7 +149,8 @@ class TrainingModule(lightning.LightningModule):
         self._number = 0
         self._average: MovingAverage | None = None
         self._start: dict[str, Tensor] = {}
-        self._best = math.inf
+        self._best = BestWeights() if config.keep == BEST else None
+        self._took_best = False
 
     def begin(self, batches_done: int) -> None:
         """Take note of the weights there are before the first step, and of what is done already.
@@ -202,28 +210,27 @@ class TrainingModule(lightning.LightningModule):
             self._average.swap()
 
     def on_validation_end(self) -> None:
-        """Export what is better than all before, and train on with the weights themselves."""
-        if self.fit_config.keep == BEST:
+        """Keep what is better than all before, and train on with the weights themselves."""
+        if self._best is not None:
             loss = float(self.trainer.callback_metrics["valid/loss"])
-            if loss < self._best:
-                self._best = loss
-                if self.trainer.is_global_zero:
-                    self.export(Path(self.trainer.default_root_dir) / BEST)
+            if not math.isfinite(loss):
+                raise self.not_finite("the loss of the validation")
+            self._best.offer(loss, self.global_step, self.state_dict())
         if self._average is not None:
             self._average.swap()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep beside the weights what was best, and the average."""
-        if self.fit_config.keep == BEST:
-            checkpoint[BEST] = self._best
+        if self._best is not None:
+            checkpoint[BEST] = self._best.state_dict()
         if self._average is not None:
             checkpoint[AVERAGE] = self._average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with what was best and the average, also where steps were accumulated otherwise."""
         count_batches(checkpoint, self.fit_config.accumulation)
-        if self.fit_config.keep == BEST:
-            self._best = checkpoint[BEST]
+        if self._best is not None:
+            self._best.load_state_dict(checkpoint[BEST])
         if self._average is not None:
             self._average.load_state_dict(checkpoint[AVERAGE])
 
@@ -231,8 +238,23 @@ class TrainingModule(lightning.LightningModule):
         """Write the model with the weights it has, without what only training needs."""
         raise NotImplementedError
 
+    def export_final(self, directory: Path) -> None:
+        """Write what the training ends with, after which this has those weights."""
+        if self._best is None:
+            self.export_trained(directory)
+        else:
+            self.load_state_dict(self._best.weights)
+            self._took_best = True
+            self.export(directory)
+
+    def steps_of_weights(self) -> int:
+        """Optimiser steps behind the weights that there are now."""
+        if self._best is not None and self._took_best:
+            return self._best.step
+        return self.global_step
+
     def export_trained(self, directory: Path) -> None:
-        """Write the trained model: with the average where there is one."""
+        """Write the model as it is now: with the average where there is one."""
         with self._average.swapped() if self._average is not None else nullcontext():
             self.export(directory)
 

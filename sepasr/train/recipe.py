@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -136,6 +137,25 @@ def load_mixtures(path: Path, config: MixingConfig, fs: int) -> MixtureDir:
             remedy="prepare it with the same reference, or set mixing.reference",
         )
     return directory
+
+
+def check_heard(mixtures: MixtureDir, encoders: Sequence[AsrEncoder]) -> None:
+    """Refuse to validate by encoders on whole mixtures that are longer than they hear.
+
+    Raises:
+        UserError: one is.
+    """
+    for encoder in encoders:
+        longest_s = (encoder.model.longest or math.inf) / encoder.fs
+        mixture = max(mixtures.mixtures, key=lambda one: one.duration_s)
+        if mixture.duration_s > longest_s:
+            raise UserError(
+                f"mixture '{mixture.id}' lasts {mixture.duration_s:.1f} s, the encoder "
+                f"{encoder.name} hears {longest_s:g} s at most",
+                where=mixtures.path,
+                remedy="validate on shorter ones, or set fit.keep=last and another "
+                "fit.optimizer.schedule than plateau",
+            )
 
 
 def describe(
@@ -320,6 +340,9 @@ def train_separator(
     }
     if follows_validation(inputs["fit"]):
         inputs["valid"] = fingerprint(mixtures)
+        check_heard(mixtures, encoders)
+        if config.loss.kind != "signal":  # before, SI-SDR was what all losses were validated by
+            inputs["validated_by"] = "loss"
     if config.fit.optimizer.layer_decay != 1:
         layer_depths(separator)
     # A training begun before these were part of it had those that there are, for all one knows.

@@ -125,7 +125,8 @@ class SeparationModule(TrainingModule):
         self.teacher, self.graph = teacher, graph
         self.signal_loss = SignalLoss()
         # It costs an encoder's run, so it is only asked for where something depends on it.
-        self._validates = follows_validation(asdict(config)) and not isinstance(loss, SignalLoss)
+        follows = follows_validation(asdict(config))
+        self._validates_own_loss = follows and not isinstance(loss, SignalLoss)
         self._step, self._validation = Sums(), Sums()
 
     def on_fit_start(self) -> None:
@@ -210,7 +211,7 @@ class SeparationModule(TrainingModule):
         before = si_sdr(batch.mixture[:, None], batch.references).mean(-1)
         gain = signal.parts["si_sdr"] - before
         value = signal.value
-        if self._validates:
+        if self._validates_own_loss:
             self.loss.begin(Moment(self.global_step, training=False))
             with self._naming("a distance"):
                 value = self.loss(estimates, batch.references).value
@@ -240,7 +241,7 @@ class SeparationModule(TrainingModule):
     def provenance(self) -> Provenance:
         """How the weights came about that there are now."""
         start = self.separator.provenance
-        training = {**self.description, "steps": self.global_step}
+        training = {**self.description, "steps": self.steps_of_weights()}
         return Provenance(start.reference, (*start.history, training))
 
     def export(self, directory: Path) -> None:

@@ -77,8 +77,11 @@ def test_it_learns_words_and_is_read_by_the_recogniser(tmp_path: Path, pieces: P
     check_words_are_read(module, tmp_path / "exp")
 
 
-def test_killed_and_resumed_gives_equal_weights(tmp_path: Path, pieces: Path) -> None:
-    check_killed_and_resumed(partial(train, pieces=pieces), tmp_path)
+@pytest.mark.parametrize("settings", [{}, {"keep": "best", "valid_every": 4}])
+def test_killed_and_resumed_gives_equal_weights(
+    tmp_path: Path, pieces: Path, settings: dict
+) -> None:
+    check_killed_and_resumed(partial(train, pieces=pieces, **settings), tmp_path)
 
 
 def test_saved_directory_is_what_transformers_loads(tmp_path: Path, pieces: Path) -> None:

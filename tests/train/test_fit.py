@@ -159,10 +159,11 @@ def test_the_best_weights_outlive_an_interruption_and_a_longer_training(tmp_path
     constant = OptimizerConfig(lr=1e-3)
     settings = {"optimizer": constant, "valid_every": 2, "save_every": 3, "keep": "best"}
     best = trained(tmp_path / "whole", steps=9, **settings)
-    for item in (2 * 4, 2 * 7):  # before the best validation counts, and long after it
+    for item, saved in ((2 * 4, 3), (2 * 8, 7)):  # before the best validation, and after it
         out = tmp_path / f"killed at {item}"
         with pytest.raises(Killed):
             train(out, DyingTones(item), DROPOUT, steps=9, **settings)
+        assert steps_done(out) == saved
         assert not (out / "final").exists()
         assert equal(best, trained(out, steps=9, **settings))
     assert equal(best, trained(tmp_path / "whole", steps=12, **settings))
@@ -318,9 +319,21 @@ def test_a_snapshot_behind_the_end_is_refused() -> None:
         FitConfig(steps=10, snapshots=[0])
 
 
+def test_a_validation_that_is_not_finite_ends_the_training(tmp_path: Path, monkeypatch) -> None:
+    nothing = {"items": torch.ones(1), "loss": torch.tensor([math.nan]), "si_sdri": torch.ones(1)}
+    monkeypatch.setattr(
+        SeparationModule, "validation_step", lambda module, *_: module._validation.add(**nothing)
+    )
+    with pytest.raises(UserError, match="the loss of the validation of step 4 is not finite"):
+        train(tmp_path, Tones(), keep="best")
+
+
 def test_the_best_of_no_validation_is_refused() -> None:
     with pytest.raises(UserError, match=r"fit\.valid_every is 500, and fit\.steps is 499"):
         FitConfig(steps=499, valid_every=500, keep="best")
+    for follows in ({"keep": "best"}, {"optimizer": OptimizerConfig(schedule="plateau")}):
+        with pytest.raises(UserError, match=r"fit\.valid_every is 1: no checkpoint"):
+            FitConfig(valid_every=1, **follows)
     with pytest.raises(UserError, match="unknown choice of weights 'first'"):
         FitConfig(keep="first")
 

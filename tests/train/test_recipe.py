@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,9 +13,10 @@ import yaml
 from sepasr.bin.main import main
 from sepasr.config import load_config
 from sepasr.data.dynamic import MixingConfig
+from sepasr.errors import UserError
 from sepasr.separator.model import Provenance, Separator, SeparatorConfig
 from sepasr.train.checkpoint import steps_done
-from sepasr.train.recipe import TrainConfig, starting_point
+from sepasr.train.recipe import TrainConfig, check_heard, starting_point
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = {"channels": 16, "width": 8, "hidden": 8, "heads": 2, "layers": 1, "depthwise_kernel": 3}
@@ -92,6 +94,17 @@ def test_what_is_validated_on_counts_where_something_follows_it(
     del before["valid"]  # as of a training before this was part of it
     kept.write_text(yaml.safe_dump(before))
     assert train(*plateau)[0] == 0
+
+
+def test_whole_mixtures_are_not_longer_than_an_encoder_hears(data_dirs):
+    encoder = SimpleNamespace(name="ear", fs=16000, model=SimpleNamespace(longest=8000))
+    mixtures = data_dirs.mixtures
+    short, long = (replace(mixtures.mixtures[n], duration_s=s) for n, s in enumerate((0.5, 0.6)))
+    with pytest.raises(UserError, match=rf"'{long.id}' lasts 0\.6 s, the encoder ear hears 0\.5 s"):
+        check_heard(replace(mixtures, mixtures=(short, long)), [encoder])
+    check_heard(replace(mixtures, mixtures=(short,)), [encoder])
+    encoder.model.longest = None
+    check_heard(replace(mixtures, mixtures=(long,)), [encoder])
 
 
 @pytest.mark.parametrize("with_noise", [True, False])

@@ -135,7 +135,8 @@ def trainings(out: Path, processes: int) -> dict[str, Tensor]:
     """
     dataset = Tones(loud={3, 6, 7, 8})
     found = {}
-    for accumulation, settings in ((1, {}), (2, {}), (1, {"average": 0.5})):
+    best = {"keep": "best", "valid_every": 2}
+    for accumulation, settings in ((1, {}), (2, {}), (1, {"average": 0.5}), (1, best)):
         name = " ".join([f"accumulation{accumulation}", *settings])
         for steps in (2, 3):  # the second goes on from the first
             module = train(
@@ -146,9 +147,8 @@ def trainings(out: Path, processes: int) -> dict[str, Tensor]:
                 accumulation=accumulation,
                 batch=4 // processes,
                 devices=processes,
-                valid_every=3,
                 optimizer=OptimizerConfig(lr=1e-5),
-                **settings,
+                **{"valid_every": 3, **settings},
             )
             found[f"{name} losses to {steps}"] = torch.stack(module.losses)
             found[f"{name} gradients to {steps}"] = torch.stack(module.gradients)

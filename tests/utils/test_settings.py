@@ -108,14 +108,36 @@ def test_what_every_training_is_given(ngpu: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "works", "expected"),
-    [("auto", True, "cuda"), ("auto", False, ""), ("cpu", True, "cpu"), ("", True, "")],
+    ("options", "gpu", "torch", "expected"),
+    [
+        ("device=auto", "GPU 0: H200", "0", "cuda"),
+        ("device=auto", "GPU 0: H200", "1", ""),  # the build for CPUs
+        ("device=auto", "GPU 0: H200", "", "cuda"),  # to be installed
+        ("device=auto cluster=slurm", "GPU 0: H200", "0", ""),  # others do the work
+        ("device=auto", "No devices were found", "0", ""),
+        ("device=cpu", "GPU 0: H200", "0", "cpu"),
+        ("device=", "GPU 0: H200", "0", ""),
+    ],
 )
-def test_the_device_that_is_there(tmp_path: Path, asked: str, works: bool, expected: str) -> None:
-    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nexit {int(not works)}\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    script = 'echo "[$device]"'
-    assert settled(f"PATH={tmp_path}:$PATH device={asked}", script) == f"[{expected}]"
+def test_the_device_that_is_there(
+    tmp_path: Path, options: str, gpu: str, torch: str, expected: str
+) -> None:
+    programs = {"nvidia-smi": f"echo '{gpu}'"}
+    if torch:
+        programs["venv/bin/python"] = f"exit {torch}"
+    for name, line in programs.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    places = f"PATH={tmp_path}:$PATH SEPASR_VENV={tmp_path}/venv"
+    assert settled(f"{places} {options}", 'echo "[$device]"') == f"[{expected}]"
+
+
+def test_what_is_only_listed_is_no_matter_of_the_corpus() -> None:
+    options = "option_names_more=(whamr num_test) Of_stage_1=num_test whamr=/w num_test=5"
+    found = settled(options, 'echo "${task[*]: -1} - ${listing[*]}"')
+    assert found == "whamr=/w - num_test=5"
+    assert settled(f"{options} num_test=", 'echo "[${listing[*]}]"') == "[]"
 
 
 @pytest.mark.parametrize(
