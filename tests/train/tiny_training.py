@@ -151,8 +151,9 @@ def trainings(out: Path, processes: int) -> dict[str, Tensor]:
                 **{"valid_every": 3, **settings},
             )
             found[f"{name} losses to {steps}"] = torch.stack(module.losses)
+            if "valid/loss" in (metrics := module.trainer.callback_metrics):
+                found[f"{name} validation"] = metrics["valid/loss"]
             found[f"{name} gradients to {steps}"] = torch.stack(module.gradients)
-        found[f"{name} validation"] = module.trainer.callback_metrics["valid/loss"]
         found |= {f"{name} {key}": value for key, value in weights(out / name).items()}
     return found
 
