@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print transcripts, or write a file for each recording and format."""
     import tempfile
-    from contextlib import closing, nullcontext
+    from contextlib import closing
 
     from sepasr.bin.separate import (
         check_names,
@@ -62,36 +62,34 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         refuse_overwriting([options.input], recordings, options.out, separator.num_speakers)
     recogniser = reader_of(options)
-    keeping: TranscriptCache | nullcontext[None] = nullcontext()
-    if options.out:  # what is in it is not read again, as after an interruption
-        keeping = TranscriptCache(options.out / "transcripts.sqlite")
     failed = 0
-    with keeping as cache:
-        for recording in recordings:
-            try:
-                with tempfile.TemporaryDirectory() as folder, closing(Bars()) as bars:
-                    out = options.out or Path(folder)
-                    paths = separate_recording(
-                        separator, recording, out, options.channel, gather=options.gather, hook=bars
-                    )
-                    fs = read_audio(paths[0], stop=1)[1]
+    for recording in recordings:
+        try:
+            with tempfile.TemporaryDirectory() as folder, closing(Bars()) as bars:
+                out = options.out or Path(folder)
+                paths = separate_recording(
+                    separator, recording, out, options.channel, gather=options.gather, hook=bars
+                )
+                fs = read_audio(paths[0], stop=1)[1]
+                # What is in it is not read again, as after an interruption.
+                with TranscriptCache(out / "transcripts.sqlite") as cache:
                     said = transcribe_streams(
                         recogniser, paths, fs, cache=cache, hook=bars, name=recording.source
                     )
-            except UserError as error:  # as in `sepasr separate`: the others are not kept back
-                if len(recordings) == 1:
-                    raise
-                print(f"sepasr transcribe: {error}", file=sys.stderr)
-                failed += 1
-                continue
-            for name in formats:
-                ending, write = FORMATS[name]
-                text = write(recording.name, said)
-                if options.out:
-                    write_text(options.out / f"{recording.name}{ending}", text)
-                    print(options.out / f"{recording.name}{ending}")
-                else:
-                    print(text, end="")
+        except UserError as error:  # as in `sepasr separate`: the others are not kept back
+            if len(recordings) == 1:
+                raise
+            print(f"sepasr transcribe: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        for name in formats:
+            ending, write = FORMATS[name]
+            text = write(recording.name, said)
+            if options.out:
+                write_text(options.out / f"{recording.name}{ending}", text)
+                print(options.out / f"{recording.name}{ending}")
+            else:
+                print(text, end="")
     if failed:
         what = f"{failed} of {len(recordings)} recordings can't be transcribed, see above"
         raise UserError(what, where=options.input, remedy="mend them and run it again")
