@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sepasr.data.dynamic import MixingConfig
-from sepasr.train.module import FitConfig
+from sepasr.train.fit_config import FitConfig
 from sepasr.train.objective import LossConfig
 from sepasr.train.schedule import OptimizerConfig
 

@@ -236,7 +236,9 @@ choose_device() {
     [[ $device == auto ]] || return 0
     device=
     [[ -z ${cluster-} && $(nvidia-smi -L 2>/dev/null) == *GPU* ]] || return 0
-    [[ -x $python ]] && ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || device=cuda
+    if [[ ! -x $python ]] || "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+        device=cuda
+    fi
 }
 
 # Set `material` to the options that name what is mixed for training: speech, and noise and rooms

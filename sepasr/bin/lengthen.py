@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     from sepasr.data.long import LongMixtures
     from sepasr.errors import UserError
     from sepasr.simulate.long import LongConfig, write_long_mixtures
-    from sepasr.train.recipe import Sources, fingerprints
+    from sepasr.train.material import Sources, fingerprints
 
     if options.count < 1:
         raise UserError(f"{options.count} mixtures", remedy="set --count to 1 or more")

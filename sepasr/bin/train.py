@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sepasr.errors import UserError
 
 if TYPE_CHECKING:
-    from sepasr.train.recipe import Sources
+    from sepasr.train.material import Sources
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,7 @@ def material(options: argparse.Namespace) -> Sources | Path:
     Raises:
         UserError: noise or rooms are given for mixtures that are fixed.
     """
-    from sepasr.train.recipe import Sources
+    from sepasr.train.material import Sources
 
     if options.mixtures is None:
         return Sources(options.utterances, options.noise, options.rooms)
@@ -121,6 +121,7 @@ def needs(options: argparse.Namespace) -> list[str]:
         Copies,
         count_parameters,
         footprint,
+        forward_flops,
     )
     from sepasr.train.recipe import TrainConfig
 
@@ -167,7 +168,7 @@ def needs(options: argparse.Namespace) -> list[str]:
     ]
     if validations and whole:
         mean = round(sum(whole) / len(whole) * shape.fs)
-        forward = footprint(shape, 1, mean).flops / 3  # without a backward pass
+        forward = forward_flops(shape, 1, mean)
         lines.append(_operations("validations", forward * len(whole) * validations))
     return lines
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train, resuming what was begun in ``--out``."""
     from sepasr.train.ctc import train_ctc
-    from sepasr.train.recipe import Sources
+    from sepasr.train.material import Sources
 
     train_ctc(
         config_files=options.config,

@@ -10,7 +10,7 @@ from sepasr.data.datadir import MixtureDir
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
 from sepasr.separator.config import read_description
-from sepasr.train.recipe import Sources
+from sepasr.train.material import Sources
 
 
 @dataclass(frozen=True)

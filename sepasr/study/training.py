@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,8 +28,9 @@ from sepasr.study.lock import locked
 from sepasr.study.made import note_commit
 from sepasr.study.place import Place
 from sepasr.train.checkpoint import steps_done
-from sepasr.train.module import LAST_STEP, follows_validation
-from sepasr.train.recipe import Sources, TrainConfig, fingerprints
+from sepasr.train.fit_config import LAST_STEP
+from sepasr.train.material import Sources, fingerprints
+from sepasr.train.recipe import TrainConfig
 
 REVISION = 2
 """To be raised when a default or the code of training changes what comes out: what was trained
@@ -161,9 +162,9 @@ def resolve_training(
     if config.fit.keep != LAST_STEP:
         remedy = "leave it out: studies, like sepasr tune, take the weights after so many steps"
         raise UserError("fit.keep is for trainings by themselves", remedy=remedy)
-    if follows_validation(asdict(config.fit)):
+    if config.fit.follows_validation:
         decides["valid"] = fingerprint(valid)
-        if config.loss.kind != "signal":
+        if not config.loss.in_db(variant.encoders):
             decides["validated_by"] = "loss"
     text = json.dumps(decides, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -30,8 +30,7 @@ from sepasr.train.ctc_model import (
     train_pieces,
 )
 from sepasr.train.fit import FitConfig, TrainingModule, check, fit
-from sepasr.train.module import follows_validation
-from sepasr.train.recipe import Sources, check_rate, fingerprints
+from sepasr.train.material import Sources, check_rate, fingerprints
 from sepasr.train.sums import Sums
 from sepasr.train.utterances import (
     BLANK,
@@ -193,7 +192,7 @@ def train_ctc(
     model = new_model(config.model)
     inputs: dict[str, Any] = {**asdict(config), "data": fingerprints(*directories)}
     defaults = asdict(CtcConfig())
-    if follows_validation(inputs["fit"]):
+    if config.fit.follows_validation:
         # A training begun before this was part of it had what there is, for all one knows.
         inputs["valid"] = defaults["valid"] = fingerprint(dev)
     if init is not None:

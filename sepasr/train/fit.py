@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sepasr.errors import UserError
 from sepasr.train.checkpoint import LAST, Checkpoints, WholeCheckpoints, steps_done
-from sepasr.train.module import LOG_EVERY, FitConfig, TrainingModule
+from sepasr.train.fit_config import FitConfig
+from sepasr.train.module import LOG_EVERY, TrainingModule
 from sepasr.train.workdir import FINAL, alone, is_first_process, leave_locks
 
 __all__ = ["EndlessBatches", "FitConfig", "TrainingModule", "check", "fit", "share_of"]

@@ -93,19 +93,28 @@ def footprint(
         checkpoint_activations: each layer's are computed again in the backward pass, so that those
             of one layer at a time are kept.
     """
-    # Attention keeps no more with dropout than without, but draws a seed, which has contents.
-    config = replace(config, attention_dropout=0.0)
+    config = _without_seeds(config)
     kept = _kept(config, batch, samples)
     if checkpoint_activations:
         inputs = _kept(config, batch, samples, checkpoint_activations=True)
         kept = inputs + (kept - inputs) // config.layers
+    with FakeTensorMode():
+        parameters = count_parameters(config)
+    return Footprint(parameters, kept, 3 * forward_flops(config, batch, samples))
+
+
+def forward_flops(config: SeparatorConfig, batch: int, samples: int) -> int:
+    """Floating-point operations of a forward pass; arguments are those of :func:`footprint`."""
     # The counter doesn't know a CPU's fused attention.
     operations = FlopCounterMode(display=False)
     with FakeTensorMode(), operations, sdpa_kernel(SDPBackend.MATH):
-        separator = Separator(config)
-        _forward(separator, batch, samples)
-    parameters = sum(parameter.numel() for parameter in separator.parameters())
-    return Footprint(parameters, kept, 3 * operations.get_total_flops())
+        _forward(Separator(_without_seeds(config)), batch, samples)
+    return operations.get_total_flops()
+
+
+def _without_seeds(config: SeparatorConfig) -> SeparatorConfig:
+    """Attention keeps no more with dropout than without, but draws a seed, which has contents."""
+    return replace(config, attention_dropout=0.0)
 
 
 def count_parameters(config: SeparatorConfig) -> int:

@@ -111,6 +111,10 @@ class LossConfig:
             remedy = f"take a multiple of {LOG_EVERY}, or 0"
             raise UserError(f"{cause} every {LOG_EVERY} steps", remedy=remedy)
 
+    def in_db(self, encoders: Sequence[object]) -> bool:
+        """Whether it is SI-SDR itself, with these encoders or none."""
+        return self.kind == "signal" or (self.kind == GRAPH_PIT and not encoders)
+
     def settings(self) -> dict[str, Any]:
         """What isn't as in the loss of that kind by itself, by name."""
         found = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "kind"}
@@ -141,7 +145,7 @@ def build_loss(config: LossConfig, encoders: Sequence[AsrEncoder], fs: int) -> S
     Raises:
         UserError: an encoder is missing, or what is for encoders is set where none is used.
     """
-    in_db = config.kind == "signal" or (config.kind == GRAPH_PIT and not encoders)
+    in_db = config.in_db(encoders)
     if config.threshold_db is not None and not in_db:
         remedy = "set loss.threshold_db=null"
         raise UserError(f"the {config.kind} loss is not in dB", remedy=remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,7 +28,6 @@ from sepasr.separator.config import IN_CHECKPOINT
 from sepasr.separator.model import Provenance, Separator
 from sepasr.train.fit import FitConfig, TrainingModule
 from sepasr.train.layers import layer_depths
-from sepasr.train.module import follows_validation
 from sepasr.train.sums import Sums
 from sepasr.train.teacher import TEACHER, Teacher
 
@@ -125,8 +124,8 @@ class SeparationModule(TrainingModule):
         self.teacher, self.graph = teacher, graph
         self.signal_loss = SignalLoss()
         # It costs an encoder's run, so it is only asked for where something depends on it.
-        follows = follows_validation(asdict(config))
-        self._validates_own_loss = follows and not isinstance(loss, SignalLoss)
+        own = not isinstance(loss, SignalLoss)
+        self._validates_own_loss = config.follows_validation and own
         self._step, self._validation = Sums(), Sums()
 
     def on_fit_start(self) -> None:

@@ -19,7 +19,7 @@ from sepasr.config import read_yaml
 from sepasr.errors import UserError
 from sepasr.files import OLD, locked_folder, write_text
 from sepasr.train.checkpoint import LAST, steps_done
-from sepasr.train.module import follows_validation
+from sepasr.train.fit_config import validations_decide
 
 CONFIG, LOCK, FINAL, ORIGIN = "config.yaml", ".lock", "final", "origin.json"
 IDLE = (
@@ -116,7 +116,8 @@ def claim(
     Args:
         out: folder of the training.
         inputs: everything that decides the result, with the settings of
-            :class:`sepasr.train.fit.FitConfig` under ``fit`` and those of a loss under ``loss``.
+            :class:`sepasr.train.fit_config.FitConfig` under ``fit`` and those of a loss under
+            ``loss``.
         overwrite: make room where something came from other inputs, was trained further than is
             asked for, or has passed a step of ``fit.snapshots`` and kept nothing of it. A training
             of which there is a checkpoint or a result is moved to a folder beside it.
@@ -242,7 +243,8 @@ def deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     Where the validations decide the rate, or what is kept, it does matter how often there is one.
     """
     kept = deepcopy(dict(settings))
-    follows = follows_validation(kept.get("fit", {}))
+    fit = kept.get("fit", {})
+    follows = validations_decide(fit.get("optimizer", {}).get("schedule"), fit.get("keep"))
     for name in IDLE:
         if follows and name == "fit.valid_every":
             continue

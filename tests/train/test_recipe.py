@@ -16,7 +16,8 @@ from sepasr.data.dynamic import MixingConfig
 from sepasr.errors import UserError
 from sepasr.separator.model import Provenance, Separator, SeparatorConfig
 from sepasr.train.checkpoint import steps_done
-from sepasr.train.recipe import TrainConfig, check_heard, starting_point
+from sepasr.train.material import check_heard
+from sepasr.train.recipe import TrainConfig, starting_point
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = {"channels": 16, "width": 8, "hidden": 8, "heads": 2, "layers": 1, "depthwise_kernel": 3}

@@ -20,7 +20,7 @@ from sepasr.train.checkpoint import steps_done
 from sepasr.train.ctc import CtcConfig, CtcModule
 from sepasr.train.ctc_model import ModelConfig, train_pieces
 from sepasr.train.fit import FitConfig, fit
-from sepasr.train.recipe import Sources
+from sepasr.train.material import Sources
 from sepasr.train.schedule import OptimizerConfig
 from sepasr.train.utterances import FS, Collate
 
