@@ -1,6 +1,11 @@
 """The package and what it needs. tools/install.sh installs it; see there why pip alone can't."""
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+INIT = (Path(__file__).parent / "sepasr" / "__init__.py").read_text(encoding="utf-8")
 
 IMPORTED = [
     "av>=16,<19",
@@ -102,7 +107,7 @@ EXTRAS = {
 
 setup(
     name="sepasr",
-    version="0.1.0",
+    version=re.search(r'__version__ = "(.+)"', INIT)[1],
     description="Speech separation fine-tuned with ASR-encoder losses, judged by recognisers",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",

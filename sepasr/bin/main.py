@@ -8,6 +8,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from sepasr import __version__
 from sepasr.errors import UserError
 
 SUBCOMMANDS = {
@@ -50,6 +51,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="sepasr",
         description="Speech separation that is fine-tuned for recognisers, without transcripts.",
     )
+    parser.add_argument("--version", action="version", version=f"sepasr {__version__}")
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     given = list(sys.argv[1:] if arguments is None else arguments)
     named = parser

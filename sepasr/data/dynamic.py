@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sepasr.data.audio import change_speed, read_audio, read_mono, resample, resampled_length
+from sepasr.data.batch import MixtureItem
 from sepasr.data.convolution import convolve
 from sepasr.data.datadir import NoiseDir, RoomDir, Utterance, UtteranceDir
 from sepasr.errors import UserError
@@ -168,26 +169,11 @@ def read_source(
     return change_speed(torch.from_numpy(waveform), percent, fs, target).numpy()
 
 
-@dataclass(frozen=True)
-class MixtureItem:
-    """A training mixture (samples,) and its references (speakers, samples), float32.
-
-    Attributes:
-        mixture, references: as above.
-        utterances: where a speaker says several things, each for itself, (utterances, samples).
-        spans: first sample of each, and the one after its last, (utterances, 2).
-        length: samples before the padding; None where there is none.
-    """
-
-    mixture: np.ndarray
-    references: np.ndarray
-    utterances: np.ndarray | None = None
-    spans: np.ndarray | None = None
-    length: int | None = None
-
-
 class DynamicMixtures(Dataset):
     """Mixtures of random speakers, rooms, gains and noise.
+
+    Item N is the same whenever it is asked for, and there is no last one, so there is no length:
+    for a ``DataLoader`` take ``sampler=range(N)`` and :func:`sepasr.data.batch.collate`.
 
     Args:
         utterances: where the sources come from.

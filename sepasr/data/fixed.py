@@ -11,8 +11,9 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from sepasr.data.audio import read_mono
+from sepasr.data.batch import MixtureItem
 from sepasr.data.datadir import Mixture, MixtureDir
-from sepasr.data.dynamic import MixtureItem, place_in_pass, truncated
+from sepasr.data.dynamic import place_in_pass, truncated
 
 ATTEMPTS = 10
 """Draws of a segment in which every speaker is heard; the last is taken whatever it holds."""
@@ -23,6 +24,9 @@ AUDIBLE = 1e-4
 
 class FixedMixtures(Dataset):
     """Random segments of the mixtures of a directory, each mixture once per pass in a new order.
+
+    Items are without end, and its length is that of the first pass. For a ``DataLoader`` take
+    :func:`sepasr.data.batch.collate`.
 
     Args:
         directory: the mixtures.
@@ -44,6 +48,9 @@ class FixedMixtures(Dataset):
         """What item ``index`` is cut from."""
         mixtures = self.directory.mixtures
         return mixtures[place_in_pass(index, len(mixtures), self.seed)]
+
+    def __len__(self) -> int:
+        return len(self.directory.mixtures)
 
     def __getitem__(self, index: int) -> MixtureItem:
         rng = np.random.default_rng([self.seed, index, 1])

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch.utils.data import Dataset
 
+from sepasr.data.batch import MixtureItem
 from sepasr.data.datadir import Utterance
 from sepasr.data.dynamic import (
     DynamicMixtures,
-    MixtureItem,
     draw_noise,
     from_db,
     power,

@@ -102,7 +102,7 @@ def stream_paths(recording: Recording, out: str | Path, speakers: int) -> list[P
 
 def separate_recording(
     separator: Separator,
-    recording: Recording,
+    recording: Recording | str | Path,
     out: str | Path,
     channel: int | None = None,
     *,
@@ -119,7 +119,7 @@ def separate_recording(
 
     Args:
         separator: in evaluation mode.
-        recording: what to separate.
+        recording: what to separate; a path stands for the recording that is named after its file.
         out: folder of the streams.
         channel: see :func:`read_recording`.
         add_mixture: what is added of the recording to each of its streams.
@@ -133,6 +133,8 @@ def separate_recording(
     Raises:
         UserError: see :func:`read_recording`; or a stream would be written over the recording.
     """
+    if not isinstance(recording, Recording):
+        recording = _recording_of(Path(recording))
     paths = stream_paths(recording, out, separator.num_speakers)
     if any(path.resolve() == Path(recording.source).resolve() for path in paths):
         what = "one of its streams would take this recording's place"
@@ -168,6 +170,17 @@ def separate_recording(
     say_silent(recording.source, silent)
     hook("separate", 1, 1, recording.source)
     return paths
+
+
+def _recording_of(file: Path) -> Recording:
+    """The recording that a file is.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not file.is_file():
+        raise UserError("no such file", where=file, remedy="check the path")
+    return Recording(file.stem, str(file))
 
 
 def _is_long(samples: int, fs: int, separator: Separator, options: LongOptions) -> bool:

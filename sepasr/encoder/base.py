@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,7 +145,7 @@ class AsrEncoder(nn.Module):
             UserError: an utterance is too short or too long for the model.
         """
         samples = lengths.tolist()
-        self._check_samples(samples)
+        self.check_samples(samples)
         lengths = lengths.to(waveform.device)
         with torch.autocast(waveform.device.type, enabled=False):
             waveform = waveform[:, : max(samples)].float()
@@ -154,7 +154,7 @@ class AsrEncoder(nn.Module):
             if perturb is not None:
                 waveform, lengths = perturb(waveform, lengths, RMS[self.conf.level])
                 samples = lengths.tolist()
-                self._check_samples(samples)
+                self.check_samples(samples)
             if self.model.equal_lengths:
                 frames = self._by_length(waveform, lengths, samples)
             else:
@@ -171,7 +171,12 @@ class AsrEncoder(nn.Module):
             frames.update(zip(rows, group, strict=True))
         return pad_sequence([frames[row] for row in range(len(samples))], batch_first=True)
 
-    def _check_samples(self, samples: list[int]) -> None:
+    def check_samples(self, samples: Sequence[int]) -> None:
+        """Refuse utterances of so many samples, at the encoder's rate, if one is not heard.
+
+        Raises:
+            UserError: it is too short or too long for the model.
+        """
         shortest, longest = self.model.shortest, self.model.longest
         if min(samples) < shortest:
             cause = f"an utterance of {min(samples)} samples; it needs {shortest} at least"
@@ -181,16 +186,20 @@ class AsrEncoder(nn.Module):
             raise UserError(cause, where=f"encoder {self.name}", remedy="use shorter segments")
 
 
-def build_encoder(conf: EncoderConfig) -> AsrEncoder:
+def build_encoder(conf: EncoderConfig, model: FrameModel | None = None) -> AsrEncoder:
     """Load an encoder and prove that it can serve as a loss (``sepasr.encoder.proof``).
+
+    Args:
+        conf: its configuration.
+        model: what gives the frames, in place of what ``conf.source`` and ``conf.model`` name: one
+            of a class of your own, as in a notebook.
 
     Raises:
         UserError: the configuration or the model is wrong, or a proof fails.
     """
     named_distance(conf.distance, where=f"encoder {conf.name}")
-    build_model = _builder(conf)
     with _global_seeds_kept():
-        model = build_model(conf)
+        model = _builder(conf)(conf) if model is None else model
         if not isinstance(model, FrameModel):
             cause = f"build_model gave a {type(model).__name__}, not a FrameModel"
             raise UserError(cause, where=conf.source, remedy="derive it from FrameModel")

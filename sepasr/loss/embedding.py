@@ -19,15 +19,21 @@ from sepasr.loss.loss import Loss, Moment
 from sepasr.loss.perturb import Perturbation
 from sepasr.loss.pit import assigned, best_permutation
 from sepasr.loss.si_sdr import pairwise_si_sdr
+from sepasr.loss.signals import check_signals
 
 
 class EmbeddingLoss:
     """Distance of frozen ASR encoders' frames for the estimates and the references.
 
+    It is no ``nn.Module``: ``to`` has to be called by itself. What differs from step to step
+    (``turns``, ``perturbation``) goes by what :meth:`begin` was told before, which has to be called
+    for each batch then, in validations too; without either it may be left out.
+
     Args:
-        encoders: one, or several whose distances are added. Each gives frames, and names the
-            distance (a key of ``sepasr.loss.distance.DISTANCES``); its own parameters take no part
-            in training.
+        encoders: one, or several whose distances are added as they are; training divides each by
+            what :meth:`measure` gives at the start (``listeners[k].scale``). Each gives frames,
+            and names the distance (a key of ``sepasr.loss.distance.DISTANCES``); its own parameters
+            take no part in training.
         fs: sampling rate of the signals in Hz. Where it isn't an encoder's, what that one hears is
             resampled, in the graph of the gradient; SI-SDR is that of the signals themselves.
         guided: True chooses the permutation by SI-SDR (guided PIT, the paper's method); False by
@@ -89,6 +95,7 @@ class EmbeddingLoss:
         Each encoder runs once per estimate and once per reference, never once per pair; on a
         reference whose embedding is kept it doesn't run at all.
         """
+        check_signals(estimates, references, lengths)
         if lengths is None:
             lengths = estimates.new_full((len(estimates),), estimates.shape[-1], dtype=torch.long)
         with torch.set_grad_enabled(self.signal_weight > 0 and torch.is_grad_enabled()):
@@ -124,13 +131,19 @@ class EmbeddingLoss:
         value = embedding if self.signal_weight == 0 else embedding - self.signal_weight * signal
         return Loss(value, permutation, parts)
 
-    def measure(self, estimates: Tensor, references: Tensor) -> Tensor:
+    def measure(
+        self, estimates: Tensor, references: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
         """Distance of each encoder by itself, (encoders,), under the permutation of SI-SDR.
 
-        It is the mean over the batch and the speakers, unperturbed and without gradient.
+        It is the mean over the batch and the speakers, unperturbed and without gradient. Arguments
+        are those of :class:`sepasr.loss.loss.SeparationLoss`.
         """
         with torch.no_grad():
-            lengths = torch.full((len(estimates),), estimates.shape[-1], device=estimates.device)
+            if lengths is None:
+                lengths = estimates.new_full(
+                    (len(estimates),), estimates.shape[-1], dtype=torch.long
+                )
             permutation = best_permutation(-pairwise_si_sdr(estimates, references, lengths))
             heard = [one.hear(estimates, references, lengths) for one in self.listeners]
             return torch.stack([one.ordered(permutation).mean() for one in heard])

@@ -45,7 +45,17 @@ class SeparationLoss(Protocol):
     def __call__(
         self, estimates: Tensor, references: Tensor, lengths: Tensor | None = None
     ) -> Loss:
-        """Compare (batch, speakers, samples) with the same shape over ``lengths`` samples."""
+        """Compare estimates with references.
+
+        Args:
+            estimates: (batch, speakers, samples), floating-point.
+            references: likewise, of the same shape.
+            lengths: valid samples of each item, (batch,), integers; all of them without.
+
+        Raises:
+            TypeError, ValueError: see :func:`sepasr.loss.signals.check_signals`.
+            NotFinite: what is compared holds NaN (:class:`sepasr.loss.pit.NotFinite`).
+        """
         ...
 
     def begin(self, moment: Moment) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sepasr.lengths import within
+from sepasr.loss.signals import check_signals
 
 FLOOR = 1e-8
 """Keeps the ratio within +-80 dB."""
@@ -68,6 +69,10 @@ def pairwise_si_sdr(estimates: Tensor, references: Tensor, lengths: Tensor | Non
 
     Returns:
         (batch, references, estimates) in dB.
+
+    Raises:
+        TypeError, ValueError: see :func:`sepasr.loss.signals.check_signals`.
     """
+    check_signals(estimates, references, lengths)
     mask = None if lengths is None else within(lengths, estimates.shape[-1])[:, None, None]
     return si_sdr(estimates[:, None], references[:, :, None], mask)

@@ -10,6 +10,7 @@ from sepasr.lengths import within
 from sepasr.loss.loss import Loss, Moment
 from sepasr.loss.pit import assigned, best_permutation, reorder
 from sepasr.loss.si_sdr import pairwise_si_sdr
+from sepasr.loss.signals import check_signals
 
 WINDOWS_S = (0.016, 0.032, 0.064)
 """Lengths of the windows in seconds; each moves on by a quarter of itself."""
@@ -44,6 +45,7 @@ class SpectralLoss:
         self, estimates: Tensor, references: Tensor, lengths: Tensor | None = None
     ) -> Loss:
         """See :class:`sepasr.loss.loss.SeparationLoss`."""
+        check_signals(estimates, references, lengths)
         if lengths is None:
             lengths = estimates.new_full((len(estimates),), estimates.shape[-1], dtype=torch.long)
         with torch.set_grad_enabled(self.signal_weight > 0 and torch.is_grad_enabled()):

@@ -16,7 +16,11 @@ def holm(p: np.ndarray) -> np.ndarray:
 
     Returns:
         (comparisons,), at most 1.
+
+    Raises:
+        ValueError: one isn't between 0 and 1.
     """
+    p = np.asarray(p, dtype=float)
     order, ordered = _in_order(p)
     multiplied = np.arange(len(order), 0, -1) * ordered
     return _put_back(p, order, np.maximum.accumulate(multiplied))
@@ -33,7 +37,11 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 
     Returns:
         (comparisons,), at most 1.
+
+    Raises:
+        ValueError: one isn't between 0 and 1.
     """
+    p = np.asarray(p, dtype=float)
     order, ordered = _in_order(p)
     multiplied = len(order) / np.arange(1, len(order) + 1) * ordered
     return _put_back(p, order, np.minimum.accumulate(multiplied[::-1])[::-1])
@@ -41,6 +49,8 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 
 def _in_order(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places of those that are defined, the least first, and their values."""
+    if p.ndim != 1 or ((p < 0) | (p > 1)).any():
+        raise ValueError("p-values between 0 and 1 are wanted, (comparisons,)")
     order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # NaN come last
     return order, p[order]
 

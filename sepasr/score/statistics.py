@@ -166,11 +166,21 @@ class Resampling:
         from 0; the least is 1 / (draws + 1).
 
         Args:
-            differences: (mixtures,); NaN where a pair is undefined, it is left out.
+            differences: (mixtures,), seeds averaged before (:func:`over_seeds`); NaN where a pair
+                is undefined, it is left out.
 
         Returns:
             NaN where no pair is defined.
+
+        Raises:
+            ValueError: they are of another shape, or one is infinite.
         """
+        differences = np.asarray(differences, dtype=float)
+        if differences.shape != self._signs.shape[1:] or np.isinf(differences).any():
+            raise ValueError(
+                f"differences of shape {differences.shape}: a finite one for each of "
+                f"{self._signs.shape[1]} mixtures is wanted; average over seeds before"
+            )
         pairs = np.where(np.isnan(differences), 0.0, differences)
         if np.isnan(differences).all():
             return np.nan

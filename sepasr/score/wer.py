@@ -8,7 +8,7 @@ without reference words still contributes its insertions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -59,28 +59,49 @@ class Errors:
         )
 
 
+Texts = Sequence[str] | Mapping[str, str]
+"""Texts in their order, or by name: the values are scored, the names are not."""
+
+
 def _errors(counts: ErrorRate) -> Errors:
     return Errors(counts.length, counts.substitutions, counts.insertions, counts.deletions)
 
 
-def cpwer(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
+def _listed(texts: Texts) -> list[str]:
+    """The texts in their order.
+
+    Raises:
+        TypeError: it is one text, whose letters would be scored as words, or holds what is none.
+    """
+    values = [texts] if isinstance(texts, str) else list(getattr(texts, "values", lambda: texts)())
+    if isinstance(texts, str) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"a list of texts is wanted, one per speaker or stream, not {texts!r:.60}")
+    return values
+
+
+def cpwer(references: Texts, hypotheses: Texts) -> Errors:
     """Concatenated minimum-permutation word errors: the best one-to-one map of streams to speakers.
 
-    A mixture that is recognised as a whole is scored by giving its one text as every hypothesis.
+    Words are compared as they are, so normalise both before
+    (:func:`sepasr.score.normalise.normalise`). A mixture that is recognised as a whole is scored by
+    giving its one text as every hypothesis.
 
     Args:
         references: one text per speaker.
-        hypotheses: one text per stream, at least one. A missing stream counts as an empty one, a
-            surplus one as insertions.
+        hypotheses: one text per stream. A missing stream counts as an empty one, a surplus one as
+            insertions.
+
+    Raises:
+        TypeError: one of them is a text, or holds what is none.
+
+    >>> cpwer(["hello world", "good bye"], ["good buy", "hello world"])
+    Errors(words=4, substitutions=1, insertions=0, deletions=0)
     """
-    return _errors(
-        cp_word_error_rate(
-            list(references), list(hypotheses), reference_sort=False, hypothesis_sort=False
-        )
-    )
+    said, read = _listed(references), _listed(hypotheses)
+    return _errors(cp_word_error_rate(said, read, reference_sort=False, hypothesis_sort=False))
 
 
-def orcwer(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
+def orcwer(references: Texts, hypotheses: Texts) -> Errors:
     """Optimal-reference-combination word errors: each utterance goes to the stream it fits best.
 
     Unlike :func:`cpwer`, one stream may take the utterances of several speakers, so that errors of
@@ -91,19 +112,25 @@ def orcwer(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
     meeteval's search, whose effort grows with the product of the lengths of the streams, takes
     seconds for three of 90 words. The result is the same.
 
+    Words are compared as they are, as by :func:`cpwer`.
+
     Args:
         references: one text per utterance, in the order in which a stream would carry them.
-        hypotheses: one text per stream, at least one.
-    """
-    streams = range(len(hypotheses))
-    if len(streams) ** len(references) > MOST_ASSIGNMENTS:
-        return _errors(
-            orc_word_error_rate(
-                list(references), list(hypotheses), reference_sort=False, hypothesis_sort=False
-            )
-        )
+        hypotheses: one text per stream; without any, all words are deleted.
 
-    said, read = [text.split() for text in references], [text.split() for text in hypotheses]
+    Raises:
+        TypeError: one of them is a text, or holds what is none.
+
+    >>> orcwer(["hello world", "good bye"], ["hello world good bye", ""]).errors
+    0
+    """
+    utterances, texts = _listed(references), _listed(hypotheses) or [""]
+    streams = range(len(texts))
+    if len(streams) ** len(utterances) > MOST_ASSIGNMENTS:
+        counts = orc_word_error_rate(utterances, texts, reference_sort=False, hypothesis_sort=False)
+        return _errors(counts)
+
+    said, read = [text.split() for text in utterances], [text.split() for text in texts]
 
     @cache
     def distance(stream: int, chosen: tuple[int, ...]) -> int:
@@ -113,12 +140,11 @@ def orcwer(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
         return tuple(reference for reference, s in enumerate(assignment) if s == stream)
 
     best = min(
-        product(streams, repeat=len(references)),
+        product(streams, repeat=len(utterances)),
         key=lambda assignment: sum(distance(s, carried(assignment, s)) for s in streams),
     )
-    texts = (" ".join(references[r] for r in carried(best, stream)) for stream in streams)
-    counts = map(siso_word_error_rate, texts, hypotheses)
-    return sum(map(_errors, counts), Errors())
+    carried_texts = (" ".join(utterances[r] for r in carried(best, s)) for s in streams)
+    return sum(map(_errors, map(siso_word_error_rate, carried_texts, texts)), Errors())
 
 
 @dataclass(frozen=True)

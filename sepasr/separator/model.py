@@ -33,6 +33,20 @@ __all__ = [
 ]
 
 
+LOWEST_RATE = 1000
+"""Of a recording, in Hz: what is below is in kHz, or no rate."""
+MOST_CHANNELS, LEAST_SAMPLES = 8, 100
+
+
+def _is_interleaved(mixture: Tensor) -> bool:
+    """Whether what should be (batch, samples) is (samples, channels), as soundfile reads a file."""
+    return (
+        mixture.ndim == 2
+        and 1 < mixture.shape[1] <= MOST_CHANNELS
+        and mixture.shape[0] >= LEAST_SAMPLES
+    )
+
+
 def match_level(estimates: Tensor, mixture: Tensor) -> Tensor:
     """Scale estimates by one gain per mixture so that their sum fits the mixture best.
 
@@ -87,6 +101,9 @@ class Separator(nn.Module, Pretrained):
     def forward(self, mixture: Tensor, sample_rate: int | None = None) -> Tensor:
         """Separate mixtures of any length.
 
+        What a mixture is padded with is heard: separate mixtures of different lengths apart, or
+        padded to a common length whatever else is in the batch. NaN in a mixture gives NaN.
+
         Args:
             mixture: (samples,) or (batch, samples), of any floating-point type.
             sample_rate: rate of ``mixture`` in Hz where it may differ from :attr:`fs`; it is
@@ -98,11 +115,18 @@ class Separator(nn.Module, Pretrained):
             where the weights are.
 
         Raises:
-            UserError: the mixture has several channels, or is of integers.
+            UserError: the mixture has several channels, is of integers or no tensor, or the rate
+                isn't one.
         """
-        if mixture.ndim not in (1, 2):
+        if not isinstance(mixture, Tensor):
+            what, remedy = f"a mixture of type {type(mixture).__name__}", "give a torch tensor"
+            raise UserError(what, remedy=remedy)
+        if mixture.ndim not in (1, 2) or _is_interleaved(mixture):
             what = f"a mixture of {tuple(mixture.shape)}, and the separator hears one channel"
             raise UserError(what, remedy="give (samples,) or (batch, samples)")
+        if sample_rate is not None and (sample_rate < LOWEST_RATE or sample_rate % 1):
+            what, remedy = f"a sampling rate of {sample_rate:g}", "give a whole number, in Hz"
+            raise UserError(what, remedy=remedy)
         if not mixture.is_floating_point():
             remedy = "give floating-point samples, full scale 1.0"
             raise UserError(f"a mixture of {mixture.dtype}", remedy=remedy)
@@ -110,8 +134,9 @@ class Separator(nn.Module, Pretrained):
         if mixture.ndim == 1:
             return self.forward(mixture[None], sample_rate)[0]
         if sample_rate is not None and sample_rate != self.fs:
-            estimates = self.forward(resample(mixture, sample_rate, self.fs))
-            return resample(estimates, self.fs, sample_rate)[..., : mixture.shape[-1]]
+            rate = int(sample_rate)
+            estimates = self.forward(resample(mixture, rate, self.fs))
+            return resample(estimates, self.fs, rate)[..., : mixture.shape[-1]]
         return match_level(self.unscaled(mixture), mixture)
 
     def unscaled(self, mixture: Tensor) -> Tensor:

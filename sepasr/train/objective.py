@@ -239,7 +239,7 @@ def weigh_alike(
         items = collate([dataset[number] for number in numbers])
         with torch.no_grad():
             estimates = separator(items.mixture)
-        sums += len(numbers) * loss.measure(estimates, items.references)
+        sums += len(numbers) * loss.measure(estimates, items.references, items.lengths)
     separator.train(training)
     scales = {}
     for listener, scale in zip(loss.listeners, (sums / SCALE_ITEMS).tolist(), strict=True):

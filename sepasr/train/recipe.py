@@ -11,6 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from sepasr.config import load_config
+from sepasr.data.audio import resampled_length
+from sepasr.data.batch import collate
 from sepasr.data.datadir import fingerprint
 from sepasr.data.dynamic import DynamicMixtures, MixingConfig
 from sepasr.data.fixed import FixedMixtures
@@ -37,7 +39,7 @@ from sepasr.train.objective import (
     weigh_alike,
 )
 from sepasr.train.schedule import OptimizerConfig
-from sepasr.train.separation import SeparationModule, WholeMixtures, collate
+from sepasr.train.separation import SeparationModule, WholeMixtures
 from sepasr.train.workdir import claimed, is_first_process, note_origin
 from sepasr.weights import weights_sha256
 
@@ -240,6 +242,10 @@ def train_separator(
         "separator": separator.config.settings(),
         "data": data,
     }
+    segment = round(config.mixing.segment_s * separator.fs)
+    for encoder in encoders:
+        heard = resampled_length(segment, separator.fs, encoder.fs)
+        encoder.check_samples([heard, heard + (config.loss.perturb_shift or 0)])
     if config.fit.follows_validation:
         inputs["valid"] = fingerprint(mixtures)
         check_heard(mixtures, encoders)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,8 +16,8 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from sepasr.data.audio import read_mono
+from sepasr.data.batch import MixtureBatch, MixtureItem
 from sepasr.data.datadir import MixtureDir
-from sepasr.data.dynamic import MixtureItem
 from sepasr.loss.graph_pit import coloured
 from sepasr.loss.loss import Moment, SeparationLoss, items_above
 from sepasr.loss.pit import NotFinite
@@ -33,44 +32,6 @@ from sepasr.train.teacher import TEACHER, Teacher
 
 _LOSS, _TEACHER = 1, 2
 """For what a batch's seeds are, besides dropout."""
-
-
-@dataclass(frozen=True)
-class MixtureBatch:
-    """Mixtures (batch, samples) and references (batch, speakers, samples), all equally long.
-
-    Attributes:
-        mixture, references: as above.
-        utterances: (batch, utterances, samples), where a speaker says several things.
-        spans: where each of them is, (batch, utterances, 2).
-        lengths: samples before the padding, (batch,); None where nothing is padded.
-    """
-
-    mixture: Tensor
-    references: Tensor
-    utterances: Tensor | None = None
-    spans: Tensor | None = None
-    lengths: Tensor | None = None
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> MixtureBatch:
-        """Move to a device."""
-        tensors = (self.mixture, self.references, self.utterances, self.spans, self.lengths)
-        moved = [t if t is None else t.to(device, non_blocking=non_blocking) for t in tensors]
-        return MixtureBatch(*moved)  # type: ignore[arg-type]
-
-
-def collate(items: list[MixtureItem]) -> MixtureBatch:
-    """Stack items of equal length, and of equally many utterances."""
-    names = ["mixture", "references"]
-    if items[0].utterances is not None:
-        names += ["utterances", "spans"]
-    tensors = {
-        name: torch.from_numpy(np.stack([getattr(item, name) for item in items])) for name in names
-    }
-    if any(item.length is not None for item in items):
-        lengths = [len(item.mixture) if item.length is None else item.length for item in items]
-        tensors["lengths"] = torch.tensor(lengths)
-    return MixtureBatch(**tensors)
 
 
 class WholeMixtures(Dataset):
@@ -140,7 +101,8 @@ class SeparationModule(TrainingModule):
         parts = {}
         if self.teacher is not None:
             with self._naming("an estimate of the teacher"):
-                lesson = self.teacher.lesson(mixture, references, self.seed_of_batch(_TEACHER))
+                seed = self.seed_of_batch(_TEACHER)
+                lesson = self.teacher.lesson(mixture, references, seed, lengths)
             mixture, references = lesson.mixture, lesson.targets
             if self.teacher.mixes:
                 lengths = None  # what one item says is mixed with the noise of a longer one
@@ -157,7 +119,7 @@ class SeparationModule(TrainingModule):
         with self._naming("a distance"):
             result = self.loss(estimates, references, lengths)
         if self.teacher is not None and not self.teacher.mixes:
-            true = self.signal_loss(estimates.detach(), batch.references)
+            true = self.signal_loss(estimates.detach(), batch.references, lengths)
             parts["true_si_sdr"] = true.parts["si_sdr"]
         kept = items_above(result.value, self.threshold_db)
         parts |= {"items": torch.ones_like(result.value), "kept": torch.ones_like(kept)}

@@ -69,20 +69,23 @@ class Teacher:
         return self
 
     @torch.no_grad()
-    def lesson(self, mixture: Tensor, references: Tensor, seed: int) -> Lesson:
+    def lesson(
+        self, mixture: Tensor, references: Tensor, seed: int, lengths: Tensor | None = None
+    ) -> Lesson:
         """Make mixtures and targets.
 
         Args:
             mixture: (batch, samples).
             references: (batch, speakers, samples); only compared with, for the log.
             seed: of the order in which sources are mixed anew, and of the noise.
+            lengths: valid samples, (batch,).
         """
         targets = self.separator(mixture)
-        si_sdr = self.signal_loss(targets, references).parts["si_sdr"]
+        si_sdr = self.signal_loss(targets, references, lengths).parts["si_sdr"]
         if self.mixes:
             mixture, targets = remixed(mixture, targets, seed)
         if self.noise_db is not None:
-            mixture = noisy(mixture, self.noise_db, seed)
+            mixture = noisy(mixture, self.noise_db, seed, None if self.mixes else lengths)
         return Lesson(mixture, targets, si_sdr)
 
     @torch.no_grad()
@@ -106,11 +109,15 @@ class Teacher:
             self.separator.load_state_dict(state)
 
 
-def noisy(mixture: Tensor, level_db: float, seed: int) -> Tensor:
-    """Mixtures (batch, samples) that are so many dB over white noise that is added to each."""
+def noisy(mixture: Tensor, level_db: float, seed: int, lengths: Tensor | None = None) -> Tensor:
+    """Mixtures (batch, samples) that are so many dB over white noise that is added to each.
+
+    Beyond its length, (batch,), a mixture is zero, and takes no part in its level.
+    """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(mixture.shape, generator=generator).to(mixture)
-    power = mixture.square().mean(-1, keepdim=True)
+    samples = mixture.shape[-1] if lengths is None else lengths[:, None]
+    power = mixture.square().sum(-1, keepdim=True) / samples
     return mixture + noise * (power * 10 ** (-level_db / 10)).sqrt()
 
 

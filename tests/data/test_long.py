@@ -10,12 +10,12 @@ import torch
 
 from sepasr.bin.main import main
 from sepasr.data.audio import read_mono
+from sepasr.data.batch import collate
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.dynamic import DynamicMixtures, MixingConfig
 from sepasr.data.long import LongMixtures
 from sepasr.data.scp import read_table
 from sepasr.errors import UserError
-from sepasr.train.separation import collate
 
 FS = 16000
 LEVEL = 0.1  # of every sample of the sources, see data_dirs

@@ -53,6 +53,14 @@ def test_channels_are_averaged_or_chosen(tmp_path: Path) -> None:
         separate_recording(Halves(), recording, tmp_path, 3)
 
 
+def test_a_path_is_a_recording(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "my talk.wav", np.full(500, 0.2, np.float32), 1000)
+    paths = separate_recording(Halves(), str(tmp_path / "my talk.wav"), tmp_path / "out")
+    assert [path.name for path in paths] == ["my talk_spk1.wav", "my talk_spk2.wav"]
+    with pytest.raises(UserError, match=r"none\.wav: no such file"):
+        separate_recording(Halves(), tmp_path / "none.wav", tmp_path / "out")
+
+
 def test_the_recording_is_added_to_every_stream(tmp_path: Path) -> None:
     tone = 0.5 * np.sin(np.arange(900) / 5).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", tone, 1000, "FLOAT")

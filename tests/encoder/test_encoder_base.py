@@ -313,6 +313,19 @@ def test_a_source_of_the_user_s_own(own_module):
     assert counts.tolist() == [100, 50]
 
 
+def test_a_model_at_hand_is_proven_as_any_other():
+    """As in a notebook, where a class has no module that could be imported."""
+
+    class Cut(Convolution):
+        def forward(self, waveform, lengths):
+            return super().forward(waveform.detach(), lengths)
+
+    encoder = build_encoder(encoder_config(level="rms", source="none", model="none"), Convolution())
+    assert encoder(noise(1, 400), torch.tensor([400]))[0].shape == (1, 99, 6)
+    with pytest.raises(UserError, match="no gradient reaches the waveform"):
+        build_encoder(encoder_config(level="rms"), Cut())
+
+
 def test_what_is_wrong_with_a_source_of_the_user_s_own(own_module):
     source = own_module("encoder", OWN)
     with pytest.raises(UserError, match=r"my_lab.encoder: .* gave a Identity, not a FrameModel"):

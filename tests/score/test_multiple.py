@@ -41,3 +41,11 @@ def test_false_findings_are_as_rare_as_promised():
     share = false[benjamini_hochberg] / np.maximum(found[benjamini_hochberg].sum(1), 1)
     assert 0.02 <= share.mean() <= 0.05
     assert found[benjamini_hochberg].sum() > found[holm].sum()
+
+
+def test_what_is_no_p_value_is_refused():
+    assert holm([0.01, 0.04]) == pytest.approx([0.02, 0.04])
+    for correct in (holm, benjamini_hochberg):
+        for p in ([0.1, -0.01], [1.1], [[0.1]]):
+            with pytest.raises(ValueError, match="between 0 and 1"):
+                correct(p)

@@ -296,3 +296,11 @@ def test_observations_of_a_mixture_are_drawn_together():
     assert resampling.spearman(*padded) == once
     assert np.isnan(resampling.spearman(np.ones(40), y).value)
     assert np.isnan(resampling.spearman(np.full(40, np.nan), y).value)
+
+
+def test_differences_are_one_for_each_mixture():
+    """Those of several seeds, side by side, would count as so many tests, of which one may win."""
+    resampling = Resampling(5, draws=100)
+    for wrong in (np.ones((5, 3)), np.ones(4), np.array([1, 2, 3, 4, np.inf])):
+        with pytest.raises(ValueError, match="a finite one for each of 5 mixtures"):
+            resampling.p_value(wrong)

@@ -106,3 +106,21 @@ def test_alignment_is_one_of_the_shortest():
         assert [w.hypothesis for w in aligned if w.hypothesis is not None] == hypothesis.split()
         errors = sum(not word.correct for word in aligned)
         assert errors == edit_distance(reference.split(), hypothesis.split())
+
+
+def test_texts_by_name_are_scored_and_their_names_are_not():
+    said, read = {"alice": "hello world", "bob": "good bye"}, {"b": "good bye", "a": "hello"}
+    for score in (cpwer, orcwer):
+        assert score(said, read) == Errors(words=4, deletions=1)
+
+
+@pytest.mark.parametrize("score", [cpwer, orcwer])
+def test_what_is_no_list_of_texts_is_refused(score):
+    for said, read in (("hello", ["hello"]), (["hello"], "hello"), (["hello"], [None])):
+        with pytest.raises(TypeError, match="a list of texts is wanted"):
+            score(said, read)
+
+
+@pytest.mark.parametrize("score", [cpwer, orcwer])
+def test_without_a_stream_all_is_deleted(score):
+    assert score(["a b", "c"], []) == Errors(words=3, deletions=3)

@@ -54,6 +54,19 @@ def test_opposite_sign_is_turned_back() -> None:
     torch.testing.assert_close(match_level(-3 * sources, sources.sum(1)), sources)
 
 
+def test_what_is_no_mixture_is_refused() -> None:
+    separator = tiny()
+    interleaved = torch.randn(500, 2)  # as soundfile reads two channels
+    for wrong, said in ((interleaved, r"\(500, 2\), and"), (interleaved.numpy(), "ndarray")):
+        with pytest.raises(UserError, match=said):
+            separator(wrong)
+    for rate in (0, -8000, 16, 8000.5, float("nan")):
+        with pytest.raises(UserError, match="a sampling rate of"):
+            separator(torch.randn(400), rate)
+    assert torch.equal(separator(interleaved[:, 0], 8000.0), separator(interleaved[:, 0], 8000))
+    assert separator(interleaved[:99]).shape == (99, 2, 2)
+
+
 def test_silent_estimates_are_left_alone() -> None:
     estimates = torch.zeros(1, 2, 100, requires_grad=True)
     matched = match_level(estimates, torch.randn(1, 100))

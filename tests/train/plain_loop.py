@@ -10,11 +10,11 @@ import torch
 from tiny_training import TINY, Tones
 from torch import Tensor, nn
 
+from sepasr.data.batch import MixtureBatch, collate
 from sepasr.loss.loss import Moment, SeparationLoss
 from sepasr.loss.perturb import Drawn
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator, SeparatorConfig
-from sepasr.train.separation import MixtureBatch, collate
 
 SEED, BATCH, LR = 3, 2, 1e-3
 FS = 16000

@@ -77,6 +77,19 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / "final" / "model.safetensors")
 
 
+def test_a_segment_that_an_encoder_does_not_hear_is_refused_before_anything_is_moved(
+    train, tmp_path
+):
+    encoder = ("--encoder", tmp_path / "one.yaml")
+    assert train(*encoder)[0] == 0
+    short = ("mixing.segment_s=0.002", "fit.seed=1")
+    status, said = train(*encoder, "--overwrite", "--set", *short)
+    assert status == 2
+    assert "an utterance of 32 samples" in said[0]
+    assert (tmp_path / "out" / "final").is_dir()
+    assert not list(tmp_path.glob("out.old-*"))
+
+
 def test_kept_embeddings_change_nothing(train, tmp_path):
     often = ("--encoder", tmp_path / "one.yaml", "--set", "fit.steps=8", "mixing.grid_s=0.05")
     assert train(*often, "--out", tmp_path / "made")[0] == 0

@@ -14,13 +14,12 @@ from tiny_training import TINY, Recorded, Tones, config, weights
 from torch.utils.data import DataLoader
 
 from sepasr.bin.main import main
-from sepasr.data.dynamic import MixtureItem
+from sepasr.data.batch import MixtureBatch, MixtureItem, collate
 from sepasr.loss.graph_pit import coloured
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator
 from sepasr.train.fit import fit
 from sepasr.train.schedule import OptimizerConfig
-from sepasr.train.separation import MixtureBatch, collate
 
 SPANS = np.array([[0, 300], [400, 800], [100, 350], [500, 700]])
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_training import TINY, Tones, config, train, weights
 
+from sepasr.data.batch import collate
 from sepasr.errors import UserError
 from sepasr.loss.loss import Loss
 from sepasr.loss.pit import best_permutation
@@ -17,7 +18,7 @@ from sepasr.separator.model import Separator
 from sepasr.train.checkpoint import steps_done
 from sepasr.train.module import TrainingModule
 from sepasr.train.schedule import OptimizerConfig
-from sepasr.train.separation import SeparationModule, collate
+from sepasr.train.separation import SeparationModule
 from sepasr.train.teacher import TEACHER, Teacher
 
 

@@ -12,6 +12,7 @@ from plain_loop import FS, Frames, batch_of
 from tiny_training import TINY, Tones
 
 from sepasr.config import load_config
+from sepasr.data.batch import collate
 from sepasr.errors import UserError
 from sepasr.loss.embedding import EmbeddingLoss
 from sepasr.loss.perturb import Perturbation
@@ -21,7 +22,6 @@ from sepasr.score.result import RecogniserInfo, SystemInfo, relation
 from sepasr.separator.model import Separator
 from sepasr.train.objective import LossConfig, build_loss, weigh_alike
 from sepasr.train.recipe import TrainConfig
-from sepasr.train.separation import collate
 from sepasr.train.workdir import claim
 
 A, B = Frames("a"), Frames("b")

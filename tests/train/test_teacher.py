@@ -13,7 +13,7 @@ from tiny_training import TINY, Recorded, Tones, config, weights
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sepasr.data.dynamic import MixtureItem
+from sepasr.data.batch import MixtureBatch, MixtureItem, collate
 from sepasr.errors import UserError
 from sepasr.loss.pit import best_permutation
 from sepasr.loss.si_sdr import pairwise_si_sdr
@@ -23,7 +23,6 @@ from sepasr.train.checkpoint import LAST
 from sepasr.train.fit import fit
 from sepasr.train.objective import LossConfig, build_teacher
 from sepasr.train.schedule import OptimizerConfig
-from sepasr.train.separation import MixtureBatch, collate
 from sepasr.train.teacher import Teacher, remixed
 
 DROPOUT = replace(TINY, dropout=0.1, attention_dropout=0.1)
@@ -153,6 +152,17 @@ def test_only_the_student_hears_the_noise(kind: str) -> None:
         assert torch.equal(noise[2], torch.zeros(400))
     other = Teacher(separator, kind, 0.5, 20.0).lesson(mixture, references, seed=2)
     assert not torch.equal(other.mixture - plain.mixture, noise)
+
+
+def test_padding_takes_no_part_in_the_level() -> None:
+    torch.manual_seed(0)
+    mixture, references = torch.randn(2, 8000), torch.randn(2, 2, 8000)
+    mixture[1, 2000:] = 0
+    teacher = Teacher(Separator(TINY), "teacher", 1.0, 10.0)
+    lesson = teacher.lesson(mixture, references, 1, torch.tensor([8000, 2000]))
+    noise = (lesson.mixture - mixture)[:, :2000]
+    levels = mixture[:, :2000].square().mean(-1) / noise.square().mean(-1)
+    assert (10 * levels.log10()).tolist() == pytest.approx([10, 10], abs=0.3)
 
 
 def test_the_log_says_how_good_the_teacher_is() -> None:

@@ -16,13 +16,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sepasr.data.dynamic import MixtureItem
+from sepasr.data.batch import MixtureItem, collate
 from sepasr.loss.loss import Loss, SeparationLoss
 from sepasr.loss.signal import SignalLoss
 from sepasr.separator.model import Separator, SeparatorConfig
 from sepasr.train.fit import FitConfig, fit
 from sepasr.train.schedule import OptimizerConfig
-from sepasr.train.separation import SeparationModule, collate
+from sepasr.train.separation import SeparationModule
 
 TINY = SeparatorConfig(
     channels=16,
