@@ -82,8 +82,10 @@ class TranscriptCache:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
+            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            mend = "check path and disk, or delete it: all in it can be read again"
             raise UserError(
                 f"can't be used as a cache of transcripts: {error}",
                 where=self._path,
-                remedy="check path and disk, or delete it: all in it can be read again",
+                remedy="another process is writing to it: wait for it" if busy else mend,
             ) from error

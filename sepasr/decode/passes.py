@@ -47,6 +47,8 @@ from sepasr.decode.window_file import WindowFile
 from sepasr.errors import UserError
 from sepasr.weights import weights_sha256
 
+REVISION = 1
+"""To be raised when the code changes what comes out: streams that were there are then made anew."""
 WINDOW_S, OVERLAP_S = 8.0, 2.0
 LINK_DB = ACTIVE_DB + 10
 """An overlap says who goes on if its mean level is above this, relative to the speech's."""
@@ -122,6 +124,7 @@ class Passes:
         self.gain = 1.0
         config = repr(getattr(separator, "config", type(separator)))
         self.identity: dict[str, object] = {
+            "revision": REVISION,
             "samples_sha256": measured.sha256,
             "samples": measured.samples,
             "fs": fs,

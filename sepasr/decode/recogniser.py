@@ -231,8 +231,12 @@ def load_recogniser(
     """
     path = conf_file("asr", name_or_path)
     config = load_config(RecogniserConfig, [path, *deltas], overrides)
+    return build_recogniser(on_device(config, device), source)
+
+
+def build_recogniser(config: RecogniserConfig, source: str = "auto") -> Recogniser:
+    """Load a recogniser by its settings; else as :func:`load_recogniser`."""
     _check(config)
-    config = on_device(config, device)
     return Recogniser(config, _builder(config)(config, source))
 
 

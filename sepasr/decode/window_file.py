@@ -62,10 +62,13 @@ class WindowFile:
             UserError: it has less room.
         """
         state, text = self.folder / STATE, json.dumps(self.identity, indent=2) + "\n"
-        if not state.is_file() or state.read_text(encoding="utf-8") != text:
-            for left in self.folder.iterdir():
-                if left.name != LOCK:
-                    left.unlink()
+        goes_on = state.is_file() and state.read_text(encoding="utf-8") == text
+        # Half-written streams are written anew, and take room until they go.
+        kept = {LOCK, STATE, WINDOWS} if goes_on else {LOCK}
+        for left in self.folder.iterdir():
+            if left.name not in kept:
+                left.unlink()
+        if not goes_on:
             write_text(state, text)
         needed = self.windows * self._record.itemsize - self._size() + more
         free = shutil.disk_usage(self.folder).free

@@ -18,7 +18,7 @@ from sepasr.decode.recogniser import (
     RULES,
     Recogniser,
     RecogniserConfig,
-    load_recogniser,
+    build_recogniser,
     on_device,
 )
 from sepasr.decode.recognisers.whisper_encoder import chosen_type
@@ -62,17 +62,16 @@ class Reader:
     """
 
     def __init__(self, name: str, place: Place) -> None:
-        self._files, self._source = place.layers(f"asr/{name}"), place.asr_source
-        self._device = place.device
-        self.config = on_device(load_config(RecogniserConfig, self._files), self._device)
+        self._source = place.asr_source
+        settings = load_config(RecogniserConfig, place.layers(f"asr/{name}"))
+        self.config = on_device(settings, place.device)
         self.name, self.family = self.config.name, self.config.family
         self.info = RecogniserInfo(self.name, self.family, self.config.weights)
 
     @cached_property
     def recogniser(self) -> Recogniser:
         """The recogniser itself."""
-        first, *deltas = self._files
-        return load_recogniser(first, self._source, deltas=deltas, device=self._device)
+        return build_recogniser(self.config, self._source)
 
     @cached_property
     def digest(self) -> str:

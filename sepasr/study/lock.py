@@ -14,7 +14,7 @@ def locked(folder: Path) -> Iterator[int]:
 
     The lock ends with the process, however it ends. What it starts and hands the file descriptor
     to holds the lock too: a training goes on when the study that started it is killed, and the next
-    one waits for it.
+    one waits for it. Where a disk has no locks, as some that are shared in a network, nobody waits.
 
     Yields:
         The file descriptor.
@@ -26,4 +26,6 @@ def locked(folder: Path) -> Iterator[int]:
         except BlockingIOError:
             print(f"{folder}: another process works here; waiting for it", flush=True)
             fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:
+            pass
         yield stream.fileno()

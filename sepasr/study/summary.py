@@ -132,14 +132,14 @@ def _lines(rows: Sequence[StudyRow]) -> list[_Line]:
             of = frozenset() if seed is None else frozenset({seed})
             single.append(_Line(variant, steps, name, seed, of, words, measures))
         lines += single
-        if len(single) > 1:
-            lines.append(_average(single))
+        shared = [r for r in single[0].words if all(r in line.words for line in single)]
+        if len(single) > 1 and shared:
+            lines.append(_average(single, shared))
     return lines
 
 
-def _average(lines: Sequence[_Line]) -> _Line:
+def _average(lines: Sequence[_Line], shared: Sequence[str]) -> _Line:
     """Over seeds, of the recognisers that have read them all."""
-    shared = [r for r in lines[0].words if all(r in line.words for line in lines)]
     return replace(
         lines[0],
         seed=None,
@@ -212,7 +212,9 @@ def _compare(
                 for weight, x in zip(weights, gains, strict=True)
             )
     gain = resampling.interval(*gains, weights=weights)
-    return _Compared(found, gain, resampling.p_value(np.asarray(differences)))
+    # Without an error of the control by one of the readers there is no gain to compare.
+    p = resampling.p_value(np.asarray(differences)) if math.isfinite(gain.value) else math.nan
+    return _Compared(found, gain, p)
 
 
 def _result(

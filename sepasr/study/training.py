@@ -7,8 +7,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,9 +58,8 @@ class Training:
     Attributes:
         digest: of everything that decides them.
         folder: ``stepN/`` is the separator after N steps.
-        config: YAML files and ``name=value`` of the training.
-        encoders: for each encoder of the loss its YAML files.
-        encoder_set: laid over each of them.
+        config: of the training, but for its length.
+        encoders: of the loss.
         init: the separator to start from.
         parent: the training that it comes from, and after how many steps; None for what is there.
         material: what is mixed.
@@ -69,9 +68,8 @@ class Training:
 
     digest: str
     folder: Path
-    config: tuple[tuple[Path, ...], tuple[str, ...]]
-    encoders: tuple[tuple[Path, ...], ...]
-    encoder_set: Mapping[str, Any]
+    config: TrainConfig
+    encoders: tuple[EncoderConfig, ...]
     init: Path
     parent: tuple[Training, int] | None
     material: Sources
@@ -139,8 +137,11 @@ def resolve_training(
     files = place.layers(*LAYERS[variant.system])
     config = _settings(TrainConfig, files, overrides)
     config = replace(config, fit=replace(config.fit, steps=steps))
-    encoders = tuple(place.layers(f"encoder/{name}") for name in variant.encoders)
     deltas = tuple(override(name, value) for name, value in variant.encoder_set.items())
+    encoders = tuple(
+        _settings(EncoderConfig, place.layers(f"encoder/{name}"), deltas)
+        for name in variant.encoders
+    )
     material = place.sources()
     parent = None
     if variant.init == START:
@@ -153,9 +154,7 @@ def resolve_training(
     decides = {
         "revision": REVISION,
         "train": without_length(config),
-        "encoders": [
-            encoder_content(_settings(EncoderConfig, layers, deltas)) for layers in encoders
-        ],
+        "encoders": [encoder_content(encoder) for encoder in encoders],
         "init": origin,
         "data": _fingerprints(material, valid.info.fs),
     }
@@ -171,9 +170,8 @@ def resolve_training(
     return Training(
         digest,
         place.models / digest,
-        (files, overrides),
+        config,
         encoders,
-        variant.encoder_set,
         init,
         parent,
         material,
@@ -240,23 +238,26 @@ def _take(training: Training, *works: Path) -> None:
 
 
 def _arguments(training: Training, missing: Sequence[int], out: Path) -> list[str]:
-    """Arguments of ``sepasr train``."""
-    (files, overrides), material = training.config, training.material
-    arguments: list[object] = ["--config", *files, "--set", *overrides]
+    """Arguments of ``sepasr train``, with the settings of the digest in files of its own."""
+    material = training.material
+    arguments: list[object] = ["--config", _written(training, "train", training.config), "--set"]
     done = steps_done(out)  # what was kept of these steps is elsewhere by now
     kept = sorted({*missing, *range(KEPT_EVERY, missing[-1], KEPT_EVERY)} - {*range(done + 1)})
     arguments += [f"fit.steps={missing[-1]}", override("fit.snapshots", kept)]
-    delta: list[Path] = []
-    if training.encoder_set:
-        delta = [training.folder / "encoder.yaml"]
-        write_text(delta[0], yaml.safe_dump(dict(training.encoder_set), sort_keys=False))
-    for layers in training.encoders:
-        arguments += ["--encoder", *layers, *delta]
+    for number, encoder in enumerate(training.encoders, 1):
+        arguments += ["--encoder", _written(training, f"encoder{number}", encoder)]
     arguments += ["--init", training.init, "--utterances", material.utterances]
     arguments += ["--noise", material.noise] if material.noise else []
     arguments += ["--rooms", material.rooms] if material.rooms else []
     arguments += ["--valid", training.valid, "--out", out, "--overwrite"]
     return [str(argument) for argument in arguments]
+
+
+def _written(training: Training, name: str, config: Any) -> Path:
+    """A file with settings: whoever edits those it came from meanwhile doesn't change the study."""
+    path = training.folder / f"{name}.yaml"
+    write_text(path, yaml.safe_dump(asdict(config), sort_keys=False))
+    return path
 
 
 def train_in_process_of_its_own(arguments: Sequence[str], lock: int) -> None:

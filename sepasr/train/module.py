@@ -59,6 +59,23 @@ class TrainingModule(lightning.LightningModule):
     def _trainable(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    def on_train_start(self) -> None:
+        """Give a lengthened training the rate of its own schedule at once.
+
+        What is loaded is the rate with which the shorter one ended, and a schedule sets the next
+        one only after a step.
+        """
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, LambdaLR):
+            groups = zip(
+                schedule.optimizer.param_groups,
+                schedule.base_lrs,
+                schedule.lr_lambdas,
+                strict=True,
+            )
+            for group, base, factor in groups:
+                group["lr"] = base * factor(schedule.last_epoch)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed what this batch draws (dropout), so that it is the same after an interruption."""
         self._number = self.batches_done * self.trainer.world_size + self.trainer.global_rank

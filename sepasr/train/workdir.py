@@ -18,10 +18,12 @@ import yaml
 from sepasr.config import read_yaml
 from sepasr.errors import UserError
 from sepasr.files import OLD, locked_folder, write_text
-from sepasr.train.checkpoint import LAST, steps_done
+from sepasr.train.checkpoint import steps_done
 from sepasr.train.fit_config import validations_decide
 
 CONFIG, LOCK, FINAL, ORIGIN = "config.yaml", ".lock", "final", "origin.json"
+MOVING = ".moving"
+"""Says to which folder beside it all that is in a training's folder is being moved."""
 IDLE = (
     "checkpoint_activations",
     "loss.compare_every",
@@ -130,8 +132,11 @@ def claim(
     text = yaml.safe_dump(dict(inputs), sort_keys=False)
     deadline = time.monotonic() + PATIENCE_S
     plain = yaml.safe_load(yaml.safe_dump(dict(defaults)))
+    if is_first_process() and (out / MOVING).is_file():
+        _move(out)  # a move that was broken off
     while cause := _conflict(out, yaml.safe_load(text), plain):
-        if not overwrite or time.monotonic() > deadline:
+        moving = (out / MOVING).is_file()
+        if not (overwrite or moving) or time.monotonic() > deadline:
             raise UserError(
                 f"holds another training: {cause}",
                 where=out,
@@ -147,16 +152,24 @@ def claim(
 
 def _make_room(out: Path, cause: str) -> None:
     """Move the training in ``out`` to a folder beside it."""
-    # The checkpoint first, so that no other process goes on from it, and what says what the rest
-    # came from last: if this is broken off, the rest is another training's until it is moved, too.
-    # The lock stays, it is held.
-    order = {LAST: 0, FINAL: 2, CONFIG: 3}
-    paths = sorted(out.iterdir(), key=lambda path: order.get(path.name, 1))
     old = _new_folder(out)
     print(f"{out}: the training that was here is kept in {old}: {cause}", flush=True)
-    for path in paths:
-        if path.name != LOCK:
+    write_text(out / MOVING, old.name)
+    _move(out)
+
+
+def _move(out: Path) -> None:
+    """Move, or go on moving, what is in a training's folder to where it says.
+
+    As long as it says so, all that is there is the other training's: if this is broken off, the
+    next run goes on with it. The lock stays, it is held.
+    """
+    marker = out / MOVING
+    old = out.with_name(marker.read_text(encoding="utf-8"))
+    for path in sorted(out.iterdir()):
+        if path.name not in (LOCK, MOVING):
             path.rename(old / path.name)
+    marker.unlink()
 
 
 def _new_folder(out: Path) -> Path:
@@ -207,6 +220,8 @@ def read_origin(path: str | Path) -> dict[str, Any]:
 
 def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
     """In what the training that is in ``out`` differs, in words."""
+    if (out / MOVING).is_file():
+        return "it is being moved away"
     done = steps_done(out)
     exported = (out / FINAL).exists() or any(out.glob("step*"))
     if not (done or exported) or not (out / CONFIG).is_file():

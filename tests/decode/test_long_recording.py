@@ -109,7 +109,7 @@ def test_what_is_skipped_is_not_kept():
         tracemalloc.stop()
 
 
-def test_an_interrupted_run_goes_on(tmp_path):
+def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     parts = conversation(120, seed=3)
     whole, _ = separated(parts, tmp_path / "whole")
     separator = Knowing(parts)
@@ -121,10 +121,19 @@ def test_an_interrupted_run_goes_on(tmp_path):
     windows = out / ".talk.separating" / "windows.f32"
     with windows.open("ab") as file:
         file.write(b"half a window")
+    half = windows.with_name("talk_spk1.wav")  # as a kill while streams are written leaves it
+    half.write_bytes(b"half a stream")
+    rooms = []
+    monkeypatch.setattr(
+        long_recording.shutil,
+        "disk_usage",
+        lambda _: rooms.append(half.exists()) or SimpleNamespace(free=10**12),
+    )
     separator.fails_at = -1
     steps = []
     paths = separate_recording(separator, recording, out, hook=lambda *told: steps.append(told))
     assert separator.calls == 20  # the windows of 120 s, none twice
+    assert rooms == [False]  # it takes no room when room is looked for
     streams = [soundfile.read(path, dtype="float32")[0] for path in paths]
     np.testing.assert_array_equal(streams, whole)
     assert sorted(path.name for path in out.iterdir()) == [

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,15 @@ def test_two_processes_share_a_file(tmp_path: Path) -> None:
     with TranscriptCache(path) as cache:
         keys = [f"{name}{i}" for name in "pq" for i in range(50)]
         assert len(cache.get([*keys, "both"])) == 101
+
+
+def test_a_cache_that_is_busy_is_not_to_be_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    with TranscriptCache(path) as cache, closing(sqlite3.connect(path)) as other:
+        cache._database.execute("PRAGMA busy_timeout = 1")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UserError, match=r"locked \(another process is writing to it: wait"):
+            cache.put({"a": Transcript("a", 1)})
 
 
 @pytest.mark.parametrize("content", ["not a database" * 100, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
@@ -16,6 +17,7 @@ import torch
 from small_study import Ear, Pretended, make_place, make_study, quick_measures
 
 from sepasr.bin.main import main
+from sepasr.config import load_config
 from sepasr.data.audio import read_mono
 from sepasr.errors import UserError
 from sepasr.separator.model import Separator
@@ -31,6 +33,7 @@ from sepasr.study.rows import (
 )
 from sepasr.study.runner import Runner
 from sepasr.study.summary import summarise_study
+from sepasr.train.recipe import TrainConfig
 
 
 @pytest.fixture
@@ -168,7 +171,8 @@ def test_a_training_that_ended_before_its_separators_were_taken(place, tmp_path)
 def test_a_variant_that_fails_does_not_keep_the_others(place, tmp_path):
     class Fails(Pretended):
         def __call__(self, arguments, lock):
-            if "fit.optimizer.lr=1.0e-06" in arguments:
+            (config,) = arguments[arguments.index("--config") + 1 : arguments.index("--set")]
+            if load_config(TrainConfig, [config]).fit.optimizer.lr == 1e-6:
                 raise UserError("out of luck")
             super().__call__(arguments, lock)
 
@@ -484,3 +488,29 @@ def test_results_hold_every_field(place, tmp_path):
     for r in results:
         assert r.cpwer_low <= r.cpwer <= r.cpwer_high
         assert r.recogniser == FAMILY_MEAN or r.cpwer == pytest.approx(r.cp_errors / r.words)
+
+
+def test_settings_are_those_that_the_study_began_with(place, tmp_path):
+    """Whoever edits a YAML meanwhile changes the next study."""
+    began = []
+    conf = place.exp / "conf" / "train" / "finetune.yaml"
+
+    class Edited(Pretended):
+        def __call__(self, arguments, lock):
+            given = arguments[arguments.index("--config") + 1 : arguments.index("--set")]
+            began.append(load_config(TrainConfig, given).mixing.snr_db)
+            conf.write_text(conf.read_text().replace("20.0", "30.0"))
+            super().__call__(arguments, lock)
+
+    runner(place, Edited(), tmp_path, finalists=None).run()
+    assert began == [(8.0, 20.0)] * 3
+    assert load_config(TrainConfig, [conf]).mixing.snr_db == (8.0, 30.0)
+
+
+def test_a_disk_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOSYS, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with locked(tmp_path / "a"):
+        assert (tmp_path / "a").is_dir()

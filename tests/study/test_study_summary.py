@@ -232,3 +232,24 @@ def test_those_that_are_kept_go_on(tmp_path):
 def test_nobody_is_chosen_without_results(tmp_path):
     with pytest.raises(UserError, match="'slow' has no results"):
         chosen(tmp_path, {"sisdr": BEST_OF_ITS_KIND["sisdr"]}, among=["slow"])
+
+
+def test_without_errors_of_the_control_nothing_is_compared():
+    control = rows("sisdr", 2, 0, {"tiny": 4, "mini": 0})
+    control = [replace(r, cp_errors=0) if r.recogniser == "mini" else r for r in control]
+    slow = rows("slow", 2, 0, {"tiny": 4, "mini": 1})
+    results = summarise_study([*control, *slow], FACTS, draws=500)
+    for reader in ("mini", FAMILY_MEAN):
+        found = find(results, "slow", reader, seed=0)
+        assert (found.against, math.isnan(found.p)) == ("", True)
+    alone = find(results, "slow", "tiny", seed=0)
+    assert (alone.against, alone.p) == ("sisdr", 1.0)
+    assert alone.p_holm == 1.0  # the only comparison that counts
+
+
+def test_seeds_that_no_reader_has_in_common_are_not_averaged():
+    some = rows("sisdr", 2, 0, {"tiny": 4}) + rows("sisdr", 2, 1, {"mini": 4})
+    results = summarise_study(some, FACTS, draws=500)
+    assert {(r.seed, r.recogniser) for r in results} == {
+        (0, "tiny"), (0, FAMILY_MEAN), (1, "mini"), (1, FAMILY_MEAN),
+    }  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_training import THRESHOLD_DB, TINY, Tones, train, weights
 
-from sepasr.data.dynamic import MixtureItem
+from sepasr.data.batch import MixtureItem
 from sepasr.errors import UserError
 from sepasr.loss.loss import Loss, Moment
 from sepasr.loss.signal import SignalLoss
@@ -102,6 +102,23 @@ def test_a_training_that_ended_with_a_validation_goes_on(tmp_path: Path, schedul
     assert (rates[0] < 1e-7) == (schedule == "plateau")
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "longer"))
     assert logged(tmp_path / "longer", 4) == logged(tmp_path / "whole", 0)
+
+
+def test_a_longer_training_has_the_rate_of_its_own_schedule_at_once(tmp_path: Path) -> None:
+    falling = OptimizerConfig(lr=1e-3, schedule="cosine", decay_steps=8)
+    train(tmp_path, Tones(), steps=4, optimizer=falling)
+    rates = []
+
+    def note(module: SeparationModule, *arguments: object, **named: object) -> None:
+        rates.append(module.optimizers().param_groups[0]["lr"])
+        step(module, *arguments, **named)
+
+    step = SeparationModule.optimizer_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SeparationModule, "optimizer_step", note)
+        train(tmp_path, Tones(), steps=8, optimizer=falling)
+    factor = lr_factor(falling, 8)
+    assert rates == [1e-3 * factor(n) for n in range(4, 8)]
 
 
 def logged(out: Path, start: int) -> dict[str, str]:

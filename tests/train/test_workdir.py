@@ -155,10 +155,11 @@ def test_a_move_that_is_broken_off_mixes_no_two_trainings(
             claim(out, {**INPUTS, "init": None}, overwrite=True)
         assert left < 0 or count == 5
         monkeypatch.setattr(Path, "rename", rename)
-        claim(out, {**INPUTS, "init": None}, overwrite=True)
+        claim(out, {**INPUTS, "init": None}, overwrite=False)  # the move was begun, and is ended
         assert {path.name for path in out.iterdir()} <= {"config.yaml", ".lock"}
-        kept = [path.name for path in out.parent.glob("a.old-*/*")]
-        assert {*kept} - {"config.yaml"} == {"csv", "final", "last.ckpt", "step3"}
+        (old,) = out.parent.glob("a.old-*")
+        kept = {path.name for path in old.iterdir()}
+        assert kept == {"config.yaml", "csv", "final", "last.ckpt", "step3"}
 
 
 def test_the_lock_ends_with_the_training_and_not_with_its_workers(tmp_path: Path) -> None:
