@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +42,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def load_config(cls: type[T], files: Iterable[str | Path], overrides: Iterable[str] = ()) -> T:
+def load_config(
+    cls: type[T],
+    files: Iterable[str | Path],
+    overrides: Iterable[str] = (),
+    *,
+    read: Callable[[str | Path], dict[str, Any]] = read_yaml,
+) -> T:
     """Lay YAML files, then ``name=value`` overrides, over the defaults of a dataclass.
 
     Later files win. Names and types are checked against ``cls``.
@@ -51,12 +57,13 @@ def load_config(cls: type[T], files: Iterable[str | Path], overrides: Iterable[s
         cls: the dataclass that says which names there are, of which type and default.
         files: YAML files, the base first.
         overrides: ``a.b=value`` strings, as given on the command line.
+        read: reads a file.
 
     Raises:
         UserError: an unknown name, a value of the wrong type, or a missing mandatory value.
     """
     config = OmegaConf.structured(cls)
-    layers: list[tuple[str, Any]] = [(str(file), read_yaml(file)) for file in files]
+    layers: list[tuple[str, Any]] = [(str(file), read(file)) for file in files]
     for override in overrides:
         if "=" not in override:
             raise UserError(f"override '{override}' is not of the form name=value")

@@ -25,8 +25,7 @@ AUDIBLE = 1e-4
 class FixedMixtures(Dataset):
     """Random segments of the mixtures of a directory, each mixture once per pass in a new order.
 
-    Items are without end, and its length is that of the first pass. For a ``DataLoader`` take
-    :func:`sepasr.data.batch.collate`.
+    There is no last item: see :class:`sepasr.data.dynamic.DynamicMixtures`.
 
     Args:
         directory: the mixtures.
@@ -48,9 +47,6 @@ class FixedMixtures(Dataset):
         """What item ``index`` is cut from."""
         mixtures = self.directory.mixtures
         return mixtures[place_in_pass(index, len(mixtures), self.seed)]
-
-    def __len__(self) -> int:
-        return len(self.directory.mixtures)
 
     def __getitem__(self, index: int) -> MixtureItem:
         rng = np.random.default_rng([self.seed, index, 1])

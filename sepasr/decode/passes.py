@@ -124,7 +124,6 @@ class Passes:
         self.gain = 1.0
         config = repr(getattr(separator, "config", type(separator)))
         self.identity: dict[str, object] = {
-            "revision": REVISION,
             "samples_sha256": measured.sha256,
             "samples": measured.samples,
             "fs": fs,
@@ -133,6 +132,8 @@ class Passes:
             "window_s": options.window_s,
             "overlap_s": options.overlap_s,
         }
+        if REVISION > 1:  # the first ones don't say it
+            self.identity["revision"] = REVISION
         self.file = WindowFile(
             folder,
             self.identity,

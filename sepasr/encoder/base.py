@@ -192,7 +192,7 @@ def build_encoder(conf: EncoderConfig, model: FrameModel | None = None) -> AsrEn
     Args:
         conf: its configuration.
         model: what gives the frames, in place of what ``conf.source`` and ``conf.model`` name: one
-            of a class of your own, as in a notebook.
+            of a class of your own, as in a notebook. It is frozen, and set to evaluation mode.
 
     Raises:
         UserError: the configuration or the model is wrong, or a proof fails.
@@ -201,7 +201,7 @@ def build_encoder(conf: EncoderConfig, model: FrameModel | None = None) -> AsrEn
     with _global_seeds_kept():
         model = _builder(conf)(conf) if model is None else model
         if not isinstance(model, FrameModel):
-            cause = f"build_model gave a {type(model).__name__}, not a FrameModel"
+            cause = f"the model is a {type(model).__name__}, not a FrameModel"
             raise UserError(cause, where=conf.source, remedy="derive it from FrameModel")
         if conf.shuffle_seed is not None:
             shuffle_weights(model, conf.shuffle_seed)

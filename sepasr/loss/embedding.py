@@ -26,8 +26,8 @@ class EmbeddingLoss:
     """Distance of frozen ASR encoders' frames for the estimates and the references.
 
     It is no ``nn.Module``: ``to`` has to be called by itself. What differs from step to step
-    (``turns``, ``perturbation``) goes by what :meth:`begin` was told before, which has to be called
-    for each batch then, in validations too; without either it may be left out.
+    (``turns``, ``perturbation``, ``compare_every``) goes by what :meth:`begin` was told before,
+    which has to be called for each batch then, in validations too; else it may be left out.
 
     Args:
         encoders: one, or several whose distances are added as they are; training divides each by

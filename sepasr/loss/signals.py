@@ -12,7 +12,7 @@ def check_signals(estimates: Tensor, references: Tensor, lengths: Tensor | None 
     Args:
         estimates: (batch, speakers, samples), of floating-point type.
         references: (batch, speakers, samples); the number of speakers may be another one.
-        lengths: valid samples of each item, (batch,), of an integer type.
+        lengths: valid samples of each item, (batch,), int64 or int32.
 
     Raises:
         TypeError: one of them isn't a tensor of such a type.
@@ -40,7 +40,7 @@ def check_signals(estimates: Tensor, references: Tensor, lengths: Tensor | None 
         )
     if lengths is None:
         return
-    if not isinstance(lengths, Tensor) or lengths.is_floating_point():
+    if not isinstance(lengths, Tensor) or lengths.dtype not in (torch.int64, torch.int32):
         kind = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
         raise TypeError(f"lengths of {kind}; an integer tensor of samples is wanted, not of shares")
     if lengths.shape != estimates.shape[:1]:

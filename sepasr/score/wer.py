@@ -73,7 +73,7 @@ def _listed(texts: Texts) -> list[str]:
     Raises:
         TypeError: it is one text, whose letters would be scored as words, or holds what is none.
     """
-    values = [texts] if isinstance(texts, str) else list(getattr(texts, "values", lambda: texts)())
+    values = list(texts.values() if isinstance(texts, Mapping) else texts)
     if isinstance(texts, str) or not all(isinstance(value, str) for value in values):
         raise TypeError(f"a list of texts is wanted, one per speaker or stream, not {texts!r:.60}")
     return values

@@ -42,7 +42,7 @@ def _is_interleaved(mixture: Tensor) -> bool:
     """Whether what should be (batch, samples) is (samples, channels), as soundfile reads a file."""
     return (
         mixture.ndim == 2
-        and 1 < mixture.shape[1] <= MOST_CHANNELS
+        and 1 <= mixture.shape[1] <= MOST_CHANNELS
         and mixture.shape[0] >= LEAST_SAMPLES
     )
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sepasr.config import load_config
 from sepasr.encoder.base import EncoderConfig
 from sepasr.errors import UserError
 from sepasr.files import sha256
@@ -26,6 +25,7 @@ from sepasr.study.training import (
     Trainer,
     Training,
     resolve_training,
+    settings,
     train_in_process_of_its_own,
     train_until,
 )
@@ -305,7 +305,7 @@ class Runner:
         found = list(before)
         for name in variant.encoders:
             deltas = [override(*setting) for setting in variant.encoder_set.items()]
-            conf = load_config(EncoderConfig, self.place.layers(f"encoder/{name}"), deltas)
+            conf = settings(EncoderConfig, self.place.layers(f"encoder/{name}"), deltas)
             found.append(EncoderInfo(*conf.identity))
         return tuple(found)
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from sepasr.config import load_config
+from sepasr.config import load_config, read_yaml
 from sepasr.data.datadir import fingerprint
 from sepasr.encoder.base import EncoderConfig
 from sepasr.errors import UserError
@@ -135,11 +135,11 @@ def resolve_training(
         raise UserError(f"{min(mine)} is the study's to set", where=where, remedy=remedy)
     overrides = (*place.overrides, *(override(name, value) for name, value in own.items()))
     files = place.layers(*LAYERS[variant.system])
-    config = _settings(TrainConfig, files, overrides)
+    config = settings(TrainConfig, files, overrides)
     config = replace(config, fit=replace(config.fit, steps=steps))
     deltas = tuple(override(name, value) for name, value in variant.encoder_set.items())
     encoders = tuple(
-        _settings(EncoderConfig, place.layers(f"encoder/{name}"), deltas)
+        settings(EncoderConfig, place.layers(f"encoder/{name}"), deltas)
         for name in variant.encoders
     )
     material = place.sources()
@@ -179,9 +179,16 @@ def resolve_training(
     )
 
 
-@lru_cache  # a study has the settings that it began with, whoever edits the files meanwhile
-def _settings(cls: type[T], files: tuple[Path, ...], overrides: tuple[str, ...]) -> T:
-    return load_config(cls, files, overrides)
+_read = lru_cache(maxsize=None)(read_yaml)
+
+
+def settings(cls: type[T], files: Iterable[Path], overrides: Iterable[str] = ()) -> T:
+    """As :func:`sepasr.config.load_config`, with every file as it was when it was first read.
+
+    A study has the settings that it began with, in its finals too, whoever edits the files
+    meanwhile.
+    """
+    return load_config(cls, files, overrides, read=_read)
 
 
 @lru_cache

@@ -219,6 +219,7 @@ def train_separator(
     teacher = build_teacher(config.loss, separator, config.fit.batch)
     checkpoint_activations(separator, config.checkpoint_activations)
     dataset: DynamicMixtures | LongMixtures | FixedMixtures
+    segment_s = config.mixing.segment_s
     data: Mapping[str, str | None]
     if isinstance(material, Sources):
         directories = material.load(separator.fs)
@@ -231,6 +232,7 @@ def train_separator(
         mixing = config.mixing
         dataset = FixedMixtures(fixed, mixing.segment_s, config.fit.seed, grid_s=mixing.grid_s)
         data = {"mixtures": fingerprint(fixed)}
+        segment_s = min(segment_s, max(one.duration_s for one in fixed.mixtures))
     mixtures = load_mixtures(valid, config.mixing, separator.fs)
     described = [asdict(encoder.conf) for encoder in encoders]
     inputs = {
@@ -242,7 +244,7 @@ def train_separator(
         "separator": separator.config.settings(),
         "data": data,
     }
-    segment = round(config.mixing.segment_s * separator.fs)
+    segment = round(segment_s * separator.fs)
     for encoder in encoders:
         heard = resampled_length(segment, separator.fs, encoder.fs)
         encoder.check_samples([heard, heard + (config.loss.perturb_shift or 0)])

@@ -22,6 +22,7 @@ from sepasr.train.checkpoint import steps_done
 from sepasr.train.fit_config import validations_decide
 
 CONFIG, LOCK, FINAL, ORIGIN = "config.yaml", ".lock", "final", "origin.json"
+BEING_MOVED = "it is being moved away"
 MOVING = ".moving"
 """Says to which folder beside it all that is in a training's folder is being moved."""
 IDLE = (
@@ -135,8 +136,7 @@ def claim(
     if is_first_process() and (out / MOVING).is_file():
         _move(out)  # a move that was broken off
     while cause := _conflict(out, yaml.safe_load(text), plain):
-        moving = (out / MOVING).is_file()
-        if not (overwrite or moving) or time.monotonic() > deadline:
+        if not (overwrite or cause == BEING_MOVED) or time.monotonic() > deadline:
             raise UserError(
                 f"holds another training: {cause}",
                 where=out,
@@ -152,13 +152,11 @@ def claim(
 
 def _make_room(out: Path, cause: str) -> None:
     """Move the training in ``out`` to a folder beside it."""
-    old = _new_folder(out)
-    print(f"{out}: the training that was here is kept in {old}: {cause}", flush=True)
-    write_text(out / MOVING, old.name)
-    _move(out)
+    write_text(out / MOVING, _new_folder(out).name)
+    _move(out, cause)
 
 
-def _move(out: Path) -> None:
+def _move(out: Path, cause: str = "its move had been broken off") -> None:
     """Move, or go on moving, what is in a training's folder to where it says.
 
     As long as it says so, all that is there is the other training's: if this is broken off, the
@@ -166,6 +164,8 @@ def _move(out: Path) -> None:
     """
     marker = out / MOVING
     old = out.with_name(marker.read_text(encoding="utf-8"))
+    print(f"{out}: the training that was here is kept in {old}: {cause}", flush=True)
+    old.mkdir(exist_ok=True)
     for path in sorted(out.iterdir()):
         if path.name not in (LOCK, MOVING):
             path.rename(old / path.name)
@@ -221,7 +221,7 @@ def read_origin(path: str | Path) -> dict[str, Any]:
 def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
     """In what the training that is in ``out`` differs, in words."""
     if (out / MOVING).is_file():
-        return "it is being moved away"
+        return BEING_MOVED
     done = steps_done(out)
     exported = (out / FINAL).exists() or any(out.glob("step*"))
     if not (done or exported) or not (out / CONFIG).is_file():

@@ -328,7 +328,9 @@ def test_a_model_at_hand_is_proven_as_any_other():
 
 def test_what_is_wrong_with_a_source_of_the_user_s_own(own_module):
     source = own_module("encoder", OWN)
-    with pytest.raises(UserError, match=r"my_lab.encoder: .* gave a Identity, not a FrameModel"):
+    with pytest.raises(
+        UserError, match=r"my_lab.encoder: the model is a Identity, not a FrameModel"
+    ):
         build_encoder(encoder_config(source=source, model="other"))
     with pytest.raises(UserError, match=r"my_lab.empty: the module has no build_model"):
         build_encoder(encoder_config(source=own_module("empty", "")))

@@ -70,6 +70,15 @@ def test_measure_is_each_encoder_by_itself() -> None:
     assert not measured.requires_grad
 
 
+def test_padding_is_not_measured() -> None:
+    estimates, references = signals()
+    whole, loss = estimates.shape[-1], EmbeddingLoss([Powers(2), Powers(3)], FS)
+    lengths = torch.full((len(estimates),), whole // 2)
+    cut = loss.measure(estimates[..., : whole // 2], references[..., : whole // 2])
+    torch.testing.assert_close(loss.measure(estimates, references, lengths), cut)
+    assert not torch.allclose(loss.measure(estimates, references), cut)
+
+
 def test_in_turn_there_is_one_encoder_at_each_step() -> None:
     estimates, references = signals()
     loss = scaled(2, 3, scales=(4.0, 0.5), turns=True)

@@ -31,6 +31,7 @@ def losses():
         ((SIGNALS, SIGNALS.to(torch.int16)), TypeError, "references of torch.int16"),
         ((SIGNALS, SIGNALS, LENGTHS / 800), TypeError, "not of shares"),
         ((SIGNALS, SIGNALS, LENGTHS.tolist()), TypeError, "lengths of list"),
+        ((SIGNALS, SIGNALS, LENGTHS > 700), TypeError, "lengths of torch.bool"),
         ((SIGNALS, SIGNALS, LENGTHS[:1]), ValueError, r"\(1,\) for a batch of 2"),
         ((SIGNALS, SIGNALS, LENGTHS + 1), ValueError, r"\[801, 601\]: from 1 to the 800"),
         ((SIGNALS, SIGNALS, LENGTHS - 600), ValueError, r"\[200, 0\]: from 1"),

@@ -57,7 +57,8 @@ def test_opposite_sign_is_turned_back() -> None:
 def test_what_is_no_mixture_is_refused() -> None:
     separator = tiny()
     interleaved = torch.randn(500, 2)  # as soundfile reads two channels
-    for wrong, said in ((interleaved, r"\(500, 2\), and"), (interleaved.numpy(), "ndarray")):
+    wrongs = (interleaved, interleaved[:, :1], interleaved.numpy())
+    for wrong, said in zip(wrongs, (r"\(500, 2\), and", r"\(500, 1\)", "ndarray"), strict=True):
         with pytest.raises(UserError, match=said):
             separator(wrong)
     for rate in (0, -8000, 16, 8000.5, float("nan")):

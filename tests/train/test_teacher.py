@@ -165,6 +165,28 @@ def test_padding_takes_no_part_in_the_level() -> None:
     assert (10 * levels.log10()).tolist() == pytest.approx([10, 10], abs=0.3)
 
 
+def test_a_training_tells_teacher_and_log_what_is_padding(tmp_path: Path) -> None:
+    told: list[object] = []
+
+    class Padded(Tones):
+        def __getitem__(self, index: int) -> MixtureItem:
+            return replace(super().__getitem__(index), length=500)
+
+    class Listening(SignalLoss):
+        def __call__(self, estimates, references, lengths=None):
+            told.append(None if lengths is None else lengths.tolist())
+            return super().__call__(estimates, references, lengths)
+
+    separator = Separator(TINY)
+    teacher = Teacher(separator, "teacher", 1.0)
+    module = Recorded(separator, Listening(), config(steps=1), teacher=teacher)
+    teacher.signal_loss = module.signal_loss = Listening()
+    valid = DataLoader(Tones(), batch_sampler=[[0]], collate_fn=collate)
+    fit(module, Padded(), collate, valid, tmp_path)
+    # The teacher's own, the loss, and how far from the true references; then a validation.
+    assert told[:3] == [[500, 500]] * 3
+
+
 def test_the_log_says_how_good_the_teacher_is() -> None:
     torch.manual_seed(0)
     separator = Separator(DROPOUT)

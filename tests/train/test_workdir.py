@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,11 +156,14 @@ def test_a_move_that_is_broken_off_mixes_no_two_trainings(
             claim(out, {**INPUTS, "init": None}, overwrite=True)
         assert left < 0 or count == 5
         monkeypatch.setattr(Path, "rename", rename)
+        if count == 3:  # somebody has tidied up meanwhile
+            shutil.rmtree(next(out.parent.glob("a.old-*")))
         claim(out, {**INPUTS, "init": None}, overwrite=False)  # the move was begun, and is ended
         assert {path.name for path in out.iterdir()} <= {"config.yaml", ".lock"}
         (old,) = out.parent.glob("a.old-*")
         kept = {path.name for path in old.iterdir()}
-        assert kept == {"config.yaml", "csv", "final", "last.ckpt", "step3"}
+        assert kept <= {"config.yaml", "csv", "final", "last.ckpt", "step3"}
+        assert len(kept) == (5 if count != 3 else 2)
 
 
 def test_the_lock_ends_with_the_training_and_not_with_its_workers(tmp_path: Path) -> None:
