@@ -53,7 +53,7 @@ class LossConfig:
             permutation of SI-SDR); ``embedding_pit`` (embedding distance under its own);
             ``graph_pit`` (the distance of ``guided`` where there is an encoder, else of ``signal``,
             with references by :func:`sepasr.loss.graph_pit.coloured`).
-        threshold_db: items under this loss are left out, for ``signal``; null keeps all.
+        threshold_db: items under this loss are left out, for a loss in dB; null keeps all.
         signal_weight: weight of negative SI-SDR, in dB, added to another distance.
         turns: of several encoders one at each step, in turn, instead of the sum. Either way each
             one's distance is divided by what it was before training. In the log ``train/loss`` and
