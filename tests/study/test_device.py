@@ -30,14 +30,13 @@ def test_separators_and_readers_run_where_is_asked(
         loaded["separator"] = device
         raise UserError("far enough")
 
-    def load_recogniser(*_, device, **__):
-        loaded["reader"] = device
-        return
+    def build_recogniser(config, _source):
+        loaded["reader"] = config.device
 
     monkeypatch.setattr(module, "load_separator", load_separator)
-    monkeypatch.setattr(module, "load_recogniser", load_recogniser)
+    monkeypatch.setattr(module, "build_recogniser", build_recogniser)
     assert Reader("whisper_base", place).recogniser is None
     mixtures = MixtureDir.load(place.data / "cv")
     with pytest.raises(UserError, match="far enough"):
         Evaluation(mixtures, place)._separate(Subject("key", place.start))
-    assert loaded == {"separator": of_separator, "reader": asked}
+    assert loaded == {"separator": of_separator, "reader": of_whisper}
