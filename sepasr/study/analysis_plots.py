@@ -52,7 +52,7 @@ def _zero_line(axis: Axes, title: str) -> None:
     axis.set_xlim(-1, 1)
     axis.grid(color="#eeeeee")
     axis.set_title(title, loc="left", fontsize=9)
-    axis.set_xlabel("rank correlation with cpWER, with 95 % intervals\n(0: says nothing of it)")
+    axis.set_xlabel("rank correlation with cpWER\n(0: no relation; 95 % intervals)")
 
 
 def plot_difficulty(study: StudyConfig, table: Sequence[DifficultyRow], path: str | Path) -> None:
