@@ -187,7 +187,8 @@ class Study(OfStudy):
         """Over how many comparisons the p-values of a set's means over families are corrected."""
         of_set = [r.fields for r in self.records if r.fields["set"] == name]
         p = [fields["p"] for fields in of_set if fields["recogniser"] == FAMILY_MEAN]
-        return f"p (Holm) over the {sum(x == x for x in p)} comparisons of {name}"
+        count = sum(x == x for x in p)
+        return f"p (Holm) over {count} comparison{'s' * (count != 1)} of {name}"
 
     @staticmethod
     def _line(record: Record) -> tuple[str, str]:

@@ -298,7 +298,7 @@ def test_the_table_of_a_study(filled: Filled, made: Path) -> None:
     assert lines[9] == ""
     assert lines[10] == (
         f"`{made}/results/small.csv`: commit abc123 · read at commit def456, fed789 · seeds 1, 2 · "
-        "mixtures: 12 of tt · p (Holm) over the 3 comparisons of tt"
+        "mixtures: 12 of tt · p (Holm) over 3 comparisons of tt"
     )
     assert lines[11:] == ["<!-- end -->", "b"]
 
