@@ -131,6 +131,9 @@ class TrainingModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep beside the weights what was best, and the average."""
+        # Batches are without end. Lightning counts an epoch once the last step is done, and not
+        # where a run goes on from a checkpoint of that step: the count would tell them apart.
+        checkpoint["epoch"] = 0
         if self._best is not None:
             checkpoint[BEST] = self._best.state_dict()
         if self._average is not None:

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 from tiny_training import THRESHOLD_DB, TINY, Tones, train, weights
@@ -222,6 +223,34 @@ def test_what_follows_the_validations_follows_the_loss_that_is_trained_with(
     else:
         assert found == pytest.approx(signal + 5, abs=1e-3)
         assert [moment.step for moment in validations] == [4, 4, 4]
+
+
+def test_killed_behind_the_last_step_leaves_an_equal_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the checkpoint that is due at the last step and the one that a training ends with."""
+    settings = {"steps": 4, "save_every": 4, "valid_every": 3}
+    train(tmp_path / "whole", Tones(), **settings)
+    save = lightning.Trainer.save_checkpoint
+    saved: list[Path] = []
+
+    def dying(trainer: lightning.Trainer, path: Path, *rest: object, **named: object) -> None:
+        if saved:
+            raise Killed
+        saved.append(path)
+        save(trainer, path, *rest, **named)
+
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", dying)
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", Tones(), **settings)
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", save)
+    train(tmp_path / "killed", Tones(), **settings)
+    left = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("whole", "killed")
+    ]
+    assert left[0]["epoch"] == left[1]["epoch"]
+    assert equal(left[0]["state_dict"], left[1]["state_dict"])
+    assert steps_done(tmp_path / "killed") == 4
 
 
 def test_a_finished_training_is_not_trained_further(tmp_path: Path) -> None:
