@@ -88,20 +88,30 @@ def _locked(path: Path, flags: int) -> int | None:
     return None
 
 
-def refuse_another(lock: IO[str], what: str, where: Path, remedy: str) -> None:
+def try_lock(lock: IO[str]) -> bool:
     """Lock an open file for this process alone. The lock ends with the process, however it ends.
 
-    Where a disk has no locks, as some that are shared in a network, nobody is refused.
-
-    Raises:
-        UserError: another process has it; ``what``, ``where`` and ``remedy`` are what it says.
+    Returns:
+        Whether no other process has it. Where a disk has no locks, as some that are shared in a
+        network, nobody has.
     """
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(what, where=where, remedy=remedy) from None
+        return False
     except OSError:
         pass
+    return True
+
+
+def refuse_another(lock: IO[str], what: str, where: Path, remedy: str) -> None:
+    """Lock an open file as :func:`try_lock` does.
+
+    Raises:
+        UserError: another process has it; ``what``, ``where`` and ``remedy`` are what it says.
+    """
+    if not try_lock(lock):
+        raise UserError(what, where=where, remedy=remedy)
 
 
 def _is_still(handle: int, path: Path) -> bool:

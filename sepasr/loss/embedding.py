@@ -13,13 +13,13 @@ from torch import Tensor, device
 
 from sepasr.encoder.base import AsrEncoder
 from sepasr.errors import UserError
+from sepasr.lengths import whole
 from sepasr.loss.heard import Listener
 from sepasr.loss.kept import KeptEmbeddings
 from sepasr.loss.loss import Loss, Moment
 from sepasr.loss.perturb import Perturbation
 from sepasr.loss.pit import assigned, best_permutation
 from sepasr.loss.si_sdr import pairwise_si_sdr
-from sepasr.loss.signals import check_signals
 
 
 class EmbeddingLoss:
@@ -95,9 +95,8 @@ class EmbeddingLoss:
         Each encoder runs once per estimate and once per reference, never once per pair; on a
         reference whose embedding is kept it doesn't run at all.
         """
-        check_signals(estimates, references, lengths)
         if lengths is None:
-            lengths = estimates.new_full((len(estimates),), estimates.shape[-1], dtype=torch.long)
+            lengths = whole(estimates)
         with torch.set_grad_enabled(self.signal_weight > 0 and torch.is_grad_enabled()):
             si_sdr = pairwise_si_sdr(estimates, references, lengths)
         permutation = best_permutation(-si_sdr)
@@ -141,9 +140,7 @@ class EmbeddingLoss:
         """
         with torch.no_grad():
             if lengths is None:
-                lengths = estimates.new_full(
-                    (len(estimates),), estimates.shape[-1], dtype=torch.long
-                )
+                lengths = whole(estimates)
             permutation = best_permutation(-pairwise_si_sdr(estimates, references, lengths))
             heard = [one.hear(estimates, references, lengths) for one in self.listeners]
             return torch.stack([one.ordered(permutation).mean() for one in heard])

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, device
 
 from sepasr.encoder.level import rms_level
-from sepasr.lengths import within
+from sepasr.lengths import whole, within
 from sepasr.loss.loss import Loss, Moment
 from sepasr.loss.pit import assigned, best_permutation, reorder
 from sepasr.loss.si_sdr import pairwise_si_sdr
-from sepasr.loss.signals import check_signals
 
 WINDOWS_S = (0.016, 0.032, 0.064)
 """Lengths of the windows in seconds; each moves on by a quarter of itself."""
@@ -45,9 +44,8 @@ class SpectralLoss:
         self, estimates: Tensor, references: Tensor, lengths: Tensor | None = None
     ) -> Loss:
         """See :class:`sepasr.loss.loss.SeparationLoss`."""
-        check_signals(estimates, references, lengths)
         if lengths is None:
-            lengths = estimates.new_full((len(estimates),), estimates.shape[-1], dtype=torch.long)
+            lengths = whole(estimates)
         with torch.set_grad_enabled(self.signal_weight > 0 and torch.is_grad_enabled()):
             si_sdr = pairwise_si_sdr(estimates, references, lengths)
         permutation = best_permutation(-si_sdr)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sepasr.files import try_lock
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[int]:
@@ -21,11 +23,7 @@ def locked(folder: Path) -> Iterator[int]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(stream):
             print(f"{folder}: another process works here; waiting for it", flush=True)
             fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:
-            pass
         yield stream.fileno()

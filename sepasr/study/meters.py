@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from sepasr.config import load_config
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Mixture, MixtureDir
-from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
+from sepasr.encoder.base import AsrEncoder, build_encoder
 from sepasr.errors import UserError
 from sepasr.score.log import ValueLog
 from sepasr.score.measures import is_silent
 from sepasr.study.config import Probe
 from sepasr.study.digest import encoder_content, override
+from sepasr.study.training import encoder_settings
 
 if TYPE_CHECKING:
     from sepasr.study.runner import Point, Runner
@@ -42,10 +42,8 @@ def probe_name(probe: Probe) -> str:
 
 def probe_meter(runner: Runner, probe: Probe) -> tuple[str, Meter]:
     """A key of what decides its values, and the meter of an encoder's distance."""
-    first, *rest = runner.place.layers(f"encoder/{probe.encoder}")
-    overrides = [override(name, value) for name, value in probe.set.items()]
-    conf = load_config(EncoderConfig, [first, *rest], overrides)
-    encoder = cache(lambda: load_encoder(first, overrides, deltas=rest))  # if it is needed
+    conf = encoder_settings(runner.place, probe.encoder, probe.set)
+    encoder = cache(lambda: build_encoder(conf))  # if it is needed
     return str(encoder_content(conf)), lambda *task: embedding_distance(encoder(), *task)
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from scipy.stats import binomtest
 
-from sepasr.config import load_config
 from sepasr.data.datadir import Mixture, MixtureDir, UtteranceDir
-from sepasr.encoder.base import AsrEncoder, EncoderConfig, load_encoder
+from sepasr.encoder.base import AsrEncoder, build_encoder
 from sepasr.score.rows import write_rows
 from sepasr.study.digest import encoder_content
 from sepasr.study.meters import stack, values_of
+from sepasr.study.training import encoder_settings
 
 if TYPE_CHECKING:
     from sepasr.study.runner import Runner
@@ -122,9 +122,9 @@ def permutation_table(choices: Sequence[ChoiceRow]) -> list[PermutationRow]:
 
 def _choices(runner: Runner, name: str) -> Iterator[ChoiceRow]:
     """Of every separator of the screen."""
-    first, *rest = runner.place.layers(f"encoder/{name}")
-    content = encoder_content(load_config(EncoderConfig, [first, *rest]))
-    encoder = cache(lambda: load_encoder(first, deltas=rest))
+    conf = encoder_settings(runner.place, name, {})
+    content = encoder_content(conf)
+    encoder = cache(lambda: build_encoder(conf))
 
     def differ(*task: Any) -> float:
         return float(permutations_differ(encoder(), *task))

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sepasr.encoder.base import EncoderConfig
 from sepasr.errors import UserError
 from sepasr.files import sha256
 from sepasr.score.result import CLEAN, MIXTURE
 from sepasr.separator.model import WEIGHTS
 from sepasr.study.config import START, StudyConfig, Variant
 from sepasr.study.correlation import check_correlation
-from sepasr.study.digest import override
 from sepasr.study.evaluation import Evaluation, Reader, Subject
 from sepasr.study.facts import EncoderInfo, Facts
 from sepasr.study.finalists import Finalist, choose_finalists
@@ -24,8 +22,8 @@ from sepasr.study.summary import summarise_study
 from sepasr.study.training import (
     Trainer,
     Training,
+    encoder_settings,
     resolve_training,
-    settings,
     train_in_process_of_its_own,
     train_until,
 )
@@ -304,8 +302,7 @@ class Runner:
         before = () if variant.init == START else self._encoders(self.study.variant(variant.init))
         found = list(before)
         for name in variant.encoders:
-            deltas = [override(*setting) for setting in variant.encoder_set.items()]
-            conf = settings(EncoderConfig, self.place.layers(f"encoder/{name}"), deltas)
+            conf = encoder_settings(self.place, name, variant.encoder_set)
             found.append(EncoderInfo(*conf.identity))
         return tuple(found)
 

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -137,10 +137,8 @@ def resolve_training(
     files = place.layers(*LAYERS[variant.system])
     config = settings(TrainConfig, files, overrides)
     config = replace(config, fit=replace(config.fit, steps=steps))
-    deltas = tuple(override(name, value) for name, value in variant.encoder_set.items())
     encoders = tuple(
-        settings(EncoderConfig, place.layers(f"encoder/{name}"), deltas)
-        for name in variant.encoders
+        encoder_settings(place, name, variant.encoder_set) for name in variant.encoders
     )
     material = place.sources()
     parent = None
@@ -189,6 +187,12 @@ def settings(cls: type[T], files: Iterable[Path], overrides: Iterable[str] = ())
     meanwhile.
     """
     return load_config(cls, files, overrides, read=_read)
+
+
+def encoder_settings(place: Place, name: str, changes: Mapping[str, Any]) -> EncoderConfig:
+    """Those of ``encoder/NAME.yaml`` with changes laid over them, as :func:`settings`."""
+    deltas = [override(key, value) for key, value in changes.items()]
+    return settings(EncoderConfig, place.layers(f"encoder/{name}"), deltas)
 
 
 @lru_cache

@@ -28,15 +28,11 @@ def steps_done(out: str | Path) -> int:
     try:
         checkpoint = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
         return int(checkpoint["global_step"])
-    except OSError as error:  # of the disk, not of what is on it
-        what, remedy = f"the checkpoint can't be read: {error}", "look at the disk and its rights"
-        raise UserError(what, where=last, remedy=remedy) from None
     except Exception as error:  # noqa: BLE001 - torch raises many kinds for a broken file
-        raise UserError(
-            f"the checkpoint cannot be read: {error}",
-            where=last,
-            remedy="remove it to start again",
-        ) from None
+        of_the_disk = isinstance(error, OSError)  # not of what is on it
+        remedy = "look at the disk and its rights" if of_the_disk else "remove it to start again"
+        what = f"the checkpoint cannot be read: {error}"
+        raise UserError(what, where=last, remedy=remedy) from None
 
 
 class WholeCheckpoints(TorchCheckpointIO):
