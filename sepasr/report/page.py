@@ -96,14 +96,13 @@ def write_page(sources: Sources, out: str | Path) -> Path:
     data = MixtureDir.load(sources.data) if sources.data else None
     panels = read_studies(sources.studies) if sources.studies else []
     training = _training(sources.exp, results) if sources.exp else None
-    studies = [study_plots.study(panel, number) for number, panel in enumerate(panels, 1)]
     with _replaced(out) as folder:
         content = {
             "results": results,
             "lead": _lead(results),
             "forest": plots.forest(results),
             "sections": sections(results),
-            "studies": studies,
+            "studies": study_plots.studies(panels),
             "training": training,
             "examples": list(_examples(sources, results, rows, data, folder)),
             "notes": notes(results),

@@ -68,7 +68,6 @@ class Plot:
         caption: how to read it.
         wide, narrow: SVG elements.
         source: its provenance, where that isn't the run's; empty otherwise.
-        question: what it answers; empty where the title says it.
         table: its figures; None where other tables of the page have them.
     """
 
@@ -78,7 +77,6 @@ class Plot:
     wide: str
     narrow: str
     source: str = ""
-    question: str = ""
     table: Section | None = None
 
 
@@ -89,13 +87,12 @@ def make_plot(
     description: str,
     draw: Callable[[float, bool], Figure],
     source: str = "",
-    question: str = "",
     table: Section | None = None,
 ) -> Plot:
     """Draw a plot in both widths.
 
     Args:
-        name, title, caption, source, question, table: see :class:`Plot`. The caption is read
+        name, title, caption, source, table: see :class:`Plot`. The caption is read
             aloud with the plot, so it has to be short.
         description: every figure of it in words, for those who don't see it.
         draw: makes it, given the width in inches and whether that is a phone's.
@@ -106,7 +103,7 @@ def make_plot(
             figure = draw(width, version == "narrow")
             texts = (f"{name}-{version}", title, description, f"{name}-caption")
             drawn[version] = to_svg(figure, *texts)
-    return Plot(name, title, caption, drawn["wide"], drawn["narrow"], source, question, table)
+    return Plot(name, title, caption, drawn["wide"], drawn["narrow"], source, table)
 
 
 def forest(results: Results) -> Plot | None:

@@ -71,6 +71,7 @@ class Record:
     """What a study came from; what is not known is empty.
 
     Attributes:
+        study: its name.
         question: what was asked.
         plot: ``steps`` where the number of steps is the axis of the plot; ``gains`` or ``lines``
             where variants are rows.
@@ -84,6 +85,7 @@ class Record:
         sets: by set its corpus, rate, cut and references, in words.
     """
 
+    study: str = ""
     question: str = ""
     plot: str = ""
     commit: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,6 +34,24 @@ from sepasr.score.statistics import Interval
 BETTER = {"gain": "more is better", "cpWER": "less is better", "SI-SDR": "more is better"}
 
 
+@dataclass(frozen=True)
+class StudyPlots:
+    """A study: its name as a reader should see it, what was asked, and its plots."""
+
+    name: str
+    question: str
+    plots: tuple[Plot, ...]
+
+
+def studies(panels: Sequence[Panel]) -> list[StudyPlots]:
+    """All plots, gathered by study: a study's further tables belong to it."""
+    groups: dict[tuple[str, str], list[Plot]] = defaultdict(list)
+    for number, panel in enumerate(panels, 1):
+        name = panel.record.study or panel.study
+        groups[name.replace("_", " "), panel.record.question].append(study(panel, number))
+    return [StudyPlots(*key, tuple(plots)) for key, plots in groups.items()]
+
+
 def study(panel: Panel, number: int) -> Plot:
     """A study's plot: variants as rows with intervals, or as lines over a numeric axis."""
     where = f" on {panel.set}" if panel.set else ""
@@ -56,7 +75,6 @@ def study(panel: Panel, number: int) -> Plot:
         description,
         lambda width, narrow: draw(panel, width, narrow),
         panel.source,
-        panel.record.question,
         _table(panel),
     )
 

@@ -9,7 +9,7 @@ from sepasr.errors import UserError
 from sepasr.report.curves import Curve
 from sepasr.report.plots import training
 from sepasr.report.studies import StudyRow, read_studies, read_study
-from sepasr.report.study_plots import study
+from sepasr.report.study_plots import studies, study
 from sepasr.report.svg import MARKERS
 from sepasr.study.conditions import LABELS
 from sepasr.study.rows import FAMILY_MEAN, StudyResult, write_study
@@ -173,7 +173,6 @@ def test_provenance_says_what_the_record_does_not_name(tmp_path):
         "commit": "abc",
         "variants": {"a": {"lr": 1}},
         "versions": {"torch": "2"},
-        "question": "Why?",
     }
     path.with_suffix(".json").write_text(json.dumps(record))
     (panel,) = read_studies(tmp_path)
@@ -181,7 +180,20 @@ def test_provenance_says_what_the_record_does_not_name(tmp_path):
     assert "seeds 1, 2" in panel.source
     assert panel.source.endswith("torch 2")
     assert "not named" not in panel.source.replace("set not named", "")
-    assert study(panel, 1).question == "Why?"
+
+
+def test_further_tables_belong_to_their_study(tmp_path):
+    path = write(tmp_path, "variant,value\na,1\n", "a_rate")
+    write(tmp_path, "variant,value,measure\na,1,turns\na,2,twists\n", "a_rate_more")
+    write(tmp_path, "variant,value\na,1\n", "other")
+    record = {"study": "a_rate", "question": "Why?"}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    one, other = studies(read_studies(tmp_path))
+    assert (one.name, one.question, other.name, other.question) == ("a rate", "Why?", "other", "")
+    titles = ["a rate: value", "a rate more: turns", "a rate more: twists"]
+    assert [plot.title for plot in one.plots] == titles
+    names = [plot.name for plot in (*one.plots, *other.plots)]
+    assert len(set(names)) == len(names)
 
 
 def test_provenance_names_corpus_and_commits(tmp_path):
