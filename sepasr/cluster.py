@@ -24,6 +24,8 @@ RETRIES = 3
 WITHOUT_WORKERS = "5 minutes"
 """After this, work that no worker is left for is given up."""
 CONNECT_S = 30
+NO_WORKER_YET = (TimeoutError, asyncio.TimeoutError)
+"""Dask's are the latter, which is another class before Python 3.11."""
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
 """Dask's own without MALLOC_TRIM_THRESHOLD_: memory that goes back to the system with every freed
 array comes again page by page, which takes half as long again as the signal measures themselves."""
@@ -38,7 +40,7 @@ class SlurmConfig:
     Attributes:
         partition: without it, the default one.
         account: to charge.
-        walltime: of a job, as HH:MM:SS. Another takes its place, and what it was at.
+        walltime: of a job, as HH:MM:SS. Another job then takes its place and its unfinished work.
         cpus: of a job. Workers compute in one thread.
         memory: of a job, such as 4GB.
         directives: further options, such as ``--gres=gpu:1``.
@@ -143,7 +145,7 @@ def connect(config: ClusterConfig) -> Client:
     atexit.register(client.close)
     try:
         client.wait_for_workers(1, timeout=CONNECT_S)
-    except TimeoutError:
+    except NO_WORKER_YET:
         print("no worker is there yet; waiting for the first", file=sys.stderr, flush=True)
         client.wait_for_workers(1)
     return client
@@ -226,7 +228,7 @@ def _close(cluster: SpecCluster) -> None:
     from distributed import LocalCluster
 
     _give_up_refused(cluster)
-    with suppress(TimeoutError):
+    with suppress(*NO_WORKER_YET):
         if isinstance(cluster, LocalCluster):
             cluster.sync(_kill_workers, cluster)
         cluster.close()

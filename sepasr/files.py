@@ -47,7 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _temporary_file(path: Path) -> tuple[Path, int]:
-    """An empty file that is this process's, and the handle by whose lock it is."""
+    """An empty file that this process has for itself, and the handle that locks it."""
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         if (handle := _locked(temporary, os.O_RDWR | os.O_CREAT)) is not None:
@@ -55,7 +55,7 @@ def _temporary_file(path: Path) -> tuple[Path, int]:
             return temporary, handle
     except BlockingIOError:  # another process is at it
         pass
-    except OSError:  # it can't be told whether one is: no locks here
+    except OSError:  # no locks here: another process would go unnoticed
         with suppress(OSError):
             temporary.unlink()
     try:
@@ -123,7 +123,7 @@ def _is_still(handle: int, path: Path) -> bool:
 
 @contextmanager
 def locked_folder(lock: Path, what: str, where: Path, remedy: str) -> Iterator[IO[str]]:
-    """Have the folder of a file, which is made, for this process alone; gives the locked file.
+    """Reserve the folder of a lock file, made if missing, for this process; gives the locked file.
 
     Raises:
         UserError: see :func:`refuse_another`.
@@ -148,14 +148,17 @@ def _fresh_directory(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, handle = path.with_name(f".{path.name}.part"), None
-    temporary.mkdir(exist_ok=True)
-    try:
-        handle = _locked(temporary, os.O_RDONLY)
-    except BlockingIOError:
-        what, remedy = "another run is writing this directory", "wait for it, or name another"
-        raise UserError(what, where=path, remedy=remedy) from None
-    except OSError:  # no locks here
-        pass
+    while handle is None:
+        temporary.mkdir(exist_ok=True)
+        try:
+            handle = _locked(temporary, os.O_RDONLY)
+        except BlockingIOError:
+            what, remedy = "another run is writing this directory", "wait for it, or name another"
+            raise UserError(what, where=path, remedy=remedy) from None
+        except FileNotFoundError:  # another run has just renamed it
+            continue
+        except OSError:  # no locks here
+            break
     try:
         for left in temporary.iterdir():
             if left.is_dir() and not left.is_symlink():
@@ -211,7 +214,7 @@ OLD = ".old-"
 def whole_files(folder: str | Path, pattern: str) -> list[Path]:
     """What matches a pattern below a folder, sorted, but not what :func:`atomic_path` makes.
 
-    That is of files in the making, or what a killed process has left.
+    Those are files in the making, or left by a killed process.
 
     Raises:
         UserError: the folder is there and can't be read; a pattern would match nothing.

@@ -177,7 +177,7 @@ def _joined(name: str, parts: list[Path], whole_files: dict[str, str]) -> Path:
 
 
 def hub_refusals() -> tuple[type[Exception], ...]:
-    """What the hub's client raises: OSError, its HTTP library's base class, and of wrong names."""
+    """What the hub's client raises: OSError, its HTTP library's error, ValueError (wrong names)."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, ValueError))

@@ -95,7 +95,7 @@ def parallel_map(
         cluster: YAML of :class:`sepasr.cluster.ClusterConfig`, which says where the workers are.
         description: what is being done, for the bar.
         unit: what the bar counts.
-        weight: how many of them an item is, such as ``len`` of a batch; one without it.
+        weight: how many units an item counts for, such as ``len`` of a batch; 1 without it.
 
     Returns:
         What the function returns for each item, in the order of the items.

@@ -165,6 +165,22 @@ def test_a_lock_that_was_removed_while_another_waited_for_it_locks_nothing(tmp_p
     assert opened == 2
 
 
+def test_a_folder_that_another_run_renames_is_made_anew(tmp_path, monkeypatch):
+    opened, at = [], os.open
+
+    def renaming(path, *arguments, **options):
+        opened.append(path)
+        if len(opened) == 1:  # whoever wrote it is done just before this one gets it
+            os.rename(path, tmp_path / "a")
+        return at(path, *arguments, **options)
+
+    monkeypatch.setattr("sepasr.files.os.open", renaming)
+    with replaced_directory(tmp_path / "a") as folder:
+        (folder / "second").touch()
+    assert names(tmp_path / "a") == ["second"]
+    assert names(tmp_path) == ["a"]
+
+
 def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path, monkeypatch):
     assert whole_files(tmp_path / "nowhere", "*.wav") == []
     monkeypatch.setattr(os, "access", lambda path, mode: False)

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 WRITTEN = ("out", "choice", "markdown")
+"""Options that name what is written, of most subcommands."""
+OTHERWISE = {"lengthen": ("out", "audio"), "measure": ("rows",)}
+"""Of some they are others: what one writes, another reads."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +28,8 @@ def run(options: argparse.Namespace) -> None:
     planned = parse([options.planned, *options.options])
     if options.planned == "submit":
         planned = parse(planned.command)
-    written = [path for name in WRITTEN if (path := getattr(planned, name, None))]
+    names = OTHERWISE.get(planned.subcommand, WRITTEN)
+    written = [path for name in names if (path := getattr(planned, name, None))]
     read = sorted(set(_paths(vars(planned))) - set(written))
     missing = [str(path) for path in read if not path.exists()]
     lines = {

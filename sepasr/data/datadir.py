@@ -304,8 +304,8 @@ def fingerprint(directory: MixtureDir | UtteranceDir | NoiseDir | RoomDir) -> st
     """Digest of what a directory lists, but not of where files lie.
 
     Names, words, speakers, durations; of utterances also who is similar to whom, and genders. Of
-    eight entries, evenly spread, the audio as well: a corpus that was made anew with other rooms or
-    noise has the names and durations that it had.
+    up to eight entries, in equal steps from the first (not always to the end), the audio as well:
+    a corpus made anew with other rooms or noise has the names and durations that it had.
     """
     entries: Sequence[object]
     if isinstance(directory, MixtureDir):

@@ -20,13 +20,15 @@ _REMEDY = "prepare the directory again"
 def read_segment_texts(data: MixtureDir) -> dict[str, tuple[tuple[int, str], ...]]:
     """For each mixture the speaker, from 1, and the words of every utterance, as they begin.
 
+    Where ``data`` has a part of its directory's mixtures, the tables' other lines are left out.
+
     Returns:
         Utterances by mixture; nothing for a directory without such tables.
 
     Raises:
         UserError: a table is malformed or lacks an utterance; a line has no start and end in a
-            known mixture, or its id no speaker; or the utterances of a mixture are not what its
-            speakers say.
+            mixture, or its id no speaker; or the utterances of a mixture are not what its speakers
+            say.
     """
     segments, words = (inspect_table(data.path / name) for name in (SEGMENTS, SEGMENT_TEXT))
     if not segments.path.exists():
@@ -53,8 +55,21 @@ def read_segment_texts(data: MixtureDir) -> dict[str, tuple[tuple[int, str], ...
         if {speaker: sorted(spoken) for speaker, spoken in said.items() if spoken} != texts:
             what = f"the utterances of '{one.id}' are not the words of its speakers"
             raise UserError(what, where=words.path, remedy=_REMEDY)
-    unknown = found.keys() - {one.id for one in data.mixtures}
-    if unknown:
-        what = f"'{min(unknown)}' is no mixture of the directory"
-        raise UserError(what, where=segments.path, remedy=_REMEDY)
-    return {key: tuple(one[2:] for one in sorted(spans)) for key, spans in found.items()}
+    return {
+        one.id: tuple(span[2:] for span in sorted(found[one.id]))
+        for one in data.mixtures
+        if one.id in found
+    }
+
+
+def check_segments(data: MixtureDir) -> None:
+    """Check the tables of a whole directory.
+
+    Raises:
+        UserError: as :func:`read_segment_texts`, and for an utterance of no mixture.
+    """
+    read_segment_texts(data)
+    segments, known = inspect_table(data.path / SEGMENTS), {one.id for one in data.mixtures}
+    for key, value in segments.values.items():
+        if value.split()[0] not in known:
+            raise segments.problem(key, f"'{value.split()[0]}' is no mixture of the directory")

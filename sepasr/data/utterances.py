@@ -130,8 +130,8 @@ def read_speech(
 ) -> UtteranceDir:
     """The data directory ``out`` of a folder of speech, with a folder in it for each speaker.
 
-    An id is the path from ``folder`` on, joined by ``-``; so are words of a speaker's name that
-    ``_`` joins, which joins the speakers of a mixture.
+    An id is the path below ``folder``, joined by ``-``. In a speaker's name ``_`` becomes ``-``,
+    because ``_`` joins the speakers of a mixture.
 
     Args:
         folder: holds ``SPEAKER/...`` with audio of any format, at any depth.

@@ -11,7 +11,7 @@ from sepasr.data.datadir import MixtureDir
 from sepasr.data.header import Header, read_headers
 from sepasr.data.layout import Contents, inspect
 from sepasr.data.scp import Table
-from sepasr.data.segments import SEGMENTS, read_segment_texts
+from sepasr.data.segments import SEGMENTS, check_segments
 from sepasr.errors import UserError
 
 _SHOWN = 100
@@ -59,7 +59,7 @@ def _check_segments(contents: Contents) -> Iterator[UserError]:
     """The first problem of the tables of single utterances, where the others have none."""
     if not contents.problems and (contents.path / SEGMENTS).exists():
         try:
-            read_segment_texts(MixtureDir.load(contents.path))
+            check_segments(MixtureDir.load(contents.path))
         except UserError as error:
             yield error
 

@@ -84,7 +84,7 @@ class _Said:
 
 
 def speakers_of(cells: Cells, variance: np.ndarray) -> np.ndarray:
-    """Whose each cell is that is to be gathered; -1 where all is left as it is, (cells,).
+    """The speaker whom each cell is gathered for, (cells,); -1 where all is left as it is.
 
     Stretches are cut where that makes them cheapest, and each part goes to the speaker whose voice
     it is like and in whose stream it is; then the voices are those of their parts, until nothing

@@ -34,9 +34,9 @@ def separate_to_disk(
 ) -> None:
     """Write the streams of a recording that is longer than a window, at its rate, as 16-bit PCM.
 
-    While it works, all is in a hidden folder beside the first stream. What was done beside the
-    streams is in ``NAME.separated.json``; where it says that they are those of this separator and
-    recording already, nothing is done.
+    While it works, all is in a hidden folder beside the first stream. ``NAME.separated.json``,
+    beside the streams, says how they were made; if they are already those of this separator and
+    recording, nothing is done.
 
     Args:
         separator: in evaluation mode.

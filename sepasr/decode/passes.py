@@ -259,7 +259,7 @@ class Passes:
             orders: of :meth:`order`.
             owner: of :meth:`owners`; None gathers nothing.
             paths: the files to write.
-            summary: says what the streams that were there are, and is removed with them.
+            summary: describes the streams that were there before, and is removed with them.
 
         Returns:
             Which streams are silent, counted from 1, and by how many dB all were turned down.

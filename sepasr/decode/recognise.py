@@ -18,7 +18,7 @@ from sepasr.decode.hearing import FS
 from sepasr.decode.recogniser import Recogniser, Transcript
 from sepasr.decode.separate import SEPARATOR
 from sepasr.errors import UserError
-from sepasr.files import atomic_path, write_text
+from sepasr.files import atomic_path, sha256, write_text
 from sepasr.parallel import map_as_completed
 
 GUARD_HEADER = ("id", "stream", "rule")
@@ -26,6 +26,9 @@ RECOGNISER = "recogniser.json"
 """Who read, and what, beside the transcripts."""
 STREAMS = "streams"
 """Its entry with the digest of the streams that were read; see :func:`streams_digest`."""
+
+SAMPLED = 8
+"""Streams whose bytes are part of it."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,22 @@ def streams_of(data: MixtureDir, separated: str | Path) -> list[Stream]:
 def streams_digest(separated: str | Path) -> str | None:
     """What the streams in a folder are: SHA-256 of the ``separator.json`` beside their lists.
 
-    It holds the separator's weights and what it separated, so streams that were made anew by the
-    same separator of the same mixtures are the same.
+    It holds the separator's weights and the mixtures' names. Of eight first streams, spread over
+    their list, the bytes count as well: a corpus that was made anew may have the names it had.
 
     Returns:
         None for a folder without it, as of the mixtures and the references themselves.
     """
     try:
-        return hashlib.sha256(Path(separated, SEPARATOR).read_bytes()).hexdigest()
+        digest = hashlib.sha256(Path(separated, SEPARATOR).read_bytes())
     except FileNotFoundError:
         return None
+    listed = Path(separated, "spk1.scp")
+    streams = sorted(read_table(listed).values()) if listed.exists() else []
+    count = min(SAMPLED, len(streams))
+    for stream in (streams[n * len(streams) // count] for n in range(count)):
+        digest.update(sha256(stream).encode())
+    return digest.hexdigest()
 
 
 def recognise(

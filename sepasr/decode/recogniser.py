@@ -261,7 +261,7 @@ def _unknown(config: RecogniserConfig) -> UserError:
 
 
 def heeded(config: RecogniserConfig) -> set[str]:
-    """The settings that a recogniser's kind heeds; of one's own it has to say itself.
+    """The settings that a recogniser's kind heeds; a kind of one's own is taken to heed all.
 
     Raises:
         UserError: there is no such kind.

@@ -46,9 +46,9 @@ class WaveformFrames(FrameModel):
     """Frames of a model that begins with convolutions over the waveform.
 
     Models with a group norm (the base sizes of all families but data2vec) take statistics over
-    time and were trained without an attention mask: padding changes their frames. So it does
+    time and were trained without an attention mask: padding changes their frames. It also changes
     data2vec's, through positions made by several convolutions, of which only the first is masked.
-    The others are masked.
+    In all other models padding is masked.
 
     Args:
         model: the base model of ``transformers``.

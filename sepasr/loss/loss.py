@@ -31,7 +31,7 @@ class Moment:
     Attributes:
         step: optimiser steps that are done; alike on all devices.
         seed: of what is drawn for the batch; another one for each batch and device.
-        training: else it is a validation, in which nothing is drawn and no encoder has its turn.
+        training: False in a validation, where nothing is drawn and every encoder is heard.
     """
 
     step: int = 0

@@ -220,7 +220,7 @@ class RunTable(Source):
         return self.pivot(mark, self.select(mark), ("system",), "recogniser", column)
 
     def differences(self) -> list[str]:
-        """What the rows, and the recipe's settings of the table, give otherwise than the results.
+        """Where the results differ from what the rows and the recipe's settings of the table give.
 
         What :meth:`not_recomputed` names is left out.
         """

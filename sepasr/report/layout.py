@@ -25,7 +25,7 @@ LINE_IN = 0.17
 EDGE_IN, GAP_IN = 0.08, 0.15
 """Between texts and the picture's edge, and between texts and axes."""
 HANDLE_IN = 0.55
-"""What a legend is wider than its names, with one column."""
+"""By how much a legend of one column is wider than its names."""
 COLUMNS = 4
 """Of a legend, at most."""
 BREAKS = (r"(?<= )", r"(?<=[_/-])", r"(?<=.)")

@@ -41,7 +41,7 @@ class Fact:
         return len(mine) == len(theirs) and all(map(_alike, mine, theirs))
 
     def told(self, other: Fact) -> str:
-        """Its text; its values where those of another one read the same."""
+        """Its text; or its values, where the other fact's text is the same."""
         return self.text if self.text != other.text else repr(self.values)
 
 

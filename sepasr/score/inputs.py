@@ -69,7 +69,7 @@ def system_info(exp: str | Path, folder: str) -> SystemInfo:
     """The system whose audio is in ``exp/separate/<folder>``.
 
     A folder is ``<name>`` or ``<name>/seed<n>``. ``mixture`` and ``clean`` stand for the test set's
-    own audio. Of lists that no separator of ours has written nothing else is known.
+    own audio. Of lists that another program wrote, only the name is known.
 
     Raises:
         UserError: nothing was separated there.

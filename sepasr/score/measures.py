@@ -52,7 +52,7 @@ WORST_PESQ = 0.999 + 4 / (1 + math.exp(1.3669 * 0.5 + 3.8224))
 """The mapping of P.862.2 at the lowest raw score, -0.5: 1.04."""
 PESQ_FS, PESQ_LEVEL_DB = 16_000, -25.0
 PESQ_UTTERANCES, PESQ_SAFE_S = 40, 15.0
-"""The most utterances, of which not even so many fit into a signal that is no longer than this."""
+"""The most utterances that PESQ is given, and a duration too short to hold so many."""
 STOI_SHORTEST_S = 0.4
 """STOI compares spans of 30 frames."""
 

@@ -233,8 +233,8 @@ def _interval(value: float, drawn: np.ndarray, others: np.ndarray, carrying: int
         value: over all mixtures.
         drawn: (draws,).
         others: (mixtures,).
-        carrying: how many mixtures there are without which the value is another, or none. Where it
-            is one, all draws agree, which says nothing of other mixtures.
+        carrying: how many mixtures the value rests on. Where it is one, all draws agree, which says
+            nothing of other mixtures.
     """
     if not np.isfinite(value):
         return Interval(np.nan, np.nan, np.nan)

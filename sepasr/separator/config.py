@@ -112,8 +112,8 @@ class SeparatorConfig:
     def settings(self) -> dict[str, Any]:
         """The attributes that mean something for this network, as a mapping to keep in a file.
 
-        For a TD-Conformer they are those of before there were other networks, and a choice of
-        padding: what was written then is found to be the same.
+        A TD-Conformer's omit what came later (network, filterbank, and a padding that is the
+        default), so that they equal what was written before.
         """
         idle = self._idle()
         if self.network == TD_CONFORMER:

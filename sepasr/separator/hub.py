@@ -196,7 +196,7 @@ class Pretrained(ModelHubMixin):
             revision: branch, tag or commit on the hub; None is the newest.
             local_files_only: of the hub, take only what was downloaded before.
             cache_dir: where downloads are kept, instead of the hub's own place.
-            token: to be known to the hub by, instead of the one of ``hf auth login``.
+            token: identifies the user to the hub, in place of that of ``hf auth login``.
 
         Raises:
             UserError: there is no such model, it can't be downloaded, or the weights are missing or

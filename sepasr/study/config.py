@@ -222,10 +222,14 @@ def _check(study: StudyConfig) -> None:
         others = ("variants", "set", "finalists", "permutations", "correlation")
         for name in (name for name in others if getattr(study, name)):
             raise UserError(f"a study of difficulty has no {name}")
+        if study.difficulty.bins < 1:
+            raise UserError(f"difficulty.bins is {study.difficulty.bins}, less than 1")
         return
     for part, config in (("screen", study.screen), ("finalists", study.finalists)):
-        for what in ("seeds", "recognisers"):
-            given = getattr(config, what) if config else []
+        for what in ("seeds", "recognisers") if config else ():
+            given = getattr(config, what)
+            if not given:
+                raise UserError(f"{part}.{what} names none")
             if len(set_of(given)) < len(given):
                 raise UserError(f"{part}.{what} names one twice")
     counts = Counter(variant.name for variant in study.variants)
@@ -258,8 +262,15 @@ def _check(study: StudyConfig) -> None:
             raise UserError(f"finalists.by '{study.finalists.by}' is no rule", remedy=remedy)
         if set_of(study.finalists.seeds) & set_of(study.screen.seeds):
             raise UserError("finalists have a seed of the screen's: it chose them by chance too")
-        if study.finalists.set == study.screen.set:
+        tasks = {variant.task for variant in study.variants}
+        chosen_on, compared_on = (
+            {part.set + task for task in tasks} for part in (study.screen, study.finalists)
+        )
+        if chosen_on & compared_on:
             raise UserError("finalists are compared on the set that chose them")
+        untrained = [name for name in study.finalists.among if not study.variant(name).trained]
+        if untrained:
+            raise UserError(f"finalists.among: '{untrained[0]}' is not trained")
 
 
 def _check_variant(study: StudyConfig, variant: Variant) -> None:

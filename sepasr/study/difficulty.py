@@ -40,7 +40,7 @@ class Conditions:
         overlap: share of the frames with speech in which two sources or more speak.
         level_db: level of the loudest over the softest source, in dB.
         voices_db: least distance of two speakers' voices: root mean square difference of their
-            long-term spectra in dB, levels apart. Alike voices are near 0.
+            long-term spectra in dB, levels apart. Alike voices are near 0. NaN of one speaker.
     """
 
     mixture: str
@@ -99,7 +99,7 @@ def analyse_difficulty(
         draws: of the bootstrap.
 
     Raises:
-        UserError: there are no rows, they are of another set, or lack a system or recogniser.
+        UserError: there are no rows, they are of another set, or of none of these systems.
     """
     path = place.out / "utterances.csv"
     rows = read_rows(path, UtteranceRow)
@@ -188,7 +188,7 @@ def groups(values: np.ndarray, number: int) -> list[np.ndarray]:
 def measure_conditions(data: MixtureDir) -> list[Conditions]:
     """Conditions of all mixtures of a set, measured on its signals.
 
-    The reverberation time isn't to be heard exactly: it is taken from WHAMR's table
+    The reverberation time can't be measured exactly here: it is taken from WHAMR's table
     ``metadata/reverb_params_*.csv`` in a folder above the audio, where there is one.
     """
     times = reverberation_times(data)
@@ -212,7 +212,7 @@ def _conditions(mixture: Mixture, fs: int, times: Mapping[str, float]) -> Condit
         times.get(mixture.id, math.nan),
         float(np.mean(speaking[speaking > 0] > 1)) if speaking.any() else math.nan,
         max(levels) - min(levels),
-        min(float(np.sqrt(np.mean((a - b) ** 2))) for a, b in pairs),
+        min((float(np.sqrt(np.mean((a - b) ** 2))) for a, b in pairs), default=math.nan),
     )
     return Conditions(mixture.id, *(round(value, 4) for value in values))
 

@@ -1,4 +1,4 @@
-"""What decides a result, as text that is equal where that is: names of folders are made of it."""
+"""Text that is equal where all that decides a result is equal: folders are named after it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class EncoderRow:
         frames_per_second: rate of its frames.
         parameters: of what the loss runs, layers above the highest that it compares left out.
         cost: time of a loss step, by that of the separator's own step.
-        cause: why there is none, or no cost; None where there is all of it.
+        cause: why the encoder or its cost is missing; None where there are both.
     """
 
     conf: EncoderConfig

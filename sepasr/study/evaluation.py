@@ -81,7 +81,9 @@ class Reader:
             del known[name]
         # What a processor can do may decide in what number type it is read.
         known["encoder_type"] = chosen_type(self.config.encoder_type, self.config.device)
-        known["engines"] = [installed(name) for name in ENGINES[self.config.kind]]
+        known["engines"] = [installed(name) for name in ENGINES.get(self.config.kind, ())]
+        if self.config.kind not in ENGINES:  # of one's own: it alone knows
+            known["identity"] = self.recogniser.identity
         for name in ("model", "grammar"):
             value = known[name]
             found = resolve_model(value) if value else None

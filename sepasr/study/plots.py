@@ -119,8 +119,9 @@ def _steps(study: StudyConfig, results: Sequence[StudyResult], path: Path) -> No
 
     The finals have one number of steps each. What isn't trained is dotted.
     """
-    final = study.finalists.set if study.finalists else ""
-    results = [r for r in results if r.set != final]
+    final = study.finalists
+    finals = {final.set + v.task for v in study.variants} if final else set()
+    results = [r for r in results if r.set not in finals]
     variants = list(dict.fromkeys(r.variant for r in results))
     style, panels = looks(variants), [*_panels(results), SI_SDR]
     still = {r.variant for r in results if r.seeds == 0}

@@ -153,7 +153,7 @@ def _against(line: _Line, lines: Sequence[_Line], facts: Facts) -> _Line | None:
     """What a line is compared with: the control after as many steps, else after its most.
 
     Of several seeds the average is compared, and always with the control of the same seeds: another
-    seed's luck is no difference between variants. What isn't trained has none.
+    seed's luck is no difference between variants. A side that isn't trained has no seeds to match.
     """
     control = facts.against.get(line.variant, "")
     several = any(

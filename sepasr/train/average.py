@@ -21,7 +21,7 @@ class MovingAverage:
 
     Args:
         weights: by name; they are changed in place by whatever trains them.
-        decay: what is kept at every update, from 0 to 1; of 0 the average is the last weights.
+        decay: share of the average kept at every update, 0 to 1; with 0 it is the last weights.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], decay: float) -> None:
@@ -37,7 +37,7 @@ class MovingAverage:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Have the average in place of the weights for a while; they come back to the bit."""
+        """Put the average in place of the weights for the block; they come back to the last bit."""
         self.swap()
         try:
             yield

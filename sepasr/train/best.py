@@ -13,9 +13,9 @@ BEST = "best"
 
 
 class BestWeights:
-    """What was validated with the least loss, kept in memory and with every checkpoint.
+    """The weights that validated with the least loss, kept in memory and in every checkpoint.
 
-    So a training that goes on from a checkpoint knows of no validation that came after it.
+    So a training that resumes from a checkpoint knows nothing of validations that came after it.
 
     Attributes:
         loss: of that validation; infinite before the first.
@@ -28,7 +28,7 @@ class BestWeights:
         self.weights: dict[str, Tensor] = {}
 
     def offer(self, loss: float, step: int, weights: Mapping[str, Tensor]) -> None:
-        """Keep a copy of these weights if none of before had so little loss."""
+        """Keep a copy of these weights if their loss is less than any before."""
         if loss < self.loss:
             self.loss, self.step = loss, step
             self.weights = {name: w.detach().cpu().clone() for name, w in weights.items()}

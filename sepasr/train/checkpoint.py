@@ -1,4 +1,4 @@
-"""The checkpoint that training goes on from: after so many steps, and before SLURM takes it off."""
+"""The checkpoint to resume from: written every so many steps, and before SLURM ends the job."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def steps_done(out: str | Path) -> int:
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside its place, then renames it.
 
-    Lightning writes it into the system's temporary folder and moves it: where that is another disk
-    it is copied, of which a kill leaves a part.
+    Lightning writes it into the system's temporary folder and moves it: where that is another disk,
+    moving is copying, and a kill leaves a part of the file.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write it, whole or not at all."""
-        # Through a file of Python's: what the disk refuses is an OSError then.
+        # Through a file of Python's, so that an error of the disk is an OSError.
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)
 
@@ -95,7 +95,7 @@ class Checkpoints(Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Save after the step where it is time.
 
-        Where a validation follows the step, one step later: it would be left out on resuming.
+        Where a validation follows the step, save one step later: resuming would skip it.
         """
         if (trainer.fit_loop.batch_idx + 1) % self.accumulation:
             return

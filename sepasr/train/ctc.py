@@ -193,7 +193,7 @@ def train_ctc(
     inputs: dict[str, Any] = {**asdict(config), "data": fingerprints(*directories)}
     defaults = asdict(CtcConfig())
     if config.fit.follows_validation:
-        # A training begun before this was part of it had what there is, for all one knows.
+        # A training from before this was recorded is taken to have had today's value.
         inputs["valid"] = defaults["valid"] = fingerprint(dev)
     if init is not None:
         load_weights(model, init)
@@ -204,7 +204,7 @@ def train_ctc(
     check(config.fit, DataLoader(WholeUtterances(dev), batch_size=VALID_BATCH), out)
     with claimed(out, inputs, overwrite=overwrite, defaults=defaults):
         pieces = out / PIECES
-        # Without a step they are of a training that was broken off, maybe on other texts.
+        # With no step done, those there are left by an aborted training, maybe on other texts.
         if not steps_done(out) or not pieces.is_file():
             with atomic_path(pieces) as temporary:
                 temporary.write_bytes(units)

@@ -70,7 +70,7 @@ class Snapshots(Callback):
 def share_of(loader: DataLoader, rank: int, world: int, workers: int = 0) -> DataLoader:
     """The batches of a loader that one of several processes takes: each batch goes to one.
 
-    They are read by so many workers, while others are separated.
+    ``workers`` processes read the next ones while others are separated.
 
     Raises:
         UserError: there are fewer batches than processes.
@@ -135,7 +135,7 @@ def fit(
 
 
 def _trainer(config: FitConfig, out: Path, done: int) -> lightning.Trainer:
-    # Which devices there are not, and advertisements.
+    # Silences notes on unused devices, and advertisements.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     slurm = SLURMEnvironment.detect()
     plugins: list[Any] = [WholeCheckpoints()]

@@ -17,7 +17,7 @@ STRATEGIES = (
     "ddp_find_unused_parameters_false",
     "ddp_find_unused_parameters_true",
 )
-"""As Lightning names them: in each, every process has all weights, and is one of its own."""
+"""Lightning's names. With each, every process holds all weights, in a program of its own."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What Lightning keeps for itself, and training has to set right.
+"""Private state of Lightning that training has to correct.
 
 None of this is part of its interface, so ``setup.py`` allows only versions that it was tried with;
 ``tests/train/test_fit.py`` fails where one of them has moved.
@@ -29,10 +29,10 @@ def leave_next_validation_out(trainer: lightning.Trainer) -> None:
 
 
 def count_batches(checkpoint: dict[str, Any], accumulation: int) -> None:
-    """Let a checkpoint have so many batches done as its steps take now.
+    """Set a checkpoint's count of batches to what its steps take at the present accumulation.
 
     Lightning counts batches, and finds by their number when a step is complete and when it is to
-    validate; steps may have been accumulated of fewer or more of them before.
+    validate; each step may have taken fewer or more of them before.
     """
     progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     for counts in (progress["total"], progress["current"]):

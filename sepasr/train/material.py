@@ -48,7 +48,7 @@ class Sources:
 def fingerprints(
     utterances: UtteranceDir, noise: NoiseDir | None, rooms: RoomDir | None
 ) -> dict[str, str | None]:
-    """By which a training knows again what it was mixed from."""
+    """Digests by which a training knows its data again."""
     return {
         "utterances": fingerprint(utterances),
         "noise": fingerprint(noise) if noise else None,

@@ -109,7 +109,7 @@ class TrainingModule(lightning.LightningModule):
         super().optimizer_step(*args, **kwargs)
         scaler = self._scaler()
         if scaler is not None and scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE:
-            # Each gradient that is not finite halves it, and is left out.
+            # Each gradient that is not finite halves the scale, and its step is skipped.
             raise self.not_finite("one gradient after the other, and that")
         if self._average is not None:
             self._average.update()
@@ -131,8 +131,8 @@ class TrainingModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep beside the weights what was best, and the average."""
-        # Batches are without end. Lightning counts an epoch once the last step is done, and not
-        # where a run goes on from a checkpoint of that step: the count would tell them apart.
+        # There is one endless epoch. Lightning counts it when the last step is done, but not where
+        # a run resumes from a checkpoint of that step: otherwise equal checkpoints would differ.
         checkpoint["epoch"] = 0
         if self._best is not None:
             checkpoint[BEST] = self._best.state_dict()
@@ -161,7 +161,7 @@ class TrainingModule(lightning.LightningModule):
             self.export(directory)
 
     def steps_of_weights(self) -> int:
-        """Optimiser steps behind the weights that there are now."""
+        """Optimiser steps that led to the present weights."""
         return self.global_step if self._exported_step is None else self._exported_step
 
     def export_trained(self, directory: Path) -> None:
@@ -193,8 +193,8 @@ class TrainingModule(lightning.LightningModule):
                     "interval": "step",
                     # Counted in batches.
                     "frequency": self.fit_config.valid_every * self.fit_config.accumulation,
-                    # A longer training finds no loss where a shorter one ended with a validation,
-                    # of which the schedule has heard.
+                    # Resumed where a shorter training ended with a validation, a longer one finds
+                    # no loss; the schedule has already heard of it.
                     "strict": False,
                 },
             }
@@ -237,7 +237,7 @@ class TrainingModule(lightning.LightningModule):
         )
 
     def _scaler(self) -> Any:
-        """What scales the loss, in float16 alone; of that Lightning makes bfloat16 on a CPU."""
+        """What scales the loss: float16 alone has it, which Lightning makes bfloat16 on a CPU."""
         if self._trainer is None:
             return None
         return getattr(self.trainer.precision_plugin, "scaler", None)

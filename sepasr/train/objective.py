@@ -61,8 +61,8 @@ class LossConfig:
             encoders the same one in every line; ``train/embedding_NAME`` is of its last turn.
         perturb_db: level of what an encoder hears over white noise that is added to estimates and
             references alike, anew at every step; null adds none.
-        perturb_gain_db: a gain from minus to plus this, for both alike, behind the encoder's own
-            rule for the level; null leaves the level.
+        perturb_gain_db: a random gain from minus to plus this, the same for both, applied after the
+            encoder's own rule for the level; null leaves the level.
         perturb_shift: both are delayed alike by 0 to so many samples of the encoder's; null leaves
             them where they are.
         references: ``true``, or what stands in for references that are not to be known:
@@ -116,7 +116,7 @@ class LossConfig:
         return self.kind == "signal" or (self.kind == GRAPH_PIT and not encoders)
 
     def settings(self) -> dict[str, Any]:
-        """What isn't as in the loss of that kind by itself, by name."""
+        """Settings that aren't the default, and ``ema_decay`` where it is used."""
         found = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "kind"}
         if self.references not in (EMA, REMIX):
             del found["ema_decay"]

@@ -65,7 +65,7 @@ class TrainConfig:
 def describe(
     config: TrainConfig, encoders: Sequence[AsrEncoder], material: Sources | Path
 ) -> dict[str, Any]:
-    """What a separator remembers of a training: of what is off by itself, only what is on."""
+    """What a separator records of a training; options that are off by default only where set."""
     fit = config.fit
     identity = {
         name: SEVERAL.join(getattr(encoder, name) for encoder in encoders)
@@ -150,7 +150,7 @@ def checkpoint_activations(separator: Separator, on: bool) -> None:
 
 
 def check_material(config: TrainConfig, material: Sources | Path) -> None:
-    """Refuse what needs, or leaves, utterances or mixtures that there are not.
+    """Refuse settings that this material has no use for, or that need other material.
 
     Raises:
         UserError: several utterances of fixed mixtures; Graph-PIT without several, or without
@@ -255,7 +255,7 @@ def train_separator(
             inputs["validated_by"] = "loss"
     if config.fit.optimizer.layer_decay != 1:
         layer_depths(separator)
-    # A training begun before these were part of it had those that there are, for all one knows.
+    # A training from before these were recorded is taken to have had today's values.
     later = {name: inputs[name] for name in (ENCODER_WEIGHTS, "valid") if name in inputs}
     defaults = {**asdict(TrainConfig()), **later}
     description = describe(config, encoders, material)

@@ -31,7 +31,7 @@ from sepasr.train.sums import Sums
 from sepasr.train.teacher import TEACHER, Teacher
 
 _LOSS, _TEACHER = 1, 2
-"""For what a batch's seeds are, besides dropout."""
+"""Purposes of a batch's seeds, besides dropout."""
 
 
 class WholeMixtures(Dataset):

@@ -24,7 +24,7 @@ from sepasr.train.fit_config import validations_decide
 CONFIG, LOCK, FINAL, ORIGIN = "config.yaml", ".lock", "final", "origin.json"
 BEING_MOVED = "it is being moved away"
 MOVING = ".moving"
-"""Says to which folder beside it all that is in a training's folder is being moved."""
+"""File that names the folder beside a training's to which everything in it is being moved."""
 IDLE = (
     "checkpoint_activations",
     "loss.compare_every",
@@ -78,7 +78,7 @@ def alone(out: Path) -> Iterator[None]:
 
 
 def leave_locks(_worker: int = 0) -> None:
-    """Let a process that was forked of this one not hold its locks, which it may outlive."""
+    """Close this process's locks in a child that was forked from it, which may outlive it."""
     for stream in _HELD.values():
         stream.close()
 
@@ -159,11 +159,11 @@ def _make_room(out: Path, cause: str) -> None:
 def _move(out: Path, cause: str = "its move had been broken off") -> None:
     """Move, or go on moving, what is in a training's folder to where it says.
 
-    As long as it says so, all that is there is the other training's: if this is broken off, the
-    next run goes on with it. The lock stays, it is held.
+    As long as ``MOVING`` is there, everything beside it is the other training's: if this is
+    interrupted, the next run finishes the move. The lock stays, as it is held.
     """
     marker = out / MOVING
-    old = out.with_name(marker.read_text(encoding="utf-8"))
+    old = out.absolute().with_name(marker.read_text(encoding="utf-8"))
     print(f"{out}: the training that was here is kept in {old}: {cause}", flush=True)
     old.mkdir(exist_ok=True)
     for path in sorted(out.iterdir()):
@@ -174,6 +174,7 @@ def _move(out: Path, cause: str = "its move had been broken off") -> None:
 
 def _new_folder(out: Path) -> Path:
     """A new folder beside a training's, named after the second."""
+    out = out.absolute()  # "." has no name
     while True:
         old = out.with_name(f"{out.name}{OLD}{time.strftime('%Y%m%d-%H%M%S')}")
         try:
@@ -219,7 +220,7 @@ def read_origin(path: str | Path) -> dict[str, Any]:
 
 
 def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
-    """In what the training that is in ``out`` differs, in words."""
+    """How the training in ``out`` differs, in words; None if it doesn't."""
     if (out / MOVING).is_file():
         return BEING_MOVED
     done = steps_done(out)
@@ -240,7 +241,7 @@ def _conflict(out: Path, inputs: Mapping[str, Any], defaults: Mapping[str, Any])
 def _completed(
     before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What was written, with the default of each setting that there is only now."""
+    """What was written, with the default of each setting that has been added since."""
     whole = dict(before)
     for name, default in defaults.items():
         if name not in now:

@@ -32,6 +32,22 @@ def test_inputs_that_are_there_or_not_yet_and_outputs(data_dirs, tmp_path, capsy
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reads", "writes"),
+    [
+        ("lengthen --corpus x --utterances u --out o --audio a", "u", "o a"),
+        ("measure data streams --rows rows.csv", "data streams", "rows.csv"),
+        ("report --results r --rows rows.csv --out o", "r rows.csv", "o"),
+    ],
+)
+def test_what_one_writes_and_another_reads(
+    monkeypatch, tmp_path, capsys, arguments: str, reads: str, writes: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = plan(capsys, *arguments.split())
+    assert lines[:2] == [f"    reads, once it is there: {reads}", f"    writes {writes}"]
+
+
 def test_the_validations_of_a_training_count(data_dirs, tmp_path, capsys) -> None:
     """Twice as often is twice the operations, and mixtures that aren't there yet tell none."""
     given = ["--utterances", data_dirs.utterances.path, "--out", tmp_path / "out"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sepasr.data.datadir import MixtureDir
-from sepasr.data.segments import SEGMENT_TEXT, SEGMENTS, read_segment_texts
+from sepasr.data.segments import SEGMENT_TEXT, SEGMENTS, check_segments, read_segment_texts
 from sepasr.data.validate import validate
 from sepasr.errors import UserError
 
@@ -96,8 +96,14 @@ def test_a_mixture_that_is_none_of_the_directory(long: MixtureDir) -> None:
     with open(long.path / SEGMENTS, "a") as segments, open(long.path / SEGMENT_TEXT, "a") as text:
         segments.write("other_spk1_1 other 0.0 1.0\n")
         text.write("other_spk1_1 WORDS\n")
-    with pytest.raises(UserError, match="'other' is no mixture"):
-        read_segment_texts(long)
+    with pytest.raises(UserError, match="segments:5: 'other' is no mixture of the directory"):
+        check_segments(long)
+    whole = read_segment_texts(long)
+    assert whole.keys() == {"mix0"}  # of a part of a directory the tables say more
+
+
+def test_a_part_of_a_directory(data_dirs, long: MixtureDir) -> None:
+    assert read_segment_texts(replace(long, mixtures=())) == {}
 
 
 def test_the_text_alone_is_missing(long: MixtureDir) -> None:

@@ -14,6 +14,7 @@ import torch
 from sepasr.data.audio import read_mono
 from sepasr.data.datadir import Info
 from sepasr.data.scp import read_table
+from sepasr.decode.recognise import streams_digest
 from sepasr.decode.separate import SEPARATOR, load_separator, separate_directory
 from sepasr.errors import UserError
 from sepasr.files import locked_folder
@@ -119,11 +120,12 @@ def test_streams_of_other_mixtures_of_the_same_names_are_made_again(data_dirs, t
     mixtures = data_dirs.mixtures
     separate_directory(tiny(), mixtures, tmp_path / "out")
     stream = tmp_path / "out" / "wav" / f"{mixtures.mixtures[0].id}_spk1.wav"
-    before = read_mono(stream)
+    before, digest = read_mono(stream), streams_digest(tmp_path / "out")
     file = mixtures.mixtures[0].mixture
     soundfile.write(file, read_mono(file)[::-1], 16000, "FLOAT")
     separate_directory(tiny(), mixtures, tmp_path / "out")
     assert not np.array_equal(read_mono(stream), before)
+    assert streams_digest(tmp_path / "out") != digest  # transcripts of the old ones are told
 
 
 def test_the_mixture_is_added_to_every_stream_and_that_is_written_down(data_dirs, tmp_path):

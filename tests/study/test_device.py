@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from small_study import make_place
@@ -40,3 +41,16 @@ def test_separators_and_readers_run_where_is_asked(
     with pytest.raises(UserError, match="far enough"):
         Evaluation(mixtures, place)._separate(Subject("key", place.start))
     assert loaded == {"separator": of_separator, "reader": of_whisper}
+
+
+def test_a_reader_of_one_s_own_is_told_from_another_version(data_dirs, tmp_path, monkeypatch):
+    (tmp_path / "conf/asr").mkdir(parents=True)
+    settings = "name: mine\nkind: my_lab.reader\nfamily: mine\nweights: mine\n"
+    (tmp_path / "conf/asr/mine.yaml").write_text(settings)
+    place = replace(make_place(tmp_path, data_dirs), conf=tmp_path / "conf")
+    digests = []
+    for version in ("1", "1", "2"):
+        made = SimpleNamespace(identity=version)
+        monkeypatch.setattr(module, "build_recogniser", lambda *_, made=made: made)
+        digests.append(Reader("mine", place).digest)
+    assert digests[0] == digests[1] != digests[2]

@@ -99,6 +99,13 @@ def test_what_is_not_known_is_empty(data, tmp_path):
         assert condition.overlap >= 0
 
 
+def test_one_speaker_has_no_other_voice(data):
+    alone = [replace(m, references=m.references[:1]) for m in data.mixtures]
+    for condition in measure_conditions(replace(data, mixtures=tuple(alone))):
+        assert np.isnan(condition.voices_db)
+        assert (condition.overlap, condition.level_db) == (0, 0)
+
+
 def test_a_broken_table_is_named(data, tmp_path):
     (tmp_path / "metadata" / "reverb_params_tt.csv").write_text("utterance_id,T60\na.wav,long\n")
     with pytest.raises(UserError, match=r"reverb_params_tt.csv.*2.*T60"):

@@ -13,7 +13,7 @@ from sepasr.decode.recogniser import RecogniserConfig
 from sepasr.encoder.base import EncoderConfig
 from sepasr.encoder.layers import Layers
 from sepasr.errors import UserError
-from sepasr.study.config import FOLDER, load_study, study_names
+from sepasr.study.config import FOLDER, Difficulty, StudyConfig, load_study, study_names
 from sepasr.study.digest import changed, override, without_length
 from sepasr.study.place import Place
 from sepasr.study.training import LAYERS
@@ -121,6 +121,31 @@ def test_variants_that_make_no_sense(tmp_path, variant, message):
     ]
     with pytest.raises(UserError, match=message):
         make_study(tmp_path, variants=[v for v in [variant, *others] if v], finalists=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"screen": {"set": "cv", "seeds": []}}, "screen.seeds names none"),
+        ({"finalists": {"recognisers": []}}, "finalists.recognisers names none"),
+        ({"finalists": {"among": ["c"]}}, "finalists.among: 'c' is not trained"),
+        ({"finalists": {"set": "cv"}}, "the set that chose them"),
+        ({"screen": {"set": "cv_t"}, "finalists": {"set": "cv"}}, "the set that chose them"),
+    ],
+)
+def test_designs_that_make_no_sense(tmp_path, changes, message):
+    variants = [
+        {"name": "sisdr", "system": "sisdr"},
+        {"name": "t", "system": "sisdr", "task": "_t"},
+        {"name": "c", "system": "clean"},
+    ]
+    with pytest.raises(UserError, match=message):
+        make_study(tmp_path, variants=variants, **{"finalists": None, **changes})
+
+
+def test_difficulty_is_of_a_group_at_least():
+    with pytest.raises(UserError, match=r"difficulty\.bins is 0"):
+        StudyConfig("What is hard?", difficulty=Difficulty(bins=0))
 
 
 def test_values_survive_the_command_line():

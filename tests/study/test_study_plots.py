@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import fields, replace
 from xml.etree import ElementTree
 
 import pytest
@@ -10,6 +12,7 @@ from small_study import Ear, Pretended, make_place, make_study, quick_measures
 
 from sepasr.study.drawing import looks
 from sepasr.study.plots import plot_study
+from sepasr.study.rows import FAMILY_MEAN, StudyResult
 from sepasr.study.runner import Runner
 
 
@@ -61,6 +64,26 @@ def test_marks_are_the_gains_in_the_rows_of_their_variants(data_dirs, tmp_path, 
             assert list(bounds.get_xdata()) == pytest.approx(interval, nan_ok=True)
             assert list(mark.get_xdata()) == pytest.approx([100 * r.gain], nan_ok=True)
             assert names[round(mark.get_ydata()[0])] == r.variant
+
+
+def test_a_plot_over_steps_is_of_the_screen(data_dirs, tmp_path, monkeypatch):
+    """The finals have steps of their own, also those of a variant's task."""
+    study = make_study(tmp_path, plot="steps")
+    variants = [replace(v, task="_3") if v.name == "slow" else v for v in study.variants]
+    study = replace(study, variants=variants)
+
+    def result(name: str, steps: int) -> StudyResult:
+        known = {"variant": "slow", "set": name, "steps": steps, "recogniser": FAMILY_MEAN}
+        unknown = {f.name: math.nan for f in fields(StudyResult)} | {"against": "", "seeds": 1}
+        return StudyResult(**(unknown | known))
+
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    results = [result("cv_3", 2), result("cv_3", 4), result("tt_3", 4)]
+    plot_study(study, results, tmp_path / "plot.svg")
+    drawn = [list(line.get_xdata()) for axes in figures[0].axes for line in axes.lines]
+    assert [2, 4] in drawn
+    assert [2, 4, 4] not in drawn
 
 
 def test_every_name_has_its_own_look():

@@ -117,6 +117,17 @@ def test_other_inputs_are_refused_or_start_anew(
     assert (old / "last.ckpt").exists()
 
 
+def test_the_folder_one_is_in(tmp_path: Path, monkeypatch) -> None:
+    out = tmp_path / "a"
+    claim(out, INPUTS, overwrite=False)
+    checkpoint(out, 5)
+    monkeypatch.chdir(out)
+    claim(".", {**INPUTS, "init": None}, overwrite=True)
+    (old,) = tmp_path.glob("a.old-*")
+    assert (old / "last.ckpt").exists()
+    assert not (out / "last.ckpt").exists()
+
+
 def test_a_step_that_has_passed_without_a_snapshot_is_told(tmp_path: Path) -> None:
     out = tmp_path / "a"
     fit = {**INPUTS["fit"], "snapshots": [3]}
