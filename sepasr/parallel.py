@@ -20,7 +20,7 @@ from tqdm import tqdm
 from sepasr.errors import UserError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    pass
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -217,7 +217,7 @@ def _by_workers(
                 failed, error = i, results
                 client.cancel(futures[i + 1 :])
             if failed < min(unfinished, default=len(chunks)):
-                _raise(error, chunks[failed][0], client)
+                _raise(error, chunks[failed][0])
     finally:
         client.cancel(futures)
 
@@ -232,7 +232,7 @@ def _apply_to_chunk(function: Callable[[T], R], folder: Path, chunk: Sequence[T]
     return [_apply(function, item) for item in chunk]
 
 
-def _raise(failure: object, item: object, client: Client) -> None:
+def _raise(failure: object, item: object) -> None:
     """Raise what Dask gives in place of results: an exception with type and traceback, or less."""
     from distributed import KilledWorker
     from distributed.scheduler import NoWorkerError

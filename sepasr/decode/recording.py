@@ -143,8 +143,8 @@ def separate_recording(
     long: Measured | None = None
     header = header_of(recording.source)
     if header and _is_long(*header, separator, options):
-        fs = header[1]
-        long = measure(_told(recording, *header, channel, hook), fs)
+        samples, fs = header
+        long = measure(_told(recording, samples, channel, hook), fs)
     if long is None or not _is_long(long.samples, fs, separator, options):
         mono, fs = read_recording(recording, channel)
         # An entry that is not a file has no header, and its length is known only now.
@@ -190,7 +190,7 @@ def _is_long(samples: int, fs: int, separator: Separator, options: LongOptions) 
 
 
 def _told(
-    recording: Recording, samples: int, fs: int, channel: int | None, hook: Hook
+    recording: Recording, samples: int, channel: int | None, hook: Hook
 ) -> Iterator[np.ndarray]:
     """Blocks of a recording, while the hook is told how far its reading is."""
     total = -(-samples // BLOCK)

@@ -83,11 +83,11 @@ class Architecture:
                 return WhisperEncoder._from_config(self.config())
             return AutoModel.from_config(self.config())
 
-    def save_random(self, folder: Path, seed: int = 0) -> None:
+    def save_random(self, folder: Path) -> None:
         """Write the network with random weights, as ``from_pretrained`` reads it."""
         from safetensors.torch import save_file
 
-        model = self.random_model(seed)
+        model = self.random_model()
         model.config.save_pretrained(folder)
         save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
 

@@ -152,7 +152,7 @@ def _build(config: CorpusConfig, out: Path, jobs: int, cluster: Path | None) -> 
     training = list(_training_sentences(config))
     plans = {name: chosen.plans(config) for name, chosen in _SETS.items()}
     first = [*_speech(config, out, training), *_noises(config, out), *_rooms(config, out)]
-    second = [_mixture(config, out, s, i, plan) for s in plans for i, plan in enumerate(plans[s])]
+    second = [_mixture(config, out, s, plan) for s in plans for plan in plans[s]]
     folders = [out / name for name in _FOLDERS]
     files = {file for task in (*first, *second) for file in task.files}
     refuse_to_shrink(folders, files, sizes(config))
@@ -296,7 +296,7 @@ def _make_rirs(
         write_audio(path, rir, FS)
 
 
-def _mixture(config: CorpusConfig, out: Path, name: str, index: int, plan: MixturePlan) -> Task:
+def _mixture(config: CorpusConfig, out: Path, name: str, plan: MixturePlan) -> Task:
     root = out / "whamr" / "wav16k"
     signals = [
         root / cut / name / field.name / f"{plan.name}.wav"

@@ -11,11 +11,11 @@ from typing import Any
 from sepasr.config import load_config
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
-from sepasr.score.result import MEASURES
+from sepasr.score.result import CLEAN, MEASURES, MIXTURE
 
 FOLDER = REPOSITORY / "conf" / "study"
 SISDR, AE, PIT = "sisdr", "ae", "pit"
-START, MIXTURE, CLEAN = "start", "mixture", "clean"
+START = "start"
 TRAINED = (SISDR, AE, PIT)
 """Systems that are fine-tuned, from the YAML that stage 3 of run.sh lays over each other."""
 UNTRAINED = (START, MIXTURE, CLEAN)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sepasr.report.band import draw_band
-from sepasr.study.config import CLEAN, MIXTURE, StudyConfig
+from sepasr.score.result import CLEAN, MIXTURE
+from sepasr.study.config import StudyConfig
 from sepasr.study.drawing import COLOURS, GREY, MARKERS, WIDTH_IN, drawn, handle, legend, looks
 from sepasr.study.rows import FAMILY_MEAN, StudyResult
 

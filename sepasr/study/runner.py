@@ -15,8 +15,9 @@ from sepasr.study.correlation import check_correlation
 from sepasr.study.evaluation import Evaluation, Reader, Subject
 from sepasr.study.facts import EncoderInfo, Facts
 from sepasr.study.finalists import Finalist, choose_finalists
+from sepasr.study.made import commit_at_start
 from sepasr.study.place import Place
-from sepasr.study.record import commit_at_start, write_record
+from sepasr.study.record import write_record
 from sepasr.study.rows import StudyResult, StudyRow, write_study
 from sepasr.study.summary import summarise_study
 from sepasr.study.training import (
