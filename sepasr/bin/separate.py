@@ -130,17 +130,50 @@ def check_names(recordings: Sequence[Recording]) -> None:
 
 
 def refuse_folder_of_input(inputs: Sequence[Path], out: Path | None) -> None:
-    """Refuse to write streams into a folder of recordings: they would be separated the next time.
+    """Refuse to write streams among recordings.
+
+    There they would be separated the next time, and might replace what has their names, such as
+    the transcript of a recording.
 
     Raises:
-        UserError: ``out`` is one of the inputs.
+        UserError: ``out`` is one of the inputs, or the folder of one.
     """
     from sepasr.errors import UserError
 
     for source in inputs:
-        if out is not None and source.is_dir() and source.resolve() == out.resolve():
-            what = "the streams would be taken for recordings when it is run again"
-            raise UserError(what, where=source, remedy="name another folder with --out")
+        folder = source if source.is_dir() else source.parent
+        if out and source.suffix != ".scp" and folder.resolve() == out.resolve():
+            what = "streams here would be taken for recordings, or replace what lies beside one"
+            raise UserError(what, where=out, remedy="name another folder with --out")
+
+
+def refuse_folder_of_streams(out: Path) -> None:
+    """Refuse to list streams of recordings where those of a data directory are listed, or its own.
+
+    Raises:
+        UserError: ``out`` is such a folder.
+    """
+    from sepasr.decode.separate import SEPARATOR, refuse_data_directory
+    from sepasr.errors import UserError
+
+    refuse_data_directory(out)
+    if (out / SEPARATOR).exists():
+        what = "holds the streams of a data directory, whose lists would be replaced"
+        raise UserError(what, where=out, remedy="name another folder with --out")
+
+
+def listed_before(out: Path, speakers: int) -> list[dict[str, str]]:
+    """For each speaker, the streams that earlier calls have listed in a folder and that are there.
+
+    Raises:
+        UserError: a list can't be read.
+    """
+    from sepasr.data.scp import read_table
+
+    lists = [out / f"spk{s + 1}.scp" for s in range(speakers)]
+    tables = [read_table(path) if path.exists() else {} for path in lists]
+    kept = [id_ for id_ in tables[0] if all(Path(t.get(id_, "")).is_file() for t in tables)]
+    return [{id_: table[id_] for id_ in kept} for table in tables]
 
 
 def refuse_overwriting(
@@ -271,6 +304,8 @@ def _separate(
     from sepasr.errors import UserError
 
     refuse_overwriting(options.input, recordings, options.out, separator.num_speakers)
+    refuse_folder_of_streams(options.out)
+    before = listed_before(options.out, separator.num_speakers)
     written: dict[str, list[Path]] = {}
     failed = []
     for recording in recordings:
@@ -295,7 +330,7 @@ def _separate(
         print("\n".join(map(str, paths)))
     for s in range(separator.num_speakers if written else 0):
         lists = {name: str(paths[s].absolute()) for name, paths in written.items()}
-        write_table(options.out / f"spk{s + 1}.scp", lists)
+        write_table(options.out / f"spk{s + 1}.scp", before[s] | lists)
     if failed:
         what = f"{len(failed)} of {len(recordings)} recordings can't be separated, see above"
         raise UserError(what, where=options.out, remedy="mend them and run it again")

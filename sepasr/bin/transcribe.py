@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
         load_checked,
         reader_of,
         refuse_folder_of_input,
+        refuse_folder_of_streams,
         refuse_overwriting,
     )
     from sepasr.data.audio import read_audio
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
     check_names(recordings)
     separator = load_checked(options)
     if options.out:
+        refuse_folder_of_streams(options.out)
         refuse_overwriting([options.input], recordings, options.out, separator.num_speakers)
     recogniser = reader_of(options)
     failed = 0

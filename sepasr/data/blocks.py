@@ -153,11 +153,15 @@ class Measured:
         level_db: loudness of its speech: of frames of 20 ms that are not below -90 dB, the level
             that one in twenty exceeds, in dB re full scale; -120 where all is silent.
         sha256: of the samples.
+        offset: their mean.
+        rms: their root mean square.
     """
 
     samples: int
     level_db: float
     sha256: str
+    offset: float = 0.0
+    rms: float = 0.0
 
 
 def frame_samples(fs: int) -> int:
@@ -184,8 +188,10 @@ def frame_levels(streams: np.ndarray, fs: int) -> np.ndarray:
 def measure(blocks: Iterable[np.ndarray], fs: int) -> Measured:
     """Go once over blocks of (samples,)."""
     counts = np.zeros(LEVELS, np.int64)
-    digest, samples = hashlib.sha256(), 0
+    digest, samples, total, squares = hashlib.sha256(), 0, 0.0, 0.0
     for block in blocks:
+        total += float(block.sum(dtype=np.float64))
+        squares += float(np.square(block, dtype=np.float64).sum())
         digest.update(np.ascontiguousarray(block).tobytes())
         samples += len(block)
         (level,) = frame_levels(block[None], fs)
@@ -195,7 +201,8 @@ def measure(blocks: Iterable[np.ndarray], fs: int) -> Measured:
     level_db = float(LOWEST_DB)
     if counts.any():
         level_db += int(np.searchsorted(np.cumsum(counts), 0.95 * counts.sum()))
-    return Measured(samples, level_db, digest.hexdigest())
+    offset, rms = total / max(samples, 1), float(np.sqrt(squares / max(samples, 1)))
+    return Measured(samples, level_db, digest.hexdigest(), offset, rms)
 
 
 class Feed:

@@ -25,6 +25,14 @@ _STREAMED = 0x7FFF0000
 _FRAME = 1152
 
 
+class TruncatedError(UserError):
+    """A file is shorter than its header says."""
+
+    def __init__(self, path: Path, stated: str, there: str) -> None:
+        what = f"truncated: {stated} by its header, {there} in the file"
+        super().__init__(what, where=path, remedy="replace the file")
+
+
 @dataclass(frozen=True)
 class Header:
     """Length in samples per channel, sampling rate in Hz, and number of channels."""
@@ -100,27 +108,21 @@ def _read_last_sample(path: Path, frames: int) -> None:
         stream.seek(0)  # the end of an MP3 that is cut off is nothing, without an error
         there = sum(iter(lambda: len(stream.read(1 << 16)), 0))
     if there < frames - _FRAME:
-        what = f"truncated: {frames} samples by its header, {there} in the file"
-        raise UserError(what, where=path, remedy="replace the file")
+        raise TruncatedError(path, f"{frames} samples", f"{there}")
 
 
 def _check_wav_size(path: Path, log: str) -> None:
     """libsndfile shortens a truncated WAV without an error, but notes both sizes in its log."""
     size = re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     if size and int(size[2]) < int(size[1]) < _STREAMED:
-        raise UserError(
-            f"truncated: {size[1]} bytes of samples by its header, {size[2]} in the file",
-            where=path,
-            remedy="replace the file",
-        )
+        raise TruncatedError(path, f"{size[1]} bytes of samples", f"{size[2]}")
 
 
 def _check_sphere_size(path: Path, frames: int) -> None:
     """libsndfile shortens a truncated SPHERE file without a word."""
     sphere = read_sphere_header(path)
     if sphere is not None and frames < sphere.frames:
-        what = f"truncated: {sphere.frames} samples by its header, {frames} in the file"
-        raise UserError(what, where=path, remedy="replace the file")
+        raise TruncatedError(path, f"{sphere.frames} samples", f"{frames}")
 
 
 def read_headers(

@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import nn
 from tqdm import tqdm
 
-from sepasr.data.blocks import Measured
+from sepasr.data.blocks import Measured, header_of
 from sepasr.decode.cells import CELL_S
 from sepasr.decode.passes import LongOptions, Passes
 from sepasr.decode.progress import Hook, no_hook
@@ -95,7 +95,9 @@ def summary_path(paths: list[Path]) -> Path:
 
 
 def _is_done(summary: Path, identity: dict[str, object], paths: list[Path]) -> bool:
-    if not summary.is_file() or not all(path.is_file() for path in paths):
+    """Whether the streams are there as a whole, and made like this."""
+    whole = (identity["samples"], identity["fs"])
+    if not summary.is_file() or any(header_of(str(path)) != whole for path in paths):
         return False
     try:
         report = json.loads(summary.read_text(encoding="utf-8"))

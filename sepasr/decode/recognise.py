@@ -57,7 +57,7 @@ def streams_of(data: MixtureDir, separated: str | Path) -> list[Stream]:
         separated: folder with the lists ``spk1.scp``, ``spk2.scp``, ... of any other system.
 
     Raises:
-        UserError: a list is missing or broken.
+        UserError: a list is missing or broken, or there are more than speakers.
     """
     separated, fs = Path(separated), data.info.fs
     if separated.name == "mixture":
@@ -68,27 +68,46 @@ def streams_of(data: MixtureDir, separated: str | Path) -> list[Stream]:
             for mixture in data.mixtures
             for number, path in enumerate(mixture.references, 1)
         ]
+    speakers = len(data.mixtures[0].references)
+    refuse_surplus(separated / "spk{}.scp", speakers)
     return [
         Stream(name, number, Path(path), fs)
-        for number in range(1, len(data.mixtures[0].references) + 1)
+        for number in range(1, speakers + 1)
         for name, path in read_table(separated / f"spk{number}.scp").items()
     ]
+
+
+def refuse_surplus(pattern: Path, speakers: int) -> None:
+    """Refuse more streams than speakers: what is said in them would go unheard, or unscored.
+
+    Args:
+        pattern: of their files, with ``{}`` in place of a stream's number.
+        speakers: how many there are.
+
+    Raises:
+        UserError: there is a file of another stream.
+    """
+    path = pattern.with_name(pattern.name.format(speakers + 1))
+    if path.exists():
+        what = f"a stream more than the {speakers} speakers of the mixtures"
+        raise UserError(what, where=path, remedy="leave out or merge what is not a speaker's")
 
 
 def streams_digest(separated: str | Path) -> str | None:
     """What the streams in a folder are: SHA-256 of the ``separator.json`` beside their lists.
 
-    It holds the separator's weights and the mixtures' names. Of eight first streams, spread over
-    their list, the bytes count as well: a corpus that was made anew may have the names it had.
+    It holds the separator's weights and the mixtures' names; where another program made the
+    streams, their list is taken instead. Of eight first streams, spread over their list, the bytes
+    count as well: what was made anew may have the names it had.
 
     Returns:
-        None for a folder without it, as of the mixtures and the references themselves.
+        None for a folder with neither, as of the mixtures and the references themselves.
     """
-    try:
-        digest = hashlib.sha256(Path(separated, SEPARATOR).read_bytes())
-    except FileNotFoundError:
+    made, listed = Path(separated, SEPARATOR), Path(separated, "spk1.scp")
+    stated = next((path for path in (made, listed) if path.exists()), None)
+    if stated is None:
         return None
-    listed = Path(separated, "spk1.scp")
+    digest = hashlib.sha256(stated.read_bytes())
     streams = sorted(read_table(listed).values()) if listed.exists() else []
     count = min(SAMPLED, len(streams))
     for stream in (streams[n * len(streams) // count] for n in range(count)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,10 +28,20 @@ from sepasr.decode.activity import LEAST_S, active_frames
 from sepasr.decode.long_recording import separate_to_disk, summary_path
 from sepasr.decode.passes import LongOptions
 from sepasr.decode.progress import Hook, no_hook
-from sepasr.decode.streams import check_finite, say_silent, say_turned_down, silent_streams
+from sepasr.decode.streams import (
+    check_finite,
+    say_offset,
+    say_silent,
+    say_truncated,
+    say_turned_down,
+    silent_streams,
+)
 from sepasr.errors import UserError
 from sepasr.files import whole_files
 from sepasr.separator.model import Separator
+
+SHOWN = 3
+"""Names of files that are left out, before it is only said how many more there are."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,13 @@ def find_recordings(source: str | Path) -> list[Recording]:
     """
     source = Path(source)
     if source.is_dir():
-        files = [p for p in whole_files(source, "*") if p.suffix.lower() in SUFFIXES]
+        entries = [p for p in whole_files(source, "*") if not p.name.startswith(".")]
+        files = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.is_dir()]
+        others = [p.name + "/" * p.is_dir() for p in entries if p not in files]
+        if files and others:
+            more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+            what = f"left out, not audio by their names: {', '.join(others[:SHOWN])}{more}"
+            print(f"{source}: {what} (name them to have them separated)", file=sys.stderr)
         for name, count in Counter(file.stem for file in files).items():
             if count > 1:
                 what = f"{count} recordings named '{name}'"
@@ -92,9 +109,11 @@ def stream_paths(recording: Recording, out: str | Path, speakers: int) -> list[P
     """The files that the streams of a recording are written to.
 
     Raises:
-        UserError: its name would lead out of the folder.
+        UserError: its name would lead out of the folder, or can't be listed.
     """
-    if "/" in recording.name or "\0" in recording.name:
+    name = recording.name
+    encodable = name.encode(errors="ignore").decode() == name
+    if "/" in name or "\0" in name or name.splitlines() != [name] or not encodable:
         what = f"'{recording.name}' can't be the name of a file"
         raise UserError(what, where=recording.source, remedy="give it another name")
     return [Path(out) / f"{recording.name}_spk{s + 1}.wav" for s in range(speakers)]
@@ -142,6 +161,8 @@ def separate_recording(
     options = LongOptions(channel=channel, add_mixture=add_mixture, gather=gather)
     long: Measured | None = None
     header = header_of(recording.source)
+    if header:
+        say_truncated(recording.source)
     if header and _is_long(*header, separator, options):
         samples, fs = header
         long = measure(_told(recording, samples, channel, hook), fs)
@@ -150,12 +171,15 @@ def separate_recording(
         # An entry that is not a file has no header, and its length is known only now.
         long = measure([mono], fs) if _is_long(len(mono), fs, separator, options) else None
     if long is not None:
+        say_offset(recording.source, long.offset, long.rms)
         separate_to_disk(separator, recording.source, fs, long, paths, options, hook=hook)
         return paths
+    measured = measure([mono], fs)
+    say_offset(recording.source, measured.offset, measured.rms)
     estimates = separate_at_once(separator, resample(torch.from_numpy(mono), fs, separator.fs))
     check_finite(estimates.numpy(), recording.source)
     streams = resample(estimates, separator.fs, fs).numpy()[:, : len(mono)]
-    active = active_frames(frame_levels(streams, fs), measure([mono], fs).level_db)
+    active = active_frames(frame_levels(streams, fs), measured.level_db)
     active_s = active.sum(1) * frame_seconds(fs)
     silent = silent_streams(active_s) if len(mono) > LEAST_S * fs else []
     if add_mixture:

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from sepasr.data.audio import read_mono, write_audio
+from sepasr.data.blocks import header_of
 from sepasr.data.datadir import Mixture, MixtureDir
+from sepasr.data.layout import INFO
 from sepasr.data.scp import write_table
 from sepasr.decode.device import to_device
 from sepasr.decode.streams import check_finite
@@ -101,9 +103,10 @@ def separate_directory(
         cluster: likewise.
 
     Raises:
-        UserError: another run is separating into the folder; the directory's sampling rate or
-            number of speakers is not the separator's; a mixture can't be read or is not as long as
-            the directory says; or less than nothing is to be added.
+        UserError: another run is separating into the folder, it is a data directory, or holds
+            streams that were not made here; the directory's sampling rate or number of speakers is
+            not the separator's; a mixture can't be read or is not as long as the directory says; or
+            less than nothing is to be added.
     """
     fs = directory.info.fs
     if fs != separator.fs:
@@ -122,6 +125,7 @@ def separate_directory(
     if not add_mixture >= 0:
         raise UserError(f"{add_mixture} of the mixture can't be added", remedy="take 0 or more")
     out = Path(out).absolute()
+    refuse_data_directory(out)
     what, remedy = "another run is separating into this folder", "wait for it, or name another"
     with locked_folder(out / ".lock", what, out, remedy):
         _claim(out, separator, directory, add_mixture)
@@ -131,7 +135,9 @@ def separate_directory(
             for mixture in directory.mixtures
         }
         missing = [
-            mixture for mixture in directory.mixtures if not _is_made(mixture, files[mixture.id])
+            mixture
+            for mixture in directory.mixtures
+            if not _is_made(mixture, files[mixture.id], fs)
         ]
         parallel_map(
             partial(_separate_and_write, load or (lambda: separator), out, add_mixture),
@@ -146,6 +152,17 @@ def separate_directory(
             write_table(
                 out / f"spk{s + 1}.scp", {key: str(paths[s]) for key, paths in files.items()}
             )
+
+
+def refuse_data_directory(out: Path) -> None:
+    """Refuse to list streams where the references of a data directory are listed.
+
+    Raises:
+        UserError: ``out`` is one.
+    """
+    if (out / INFO).exists():
+        what = "a data directory: lists of streams would take the place of its references"
+        raise UserError(what, where=out, remedy="name another folder")
 
 
 def _files(out: Path, mixture: str, speakers: int) -> list[Path]:
@@ -180,7 +197,11 @@ def _read(mixture: Mixture, fs: int) -> np.ndarray:
 
 
 def _claim(out: Path, separator: Separator, directory: MixtureDir, add_mixture: float) -> None:
-    """Keep what is in ``out`` only if it was made of the same files by the same separator."""
+    """Keep what is in ``out`` only if it was made of the same files by the same separator.
+
+    Raises:
+        UserError: nothing says how what is there was made: it may be another program's.
+    """
     described = {**separator.description(), "weights_sha256": weights_sha256(separator)}
     listed = "\n".join(f"{mixture.id} {mixture.mixture}" for mixture in directory.mixtures)
     described["mixtures_sha256"] = hashlib.sha256(listed.encode()).hexdigest()
@@ -188,6 +209,9 @@ def _claim(out: Path, separator: Separator, directory: MixtureDir, add_mixture: 
         described["add_mixture"] = add_mixture
     text = json.dumps(described, indent=2) + "\n"
     path = out / SEPARATOR
+    if not path.is_file() and (any(out.glob("spk*.scp")) or any(out.glob("wav/*"))):
+        what = f"holds streams, but no {SEPARATOR} that says how they were made"
+        raise UserError(what, where=out, remedy="name another folder")
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         with suppress(FileNotFoundError):
             shutil.rmtree(out / "wav")
@@ -196,9 +220,10 @@ def _claim(out: Path, separator: Separator, directory: MixtureDir, add_mixture: 
     write_text(path, text)
 
 
-def _is_made(mixture: Mixture, streams: Sequence[Path]) -> bool:
-    """Whether the streams are there, and of the mixture as it is now."""
-    if not all(stream.is_file() for stream in streams):
+def _is_made(mixture: Mixture, streams: Sequence[Path], fs: int) -> bool:
+    """Whether the streams are there as a whole, and of the mixture as it is now."""
+    whole = (round(mixture.duration_s * fs), fs)
+    if any(header_of(str(stream)) != whole for stream in streams):
         return False
     if not mixture.mixture.is_file():
         return True

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 from tqdm import tqdm
 
+from sepasr.data.header import TruncatedError, read_header
 from sepasr.decode.activity import LEAST_S
 from sepasr.errors import UserError
 
@@ -27,6 +28,30 @@ def say_silent(source: str, silent: list[int]) -> None:
     """Name the streams, from 1, in which nobody speaks."""
     for number in silent:
         tqdm.write(f"{source}: stream {number} is silent", file=sys.stderr)
+
+
+def say_truncated(source: str) -> None:
+    """Say that a recording ends before its end, where its file tells."""
+    try:
+        read_header(source)
+    except TruncatedError as error:
+        tqdm.write(f"{error}: what is there is separated", file=sys.stderr)
+    except UserError:
+        pass  # said when it is read
+
+
+def say_offset(source: str, offset: float, rms: float) -> None:
+    """Say that what is constant in a recording outweighs what is heard: the separator fails then.
+
+    Args:
+        source: the recording.
+        offset: mean of its samples.
+        rms: their root mean square.
+    """
+    if offset**2 > rms**2 / 2:
+        what = f"a constant offset of {offset:.2g} is more than the rest: streams will be poor"
+        remedy = "take it out first, such as by sox IN OUT highpass 20"
+        tqdm.write(str(UserError(what, where=source, remedy=remedy)), file=sys.stderr)
 
 
 def say_turned_down(source: str, decibels: float) -> None:

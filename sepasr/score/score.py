@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table
 from sepasr.data.segments import read_segment_texts
-from sepasr.decode.recognise import RECOGNISER, STREAMS, streams_digest
+from sepasr.decode.recognise import RECOGNISER, STREAMS, refuse_surplus, streams_digest
 from sepasr.errors import UserError
 from sepasr.score.log import ValueLog
 from sepasr.score.measures import Task, measure_all
@@ -163,7 +163,8 @@ def _transcripts(
 ) -> list[tuple[str, ...]]:
     """For each mixture the text of every stream as the recogniser wrote it."""
     folder = decode / system.folder / recogniser.name
-    streams = [1] if system.name == MIXTURE else _streams(data)
+    streams = range(1, 2) if system.name == MIXTURE else _streams(data)
+    refuse_surplus(folder / "text_spk{}", len(streams))
     files = [folder / f"text_spk{stream}" for stream in streams]
     return _columns(data, files, "recognise", empty_values=True)
 
@@ -179,6 +180,7 @@ def _estimates(data: MixtureDir, system: SystemInfo, separate: Path) -> list[tup
 
 def _listed(data: MixtureDir, folder: Path) -> list[tuple[Path, ...]]:
     """The same of what the lists in a folder say."""
+    refuse_surplus(folder / "spk{}.scp", len(_streams(data)))
     files = [folder / f"spk{stream}.scp" for stream in _streams(data)]
     return [tuple(map(Path, row)) for row in _columns(data, files, "separate")]
 

@@ -124,7 +124,9 @@ def orcwer(references: Texts, hypotheses: Texts) -> Errors:
     >>> orcwer(["hello world", "good bye"], ["hello world good bye", ""]).errors
     0
     """
-    utterances, texts = _listed(references), _listed(hypotheses) or [""]
+    # Empty ones cost nothing in any stream, and meeteval's search fails on some of them.
+    utterances = [text for text in _listed(references) if text.split()]
+    texts = [text for text in _listed(hypotheses) if text.split()] or [""]
     streams = range(len(texts))
     if len(streams) ** len(utterances) > MOST_ASSIGNMENTS:
         counts = orc_word_error_rate(utterances, texts, reference_sort=False, hypothesis_sort=False)

@@ -143,11 +143,15 @@ def test_separate_keeps_what_it_reads(refused, model, tmp_path):
     for name in ("a", "a_spk1"):
         write_audio(tmp_path / f"{name}.wav", np.full(1600, 0.1, np.float32), FS)
     (tmp_path / "spk1.scp").write_text(f"b {tmp_path}/a.wav\n")
+    (tmp_path / "both.scp").write_text(f"a {tmp_path}/a.wav\nb {tmp_path}/a_spk1.wav\n")
+    (tmp_path / "a.txt").write_text("what was said, by hand")
     before = {file: file.read_bytes() for file in tmp_path.glob("*.*")}
-    both = (tmp_path / "a.wav", tmp_path / "a_spk1.wav")
-    for inputs, place in ((both, "a_spk1.wav"), ([tmp_path / "spk1.scp"], "spk1.scp")):
-        line = refused("separate", *inputs, "-o", tmp_path, "--model", model)
+    for given, place in (("both.scp", "a_spk1.wav"), ("spk1.scp", "spk1.scp")):
+        line = refused("separate", tmp_path / given, "-o", tmp_path, "--model", model)
         assert f"{tmp_path}/{place}: a stream or a list of streams would take" in line
+    for command in ("separate", "transcribe"):
+        line = refused(command, tmp_path / "a.wav", "-o", tmp_path, "--model", model)
+        assert f"{tmp_path}: streams here would be taken for recordings, or replace" in line
     assert {file: file.read_bytes() for file in tmp_path.glob("*.*")} == before
 
 

@@ -165,6 +165,19 @@ def test_what_another_separator_left_is_not_used(tmp_path):
     assert other.calls == 7
 
 
+def test_a_stream_that_is_damaged_is_made_again(tmp_path):
+    parts = conversation(20)
+    before, _ = separated(parts, tmp_path)
+    _, knowing = separated(parts, tmp_path)
+    assert knowing.calls == 0
+    for left in (1000, 0):
+        (stream, *_) = sorted(tmp_path.rglob("*_spk1.wav"))
+        stream.write_bytes(stream.read_bytes()[:left])
+        again, knowing = separated(parts, tmp_path)
+        assert knowing.calls > 0
+        assert np.array_equal(again, before)
+
+
 def test_two_runs_on_one_folder(tmp_path):
     parts = conversation(40, seed=3)
     separator = Knowing(parts)

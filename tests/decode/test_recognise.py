@@ -235,3 +235,30 @@ def test_streams_of_systems(tmp_path: Path) -> None:
     }
     with pytest.raises(UserError, match=r"spk1.scp: no such file"):
         streams_of(data, tmp_path / "ae" / "seed1")
+
+
+def test_a_stream_more_than_there_are_speakers_is_refused(tmp_path: Path) -> None:
+    files = (tmp_path / "a.wav", tmp_path / "b.wav")
+    one = Mixture("m1", tmp_path / "m1.wav", files, None, ("A", "B"), ("x", "y"), 1.0)
+    data = MixtureDir(tmp_path, Info("tiny", FS), (one,))
+    for s in (1, 2, 3):
+        write_table(tmp_path / "other" / f"spk{s}.scp", {"m1": f"/m1_{s}.wav"})
+    with pytest.raises(UserError, match=r"spk3\.scp: a stream more than the 2 speakers"):
+        streams_of(data, tmp_path / "other")
+
+
+def test_streams_of_another_program_are_told_from_those_that_replace_them(tmp_path: Path) -> None:
+    samples = np.full(600, 0.1, np.float32)
+    paths = {f"m{n}": str(tmp_path / f"{n}.wav") for n in range(20)}
+    for path in paths.values():
+        write_audio(path, samples, FS)
+    write_table(tmp_path / "spk1.scp", paths)
+    found = [streams_digest(tmp_path)]
+    found.append(streams_digest(tmp_path))
+    for path in paths.values():
+        write_audio(path, samples / 2, FS)
+    found.append(streams_digest(tmp_path))
+    write_table(tmp_path / "spk1.scp", paths | {"m20": paths["m1"]})
+    found.append(streams_digest(tmp_path))
+    assert found[0] == found[1]
+    assert len({*found, None}) == 4

@@ -10,7 +10,12 @@ import soundfile
 import torch
 from torch import nn
 
-from sepasr.decode.recording import find_recordings, separate_recording
+from sepasr.decode.recording import (
+    Recording,
+    find_recordings,
+    separate_recording,
+    stream_paths,
+)
 from sepasr.errors import UserError
 
 
@@ -112,3 +117,43 @@ def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.wav: the separator gives values that are not finite"):
         separate_recording(Broken(), recording, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_left_out_of_a_folder_is_said(tmp_path: Path, capsys) -> None:
+    for name in ("a.wav", "b.m4a", "c.txt", "d.pdf", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "day2.wav").mkdir()
+    assert [one.name for one in find_recordings(tmp_path)] == ["a"]
+    said = "left out, not audio by their names: b.m4a, c.txt, d.pdf and 1 more"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "ends\n", "bad\udcff", "../up", "nul\0"])
+def test_names_that_no_list_holds_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="can't be the name of a file"):
+        stream_paths(Recording(name, "a.wav"), tmp_path, 2)
+    fine = "zwei Wörter, 会議\u3000\u200d"
+    assert stream_paths(Recording(fine, "a.wav"), tmp_path, 1) == [tmp_path / f"{fine}_spk1.wav"]
+
+
+@pytest.mark.parametrize("seconds", [0.9, 30])
+def test_a_recording_that_is_cut_off_is_said_to_be(tmp_path: Path, capsys, seconds: float) -> None:
+    tone = 0.1 * np.sin(np.arange(round(1000 * seconds)) / 5).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", tone, 1000, "FLOAT")
+    separate_recording(Halves(), tmp_path / "a.wav", tmp_path / "out")
+    assert "truncated" not in capsys.readouterr().err
+    whole = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(whole[:-400])
+    paths = separate_recording(Halves(), tmp_path / "a.wav", tmp_path / "out")
+    assert "a.wav: truncated: " in capsys.readouterr().err
+    assert soundfile.info(paths[0]).frames == len(tone) - 100
+
+
+@pytest.mark.parametrize("seconds", [0.9, 30])
+def test_an_offset_that_outweighs_the_rest_is_said(tmp_path: Path, capsys, seconds: float) -> None:
+    tone = 0.1 * np.sin(np.arange(round(1000 * seconds)) / 5).astype(np.float32)
+    for offset in (0.05, 0.09):  # of a root mean square of 0.07
+        soundfile.write(tmp_path / "a.wav", tone + offset, 1000, "FLOAT")
+        separate_recording(Halves(), tmp_path / "a.wav", tmp_path / "out")
+        said = "a.wav: a constant offset of 0.09" in capsys.readouterr().err
+        assert said == (offset > 0.07)

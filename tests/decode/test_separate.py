@@ -36,14 +36,14 @@ def streams(out: Path) -> dict[str, np.ndarray]:
 
 
 def mark(out: Path) -> list[str]:
-    """Put a sample in place of every stream; returns their names."""
+    """Put a constant in place of every stream; returns their names."""
     for file in (out / "wav").iterdir():
-        soundfile.write(file, [0.5], FS)
+        soundfile.write(file, np.full(soundfile.info(file).frames, 0.5), FS)
     return sorted(file.name for file in (out / "wav").iterdir())
 
 
 def made_again(out: Path) -> list[str]:
-    return [name for name, samples in streams(out).items() if len(samples) > 1]
+    return [name for name, samples in streams(out).items() if np.ptp(samples) > 0]
 
 
 def test_streams_and_lists(data_dirs, tmp_path):
@@ -98,10 +98,29 @@ def test_what_is_there_is_not_made_again(data_dirs, tmp_path):
     separate_directory(tiny(), data_dirs.mixtures, out)
     mark(out)
     (out / "wav" / "mix2_spk2.wav").unlink()
+    broken = out / "wav" / "mix1_spk1.wav"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    (out / "wav" / "mix0_spk2.wav").write_bytes(b"")
     (out / "spk1.scp").unlink()
     separate_directory(tiny(), data_dirs.mixtures, out)
-    assert made_again(out) == ["mix2_spk1.wav", "mix2_spk2.wav"]
+    assert made_again(out) == [f"mix{n}_spk{s}.wav" for n in range(3) for s in (1, 2)]
     assert (out / "spk1.scp").is_file()
+
+
+@pytest.mark.parametrize("left", ["spk1.scp", "wav/mix0_spk1.wav"])
+def test_another_program_s_streams_are_not_taken_for_one_s_own(data_dirs, tmp_path, left):
+    (tmp_path / "out" / left).parent.mkdir(parents=True)
+    (tmp_path / "out" / left).touch()
+    with pytest.raises(UserError, match=r"holds streams, but no separator\.json"):
+        separate_directory(tiny(), data_dirs.mixtures, tmp_path / "out")
+    assert not (tmp_path / "out" / SEPARATOR).exists()
+
+
+def test_the_references_of_a_directory_are_not_replaced(data_dirs):
+    before = (data_dirs.mixtures.path / "spk1.scp").read_bytes()
+    with pytest.raises(UserError, match="a data directory: lists of streams would take"):
+        separate_directory(tiny(), data_dirs.mixtures, data_dirs.mixtures.path)
+    assert (data_dirs.mixtures.path / "spk1.scp").read_bytes() == before
 
 
 @pytest.mark.parametrize("other", ["weights", "history"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import meeteval
@@ -14,6 +15,7 @@ from conversation import FS, Knowing
 
 from sepasr.bin.main import main
 from sepasr.data.blocks import frame_samples
+from sepasr.data.scp import read_table
 from sepasr.decode import recogniser as recogniser_module
 from sepasr.decode import separate as separate_module
 from sepasr.decode.activity import segments
@@ -248,6 +250,34 @@ def test_separate_lists_the_streams_and_checks_the_speakers(commands, tmp_path, 
     assert (tmp_path / "out" / "spk2.scp").read_text() == expected
 
 
+def test_a_list_keeps_what_was_separated_before(commands, tmp_path):
+    assert commands("separate", "-o", tmp_path / "out") == 0
+    (tmp_path / "more").mkdir()
+    for name in ("other", "gone"):
+        shutil.copy(tmp_path / "my tälk.wav", tmp_path / "more" / f"{name}.wav")
+        given = ["separate", str(tmp_path / "more" / f"{name}.wav"), "-o", str(tmp_path / "out")]
+        assert main(given) == 0
+    (tmp_path / "out" / "gone_spk2.wav").unlink()
+    assert commands("separate", "-o", tmp_path / "out") == 0
+    for s in (1, 2):
+        assert read_table(tmp_path / "out" / f"spk{s}.scp") == {
+            "my_tälk": f"{tmp_path}/out/my tälk_spk{s}.wav",
+            "other": f"{tmp_path}/out/other_spk{s}.wav",
+        }
+
+
+@pytest.mark.parametrize("what", ["info.yaml", "separator.json"])
+def test_lists_of_something_else_are_kept(commands, tmp_path, capsys, what):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / what).touch()
+    (tmp_path / "out" / "spk1.scp").write_text("a b\n")
+    for command in ("separate", "transcribe"):
+        assert commands(command, "-o", tmp_path / "out") == 2
+        assert f"{tmp_path}/out: " in capsys.readouterr().err
+    assert (tmp_path / "out" / "spk1.scp").read_text() == "a b\n"
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
 def test_what_cannot_be_read_keeps_nothing_else_back(commands, tmp_path, capsys):
     (tmp_path / "broken.wav").write_text("no audio")
     assert commands("separate", tmp_path / "broken.wav", "-o", tmp_path / "out") == 2
@@ -267,7 +297,7 @@ def test_streams_are_not_put_among_the_recordings(commands, tmp_path, capsys):
     soundfile.write(folder / "a.wav", np.zeros(FS), FS)
     for name in ("separate", "transcribe"):
         assert main([name, str(folder), "-o", str(folder)]) == 2
-        assert "would be taken for recordings" in capsys.readouterr().err
+        assert "streams here would be taken for recordings" in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["a.wav"]
     soundfile.write(tmp_path / "b_spk1.wav", np.zeros(FS), FS)
     (tmp_path / "wav.scp").write_text(f"b {tmp_path}/b_spk1.wav\n")

@@ -144,6 +144,19 @@ def test_transcripts_of_other_streams_are_refused(data, tmp_path, capsys):
         score(data, SYSTEMS, [CTC], exp)
 
 
+def test_a_stream_more_than_there_are_speakers_is_refused(data, tmp_path):
+    exp = tmp_path / "exp"
+    for name, cause in (
+        ("decode/sisdr_seed7/ctc/text_spk3", "text_spk3: a stream more than the 2 speakers"),
+        ("separate/sisdr_seed7/spk3.scp", "spk3.scp: a stream more than the 2 speakers"),
+    ):
+        score(data, SYSTEMS, [CTC], exp)
+        (exp / name).write_text("m1 x\nm2 y\n")
+        with pytest.raises(UserError, match=cause):
+            score(data, SYSTEMS, [CTC], exp)
+        (exp / name).unlink()
+
+
 def test_signals_are_measured_without_transcripts(data, tmp_path, capsys):
     whole = score(data, SYSTEMS, [CTC], tmp_path / "exp")
     cut = [replace(m, texts=None) for m in data.mixtures]

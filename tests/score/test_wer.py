@@ -124,3 +124,15 @@ def test_what_is_no_list_of_texts_is_refused(score):
 @pytest.mark.parametrize("score", [cpwer, orcwer])
 def test_without_a_stream_all_is_deleted(score):
     assert score(["a b", "c"], []) == Errors(words=3, deletions=3)
+
+
+def test_empty_ones_among_many_streams():
+    """Of such, meeteval's search finds 15, or fails."""
+    references = ["", "w6 w1 w5 w4 w7", "w4 w0 w3 w3 w2", "w1", "w0 w4 w1"]
+    hypotheses = ["w1 w7 w1 w6 w1 w4", "", "w5 w5 w3 w3 w5 w0 w5 w4 w3 w2", "w5 w1 w2"]
+    assert orcwer(references, hypotheses).errors == orc_oracle(references, hypotheses) == 13
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        references = [random_text(generator) for _ in range(4)] + [""]
+        hypotheses = [random_text(generator) for _ in range(3)] + [""]
+        assert orcwer(references, hypotheses).errors == orc_oracle(references, hypotheses)
