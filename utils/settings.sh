@@ -86,6 +86,8 @@ settle() {
     settle_starts
     settle_readers
     settle_studies
+    stage_agrees 0 "$done/corpus" "${task[@]}"
+    stage_agrees 1 "$done/data" "${listing[@]}"
 }
 
 # Which stages run, and where the results go.
@@ -144,12 +146,19 @@ settle_training() {
         0) training+=(fit.accelerator=cpu) ;;
         *) training+=(fit.accelerator=gpu "fit.devices=$ngpu") ;;
     esac
+    [[ $num_nodes == 1 || -n $train_cluster${SLURM_JOB_ID-}${MASTER_ADDR-} ]] || ! any_stage_runs 2 3 ||
+        fail "--num_nodes $num_nodes is for jobs of several machines (add --train_cluster, or run it in such a job)"
+    [[ $((${ngpu:-1} * num_nodes)) -le 1 || " $train_set" == *" fit.batch="* ]] || ! any_stage_runs 2 3 ||
+        log "each of $((${ngpu:-1} * num_nodes)) GPUs takes fit.batch mixtures; to keep their total, give fit.batch in --train_set" >&2
     fitting=()
     for name in "${training[@]}"; do [[ $name != fit.* ]] || fitting+=("$name"); done
     mixing=("mixing.num_speakers=$num_speakers" "mixing.reference=$reference")
     layers new_separator "separator/$separator"
     [[ $from_scratch == true || $stage -gt 2 || $separator == "$(option_default separator)" ]] ||
         fail "--separator is for training from scratch (add --from_scratch true)"
+    [[ $stage -le 2 || $separator == "$(option_default separator)" || ! -f $done/start ]] ||
+        grep -qF "separator/$separator.yaml " "$done/scratch/separator" 2>/dev/null ||
+        fail "--separator $separator is not what stage 2 has trained (begin with --stage 2, or leave it out)"
     made=" ${Sets-${sets-tr cv tt}} "
     [[ $dynamic_mixing == true || $made == *" tr "* ]] ||
         fail "--dynamic_mixing false trains on the set tr, which is not made here (leave it out)"

@@ -53,6 +53,21 @@ stage_needs() {
     done
 }
 
+# End the script if an option that was given says otherwise than what stage $1, of marker $2, was done
+# with, and stages from $1 on don't run again: $3... are name=value. One that is left at its default goes
+# on with what there is.
+stage_agrees() {
+    local pair name was
+    ((stage > $1)) && [[ -f $2 ]] || return 0
+    for pair in "${@:3}"; do
+        name=${pair%%=*}
+        [[ ${pair#*=} != "$(option_default "$name")" ]] || continue
+        if was=$(grep -m 1 "^$name=" "$2") && [[ $was != "$pair" ]]; then
+            fail "--$name was '${was#*=}' in stage $1, and is '${pair#*=}' now (begin with --stage $1, or leave it out)"
+        fi
+    done
+}
+
 # Print what the keys stand for, a line each: `name=value` as it is, a file as `name SHA-256`.
 stage_keys() {
     local key sum

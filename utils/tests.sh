@@ -38,15 +38,25 @@ make_extra_data() {
         -- "$egs/local/extra_data.sh"
 }
 
+# Print a digest of the audio of eight mixtures, spread over the wav.scp $1: of a corpus that was made
+# anew the names may be the same. Of what isn't there it is empty.
+mixtures_digest() {
+    local files
+    [[ -f $1 ]] || return 0
+    mapfile -t files < <(cut -d ' ' -f 2- "$1" | awk '{ all[NR] = $0 } END { for (n = 0; n < 8 && n < NR; n++) print all[int(n * NR / 8) + 1] }')
+    [[ ! -f ${files[0]-} ]] || sha256 "${files[@]}" | cut -d ' ' -f 1 | sha256 | cut -c 1-16
+}
+
 # Separate the test set $1, of which test_place was told, with every system.
 separate_test() {
-    local folder model made
+    local folder model made audio
+    audio=$(mixtures_digest "$data/$1/wav.scp")
     for folder in pretrained "${folders[@]}"; do
         model=$exp/finetune/$folder/final made=finetune/$folder
         [[ $folder != pretrained ]] || model=$exp/start/separator made=start
         # A model that was trained again by the same settings is another one.
         once "$marks/separate/$folder" "separate ${part:+$1 }with $folder" "$listed" "$done/$made" \
-            "$model/model.safetensors" output="$work/separate/$folder" \
+            "$model/model.safetensors" audio="$audio" output="$work/separate/$folder" \
             -- sepasr separate "$data/$1" --model "$model" --out "$work/separate/$folder" \
             ${device:+--device "$device"} "${models[@]}"
     done

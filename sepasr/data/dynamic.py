@@ -35,9 +35,11 @@ class MixingConfig:
         num_speakers: speakers in a mixture.
         segment_s: length of an item in seconds.
         gain_db: gain of each source, relative to the level of its file.
-        snr_db: level of the loudest reverberant source over the noise. Its power is the mean over
-            the whole item: where it is padded or silent for a while, it is louder than that while
-            it speaks.
+        snr_db: level of the loudest source over the noise. Its power is the mean over the whole
+            item: where it is padded or silent for a while, it is louder than that while it speaks.
+        snr_of: which of it: ``reverb``, with the room, or ``anechoic``, without: WHAMR adds WHAM's
+            noise, whose level was drawn before there were rooms, so its reverberant speech is
+            louder over it, by 3 dB on average.
         speed_percent: speed of each source; tempo and pitch move together.
         reference: ``anechoic`` or ``reverb``: what the references are.
         utterances: what each speaker says, one utterance after another. With several, items are
@@ -58,6 +60,7 @@ class MixingConfig:
     segment_s: float = 4.0
     gain_db: tuple[float, float] = (-2.5, 2.5)
     snr_db: tuple[float, float] = (-6.0, 3.0)
+    snr_of: str = "reverb"
     speed_percent: tuple[int, int] = (95, 105)
     reference: str = "anechoic"
     same_gender: float | None = None
@@ -70,8 +73,10 @@ class MixingConfig:
     def __post_init__(self) -> None:
         if self.num_speakers < 1:
             raise UserError(f"mixing.num_speakers is {self.num_speakers}, less than 1")
-        if self.reference not in ("anechoic", "reverb"):
-            raise UserError(f"mixing.reference is '{self.reference}', not anechoic or reverb")
+        for name in ("reference", "snr_of"):
+            if getattr(self, name) not in ("anechoic", "reverb"):
+                what = f"mixing.{name} is '{getattr(self, name)}', not anechoic or reverb"
+                raise UserError(what)
         if self.same_gender is not None and not 0 <= self.same_gender <= 1:
             raise UserError(f"mixing.same_gender is {self.same_gender}, not from 0 to 1")
         if self.segment_s <= 0:
@@ -229,7 +234,7 @@ class DynamicMixtures(Dataset):
         config = self.config
         responses = self.draw_responses(rng)
         sounding = self.draw_sounding(index)
-        images, references = [], []
+        images, references, levels = [], [], []
         drawn = zip(self.draw_speakers(rng), responses, sounding, strict=True)
         for speaker, response, (begin, end) in drawn:
             choices = self.by_speaker[speaker]
@@ -238,14 +243,14 @@ class DynamicMixtures(Dataset):
             dry = self._place(dry, rng) * from_db(rng.uniform(*config.gain_db))
             if end - begin < self.samples:
                 dry = self._silence(dry, begin, end)
-            image, reference = self.hear(dry, response)
+            image, reference, levelled = self.hear(dry, response)
             images.append(image)
             references.append(reference)
+            levels.append(power(levelled))
         mixture = np.sum(images, axis=0)
         if self.noise is not None:
             noise = draw_noise(self.noise, self.samples, self.fs, rng)
-            loudest = max(power(image) for image in images)
-            mixture = mixture + scaled_noise(noise, loudest, rng.uniform(*config.snr_db))
+            mixture = mixture + scaled_noise(noise, max(levels), rng.uniform(*config.snr_db))
         return MixtureItem(mixture.astype(np.float32), np.stack(references).astype(np.float32))
 
     def draw_sounding(self, index: int) -> list[tuple[int, int]]:
@@ -278,14 +283,18 @@ class DynamicMixtures(Dataset):
 
     def hear(
         self, dry: np.ndarray, response: tuple[np.ndarray, np.ndarray] | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What the microphone hears of a source, and the reference; (samples,) like ``dry``."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the microphone hears of a source, the reference, and what the noise is levelled by.
+
+        Each is (samples,) like ``dry``.
+        """
         if response is None:
-            return dry, dry
-        if self.config.reference == "reverb":
-            image = convolve(dry, response[0])
-            return image, image
-        return convolve(dry, response[0]), convolve(dry, response[1])
+            return dry, dry, dry
+        wanted = self.config.reference, self.config.snr_of
+        image = convolve(dry, response[0])
+        anechoic = convolve(dry, response[1]) if "anechoic" in wanted else image
+        reference, levelled = (anechoic if one == "anechoic" else image for one in wanted)
+        return image, reference, levelled
 
     def draw_speakers(self, rng: np.random.Generator) -> list[str]:
         """Different speakers, none marked as too similar to another (``spk2similar``).

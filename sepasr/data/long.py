@@ -68,22 +68,23 @@ class LongMixtures(Dataset):
         if samples is None:
             tail = max(0 if r is None else len(r[0]) for r in responses)
             samples = max(spans[-1, 1] for _, _, spans in speakers) + tail
-        images, references = np.zeros((2, len(speakers), samples), np.float32)
+        images, references, levelled = np.zeros((3, len(speakers), samples), np.float32)
         heard = []
         for number, ((_, spoken, spans), response) in enumerate(
             zip(speakers, responses, strict=True)
         ):
             for dry, (start, _) in zip(spoken, spans, strict=True):
-                image, reference = self._hear(dry[: max(samples - start, 0)], response)
+                signals = self._hear(dry[: max(samples - start, 0)], response)
+                image, reference, _ = signals
                 stop = min(start + len(image), samples)
-                images[number, start:stop] += image[: stop - start]
-                references[number, start:stop] += reference[: stop - start]
+                for track, signal in zip((images, references, levelled), signals, strict=True):
+                    track[number, start:stop] += signal[: stop - start]
                 heard.append((start, reference[: max(stop - start, 0)]))
         spans = np.concatenate([spans for _, _, spans in speakers]).clip(max=samples)
         mixture, noise = images.sum(0), None
         if mixtures.noise is not None:
             noise = draw_noise(mixtures.noise, samples, self.fs, rng)
-            noise = scaled_noise(noise, max(map(power, images)), rng.uniform(*config.snr_db))
+            noise = scaled_noise(noise, max(map(power, levelled)), rng.uniform(*config.snr_db))
             mixture = mixture + noise
         item = MixtureItem(mixture.astype(np.float32), references, None, spans)
         if each:
@@ -92,10 +93,10 @@ class LongMixtures(Dataset):
 
     def _hear(
         self, dry: np.ndarray, response: tuple[np.ndarray, np.ndarray] | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Image and reference of an utterance, with what the room adds behind it."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As :meth:`DynamicMixtures.hear`, with what the room adds behind an utterance."""
         if not len(dry):  # it begins after the end
-            return dry, dry
+            return dry, dry, dry
         tail = 0 if response is None else max(map(len, response)) - 1
         return self.mixtures.hear(np.pad(dry, (0, tail)), response)
 

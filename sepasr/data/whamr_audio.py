@@ -115,7 +115,8 @@ def _check_original(item: Heard, number: int, original: Path, frames: int, fs: i
     if found < LEAST_LIKENESS:
         what = f"not the recording of {original} (likeness {found:.2f} of 1)"
         remedy = (
-            "one is of WSJ0's second microphone (.wv2): give .wv1, and if WHAMR was built from "
+            "if s1 and s2 are swapped or these are reverberant, put each file in its folder; if "
+            "one is of WSJ0's second microphone (.wv2), give .wv1, and if WHAMR was built from "
             f".wv2, remove {path.parents[1]} and build it again"
         )
         raise UserError(what, where=source, remedy=remedy)

@@ -170,6 +170,7 @@ def notes(results: Results) -> list[str]:
         "A recogniser is seen by a system if the loss of any of its trainings used its weights, "
         "kin if it is another model of such a family, unseen otherwise.",
         "A gain is 1 - cpWER / cpWER of the control, both over the same mixtures.",
+        *_unlike_steps(results),
         "mixture: nothing is separated; its one transcript stands for every speaker in cpWER and "
         "is a single stream in ORC-WER. clean: the references themselves.",
         "Whisper's English normaliser is applied to references, utterance by utterance, and to "
@@ -179,6 +180,20 @@ def notes(results: Results) -> list[str]:
         "-80 dB, PESQ 1.04, STOI and ESTOI 0. SRMR alone leaves silent estimates out.",
         *results.run.notes,
     ]
+
+
+def _unlike_steps(results: Results) -> list[str]:
+    """A sentence on systems that took another number of steps than their control."""
+    control = next((line for line in results.lines if line.name == results.control), None)
+    if control is None or control.steps is None:
+        return []
+    others = [
+        f"{line.name} {line.steps}"
+        for line in results.lines
+        if line.encoder is not None and line.steps not in (None, control.steps)
+    ]
+    what = f"Unlike numbers of steps: {control.name} took {control.steps}"
+    return [f"{what}, {', '.join(others)}: gains are of both, loss and length."] if others else []
 
 
 def _by_recogniser(

@@ -222,7 +222,7 @@ def build_rooms(
         out / "rooms.yaml",
         yaml.safe_dump({"origin": bank.origin, "fs": fs}, width=1000),
         f"the responses here are not of {bank.origin}, at {fs} Hz",
-        remedy=f"remove {out}",
+        remedy=f"name another --corpus, or remove {out}, which other experiments may list",
     )
     files = [_files(out, number) for number in range(len(bank.rooms))]
     kept = {file for pair in files for file in pair}

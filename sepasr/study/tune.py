@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-import yaml
+from omegaconf import OmegaConf
 
 from sepasr.data.datadir import MixtureDir
 from sepasr.data.scp import read_table
@@ -125,6 +125,8 @@ def _rate(data: MixtureDir, read: Path) -> float:
 def write_choice(outcomes: Sequence[Outcome], table: str | Path, choice: str | Path) -> Outcome:
     """Write the whole grid as CSV and the best of it as a YAML delta; equal ones: fewer steps.
 
+    Other settings of a YAML that is there are kept, but not its comments.
+
     Returns:
         The best.
     """
@@ -137,10 +139,11 @@ def write_choice(outcomes: Sequence[Outcome], table: str | Path, choice: str | P
             rates = [outcome.family_mean, *(outcome.cpwer[name] for name in names)]
             chosen = outcome.candidate
             writer.writerow([f"{chosen.lr:g}", chosen.steps, *(f"{rate:.4f}" for rate in rates)])
+    kept = OmegaConf.load(choice) if Path(choice).exists() else OmegaConf.create()
     fit = {"steps": best.candidate.steps, "optimizer": {"lr": best.candidate.lr}}
     write_text(
         choice,
         "# Chosen on the development set by `sepasr tune`, by the mean cpWER over families.\n"
-        + yaml.safe_dump({"fit": fit}, sort_keys=False),
+        + OmegaConf.to_yaml(OmegaConf.merge(kept, {"fit": fit})),
     )
     return best

@@ -132,6 +132,22 @@ def test_noise_is_at_the_drawn_level_below_the_loudest_image(data_dirs):
     assert max(snrs) - min(snrs) > 6  # it is drawn, not fixed
 
 
+def test_noise_may_be_below_the_loudest_anechoic_speech(data_dirs):
+    config = replace(CONFIG, snr_of="anechoic", snr_db=(-6.0, 3.0), gain_db=(-10.0, 10.0))
+    dataset = mixtures(data_dirs, config)
+    heard = mixtures(data_dirs, replace(config, reference="reverb"))
+    snrs = []
+    for item, images in ((dataset[n], heard[n]) for n in range(60)):
+        assert np.array_equal(item.mixture, images.mixture)
+        noise = item.mixture - images.references.sum(0)
+        snrs.append(max(map(power_db, item.references)) - power_db(noise))
+    assert min(snrs) >= -6.001
+    assert max(snrs) <= 3.001
+    assert max(snrs) - min(snrs) > 6
+    with pytest.raises(UserError, match=r"mixing\.snr_of is 'dry', not anechoic or reverb"):
+        replace(config, snr_of="dry")
+
+
 def test_references_are_the_direct_paths_at_the_positions_of_the_images(data_dirs):
     reverb = mixtures(data_dirs, replace(CONFIG, reference="reverb"))
     anechoic = mixtures(data_dirs)

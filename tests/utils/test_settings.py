@@ -16,6 +16,8 @@ results= jobs=1 cluster= device= ngpu= num_nodes=1 train_cluster= asr_source=pac
 option_names=() option_names_more=()
 """
 
+DEFAULTS = "option_default() { case $1 in fs) echo 16000 ;; separator) echo mini ;; esac; }"
+
 
 def bash(script: str, folder: Path = REPOSITORY) -> str:
     sourced = f". {REPOSITORY}/utils/stage.sh; . {REPOSITORY}/utils/settings.sh"
@@ -102,7 +104,7 @@ def settled(options: str, script: str) -> str:
     ],
 )
 def test_what_every_training_is_given(ngpu: str, expected: str) -> None:
-    options = f"ngpu={ngpu} num_nodes=3 train_set='fit.steps=5 fit.batch=1'"
+    options = f"ngpu={ngpu} num_nodes=3 MASTER_ADDR=here train_set='fit.steps=5 fit.batch=1'"
     found = settled(options, 'echo "${training[*]}"')
     assert found == "fit.num_nodes=3 fit.steps=5 fit.batch=1" + expected
 
@@ -158,3 +160,42 @@ def test_what_is_only_listed_is_no_matter_of_the_corpus() -> None:
 )
 def test_where_a_training_runs(options: str, expected: str) -> None:
     assert settled(options, 'train_by finetune/sisdr/seed1; echo "${train[*]}"') == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ("num_nodes=2", "--num_nodes 2 is for jobs of several machines"),
+        ("fs=8000", "--fs was '16000' in stage 0, and is '8000' now"),
+        (
+            "option_names_more=(num_test) Of_stage_1=num_test num_test=5",
+            "--num_test was '9' in stage 1, and is '5' now (begin with --stage 1, or leave it out)",
+        ),
+        ("separator=s", "--separator s is not what stage 2 has trained"),
+    ],
+)
+def test_what_comes_too_late_is_refused(tmp_path: Path, options: str, cause: str) -> None:
+    (tmp_path / ".done").mkdir()
+    for name, text in (("corpus", "fs=16000\n"), ("data", "num_test=9\n"), ("start", "")):
+        (tmp_path / ".done" / name).write_text(text)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        settled(f"{DEFAULTS}; exp={tmp_path} {options}", "")
+    assert cause in refused.value.stderr
+    assert refused.value.returncode == 2
+
+
+def test_what_is_left_out_goes_on_with_what_there_is(tmp_path: Path) -> None:
+    """Defaults are no wishes; and what the stages that run do anew may be another."""
+    (tmp_path / ".done").mkdir()
+    (tmp_path / ".done/corpus").write_text("fs=8000\n")
+    assert settled(f"exp={tmp_path}; {DEFAULTS}", "echo $fs") == "16000"
+    assert settled(f"exp={tmp_path}; {DEFAULTS}; stage=0 fs=44100", "echo $fs") == "44100"
+
+
+def test_more_gpus_than_one_are_said_to_take_more() -> None:
+    options = ("ngpu=2", "ngpu=2 train_set=fit.batch=2", "ngpu=2 stage=4", "ngpu=1")
+    script = "\n".join(f"({option}; settle; echo; echo) 2>&1" for option in options)
+    told = bash(f"{OPTIONS}option_default() {{ :; }}\n{script}").split("\n\n")
+    assert ["each of 2 GPUs takes fit.batch mixtures" in text for text in told[:4]] == [
+        *(True, False, False, False),
+    ]

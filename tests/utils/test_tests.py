@@ -83,6 +83,21 @@ def test_a_model_that_was_trained_again_separates_again(tmp_path: Path) -> None:
     ]
 
 
+def test_audio_that_is_made_anew_is_separated_again(tmp_path: Path) -> None:
+    files = [tmp_path / f"mix {n}.wav" for n in range(20)]
+    listed = "".join(f"m{n:02} {file}\n" for n, file in enumerate(files))
+    (tmp_path / "wav.scp").write_text(listed)
+    digests = [bash(f". utils/stage.sh; mixtures_digest {tmp_path}/wav.scp")]
+    for content in ("1", "1", "2"):
+        for file in files:
+            file.write_text(content)
+        digests.append(bash(f". utils/stage.sh; mixtures_digest {tmp_path}/wav.scp"))
+    assert digests[0] == ""
+    assert digests[1] == digests[2] != digests[3]
+    assert len(digests[1]) == 16
+    assert bash(f". utils/stage.sh; mixtures_digest {tmp_path}/none") == ""
+
+
 def test_what_is_made_on_request_is_listed_apart(tmp_path: Path) -> None:
     (tmp_path / "extra_data").touch()
     script = f"exp=exp done={tmp_path} test_sets='tt tt_espeak'\n"
