@@ -37,6 +37,7 @@ IMPORTED = [
     "safetensors>=0.5,<1",
     "scipy>=1.13,<2",
     "sentencepiece>=0.2,<0.3",
+    "simplejson>=3.17,<5",  # meeteval reads JSON with it, and doesn't install it
     "soundfile>=0.13,<1",
     "tensorboard>=2.19,<3",
     "tokenizers>=0.22,<1",

@@ -11,7 +11,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_separator_arguments(parser)
     add_reader_arguments(parser)
-    parser.add_argument("--port", type=int, help="to listen on (default: the first free from 7860)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        choices=range(1, 1 << 16),
+        metavar="PORT",
+        help="to listen on (default: the first free from 7860)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

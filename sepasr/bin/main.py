@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "strip": "make the inference-only directory of a trained separator",
     "measure": "measure the signals of separated mixtures, without recognisers",
     "score": "score separated and recognised mixtures into tables",
+    "wer": "count the word errors of transcripts of recordings",
     "show": "print the tables of results once more",
     "report": "write a page of results with plots and examples to listen to",
     "demo": "separate recordings in the browser, on this machine",

@@ -13,7 +13,10 @@ from sepasr.decode.transcript_formats import FORMATS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "input", type=Path, help="audio file (any rate, channels and length), folder or wav.scp"
+        "input",
+        type=Path,
+        nargs="+",
+        help="audio file (any rate, channels and length), folder or wav.scp",
     )
     parser.add_argument(
         "-o", "--out", type=Path, help="folder of streams and transcripts (default: print them)"
@@ -53,8 +56,8 @@ def run(options: argparse.Namespace) -> None:
     formats = options.format or (["text", "seglst"] if options.out else ["text"])
     if not options.out and len(formats) > 1:
         raise UserError("several formats can't be printed", where="--format", remedy="add --out")
-    refuse_folder_of_input([options.input], options.out)
-    recordings = find_recordings(options.input)
+    refuse_folder_of_input(options.input, options.out)
+    recordings = [one for source in options.input for one in find_recordings(source)]
     if not options.out and len(recordings) > 1 and formats[0] not in ("text", "ctm"):
         what = f"{formats[0]} of several recordings can't be printed in one piece"
         raise UserError(what, where="--format", remedy="add --out")
@@ -62,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     separator = load_checked(options)
     if options.out:
         refuse_folder_of_streams(options.out)
-        refuse_overwriting([options.input], recordings, options.out, separator.num_speakers)
+        refuse_overwriting(options.input, recordings, options.out, separator.num_speakers)
     recogniser = reader_of(options)
     failed = 0
     for recording in recordings:
@@ -94,4 +97,4 @@ def run(options: argparse.Namespace) -> None:
                 print(text, end="")
     if failed:
         what = f"{failed} of {len(recordings)} recordings can't be transcribed, see above"
-        raise UserError(what, where=options.input, remedy="mend them and run it again")
+        raise UserError(what, where=options.input[0], remedy="mend them and run it again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -33,8 +32,7 @@ SAID = [
 
 
 def read_seglst(path: Path) -> meeteval.io.SegLST:
-    """As meeteval holds it; its own loader needs simplejson, which it doesn't install."""
-    return meeteval.io.SegLST(json.loads(path.read_text(encoding="utf-8")))
+    return meeteval.io.SegLST.load(path)
 
 
 class Pitch:
@@ -264,6 +262,15 @@ def test_a_list_keeps_what_was_separated_before(commands, tmp_path):
             "my_tälk": f"{tmp_path}/out/my tälk_spk{s}.wav",
             "other": f"{tmp_path}/out/other_spk{s}.wav",
         }
+
+
+def test_several_recordings_are_transcribed(commands, tmp_path):
+    (tmp_path / "more").mkdir()
+    other = tmp_path / "more" / "other.wav"
+    shutil.copy(tmp_path / "my tälk.wav", other)
+    assert commands("transcribe", other, "-o", tmp_path / "out") == 0
+    said = [(tmp_path / "out" / f"{name}.txt").read_text() for name in ("my tälk", "other")]
+    assert said[0].replace("my tälk", "other") == said[1] != ""
 
 
 @pytest.mark.parametrize("what", ["info.yaml", "separator.json"])
