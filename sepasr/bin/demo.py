@@ -7,16 +7,20 @@ import argparse
 from sepasr.bin.separate import add_reader_arguments, add_separator_arguments, reader_of
 
 
+def port(text: str) -> int:
+    """A number that a port may have."""
+    value = int(text)
+    if not 0 < value < 1 << 16:
+        raise ValueError(text)
+    return value
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_separator_arguments(parser)
     add_reader_arguments(parser)
     parser.add_argument(
-        "--port",
-        type=int,
-        choices=range(1, 1 << 16),
-        metavar="PORT",
-        help="to listen on (default: the first free from 7860)",
+        "--port", type=port, help="to listen on (default: the first free from 7860)"
     )
 
 
