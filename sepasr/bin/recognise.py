@@ -38,6 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_worker_arguments(parser, 0, "processes of this machine (default: by the recogniser's YAML)")
 
 
+def needs(options: argparse.Namespace) -> list[str]:
+    """The model; settings that are wrong are refused already here."""
+    from sepasr.config import load_config
+    from sepasr.decode.recogniser import RecogniserConfig, check_recogniser
+
+    config = load_config(RecogniserConfig, options.recogniser, options.overrides)
+    check_recogniser(config)
+    return [f"recogniser: {config.name}, {config.model or config.kind}"]
+
+
 def run(options: argparse.Namespace) -> None:
     """Decode each system into ``EXP/decode/SYSTEM/RECOGNISER``."""
     from sepasr.data.datadir import MixtureDir

@@ -113,6 +113,7 @@ def needs(options: argparse.Namespace) -> list[str]:
     """Steps, memory, disk and operations; a starting point that isn't there yet tells less."""
     from sepasr.bin.plan import size
     from sepasr.config import load_config
+    from sepasr.encoder.base import EncoderConfig, check_encoder
     from sepasr.separator.model import CONFIG, SeparatorConfig, read_description
     from sepasr.separator.networks import TD_CONFORMER
     from sepasr.train.footprint import (
@@ -126,6 +127,9 @@ def needs(options: argparse.Namespace) -> list[str]:
     from sepasr.train.recipe import TrainConfig
 
     config = load_config(TrainConfig, options.config, options.overrides)
+    encoders = [load_config(EncoderConfig, files) for files in encoder_files(options)]
+    for encoder in encoders:
+        check_encoder(encoder)
     fit = config.fit
     per_step = fit.batch * fit.accumulation * fit.devices * fit.num_nodes
     mixtures = fit.steps * per_step
@@ -134,6 +138,7 @@ def needs(options: argparse.Namespace) -> list[str]:
         f"steps: {fit.steps} of {per_step} mixtures of {config.mixing.segment_s:g} s",
         f"validations: {validations}"
         + (f" of {len(whole)} mixtures of {sum(whole) / len(whole):.1f} s" if whole else ""),
+        *(f"encoder of the loss: {one.name}, {one.model}" for one in encoders),
     ]
     if options.separator:
         shape = load_config(SeparatorConfig, options.separator, options.separator_set)
@@ -158,7 +163,7 @@ def needs(options: argparse.Namespace) -> list[str]:
     copy = BYTES_PER_COPY * taken.parameters
     needed, kept = taken.memory + copies.memory * copy, taken.checkpoint + copies.checkpoint * copy
     memory = f"memory of each process: about {size(needed)} in float32"
-    if encoder_files(options):
+    if encoders:
         memory += ", and the encoder of the loss"
     lines += [
         f"parameters: {taken.parameters:,}",

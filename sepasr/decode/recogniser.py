@@ -236,8 +236,7 @@ def load_recogniser(
 
 def build_recogniser(config: RecogniserConfig, source: str = "auto") -> Recogniser:
     """Load a recogniser by its settings; else as :func:`load_recogniser`."""
-    _check(config)
-    return Recogniser(config, _builder(config)(config, source))
+    return Recogniser(config, check_recogniser(config)(config, source))
 
 
 def on_device(config: RecogniserConfig, device: str | None) -> RecogniserConfig:
@@ -247,8 +246,16 @@ def on_device(config: RecogniserConfig, device: str | None) -> RecogniserConfig:
     return replace(config, device=device)
 
 
-def _builder(config: RecogniserConfig) -> Callable[[RecogniserConfig, str], Decoder]:
-    """``build_decoder`` of the kind's module."""
+def check_recogniser(config: RecogniserConfig) -> Callable[[RecogniserConfig, str], Decoder]:
+    """Check settings as far as they can be without the model.
+
+    Returns:
+        ``build_decoder`` of the kind's module.
+
+    Raises:
+        UserError: the kind is unknown, or a setting is wrong or none of this kind's.
+    """
+    _check(config)
     module, _ = KINDS.get(config.kind, (config.kind, None))
     form = "build_decoder(config: RecogniserConfig, source: str) -> Decoder"
     return function_of(module, "build_decoder", form, _unknown(config))

@@ -68,6 +68,32 @@ def test_the_validations_of_a_training_count(data_dirs, tmp_path, capsys) -> Non
     assert not any(line.startswith("    operations of the validations") for line in lines)
 
 
+def test_models_are_named_and_their_settings_checked(tmp_path, capsys) -> None:
+    data = ["--data", tmp_path, "--exp", tmp_path, "--systems", "a"]
+    train = ["--utterances", tmp_path, "--valid", tmp_path / "cv", "--out", tmp_path / "out"]
+    train += ["--separator", CONF / "separator/s.yaml", "--config", CONF / "train/pretrain.yaml"]
+    good = CONF / "asr/whisper_base.yaml", CONF / "encoder/wav2vec2_base.yaml"
+    assert any(
+        "recogniser: whisper_base, " in line
+        for line in plan(capsys, "recognise", "--recogniser", good[0], *data)
+    )
+    lines = plan(capsys, "train", *train, "--encoder", good[1])
+    assert "    encoder of the loss: wav2vec2_base, facebook/wav2vec2-base-960h" in lines
+    for name, setting, cause in (
+        ("kind", "ctcc", "unknown kind 'ctcc'"),
+        ("distance", "msee", "msee"),
+        ("layer", "-1", "layer -1: libraries differ"),
+        ("source", "hugging", "unknown source 'hugging'"),
+    ):
+        (tmp_path / "delta.yaml").write_text(f"{name}: {setting}\n")
+        if name == "kind":
+            given = ["recognise", "--recogniser", good[0], tmp_path / "delta.yaml", *data]
+        else:
+            given = ["train", *train, "--encoder", good[1], tmp_path / "delta.yaml"]
+        assert main(["plan", *map(str, given)]) == 2
+        assert cause in capsys.readouterr().err
+
+
 def test_mistakes_are_found(capsys, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as refused:
         main(["plan", "separate", "--outt", str(tmp_path)])
