@@ -137,6 +137,10 @@ def locked_folder(lock: Path, what: str, where: Path, remedy: str) -> Iterator[I
                 return
 
 
+TRIES = 100
+"""Times that a directory may be renamed by others just before it is locked."""
+
+
 @contextmanager
 def _fresh_directory(path: Path) -> Iterator[Path]:
     """An empty directory beside ``path``, removed when the block raises.
@@ -148,7 +152,7 @@ def _fresh_directory(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, handle = path.with_name(f".{path.name}.part"), None
-    while handle is None:
+    for _ in range(TRIES):
         temporary.mkdir(exist_ok=True)
         try:
             handle = _locked(temporary, os.O_RDONLY)
@@ -158,6 +162,8 @@ def _fresh_directory(path: Path) -> Iterator[Path]:
         except FileNotFoundError:  # another run has just renamed it
             continue
         except OSError:  # no locks here
+            break
+        if handle is not None:
             break
     try:
         for left in temporary.iterdir():

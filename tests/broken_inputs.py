@@ -253,7 +253,7 @@ def archive(world: World, draw: Random, number: int) -> Broken:
 
 
 def output(world: World, draw: Random, number: int) -> Broken:
-    audio = world.wav("a.wav", np.full(900, 0.1))
+    audio = world.wav("a.wav", 0.1 * np.sin(np.arange(900)))
     taken, full = world.write("taken", "something else\n"), world.out
     below = taken / draw.choice(["below", "below/deep"])
     noise, _ = world.corpus("noise", draw)

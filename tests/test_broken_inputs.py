@@ -62,7 +62,7 @@ def test_one_unreadable_file_among_many_keeps_no_other_back(
 ) -> None:
     world = World(tmp_path, data_dirs)
     for name in "ac":
-        world.wav(f"in/{name}.wav", np.full(900, 0.1))
+        world.wav(f"in/{name}.wav", 0.1 * np.sin(np.arange(900)))
     world.write("in/b.wav", "no audio")
     more = ["--recogniser", world.folder / "reader.yaml"] if command == "transcribe" else []
     arguments = [command, *world.separate(tmp_path / "in")[1:], *more]

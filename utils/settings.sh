@@ -146,10 +146,10 @@ settle_training() {
         0) training+=(fit.accelerator=cpu) ;;
         *) training+=(fit.accelerator=gpu "fit.devices=$ngpu") ;;
     esac
-    [[ $num_nodes == 1 || -n $train_cluster${SLURM_JOB_ID-}${MASTER_ADDR-} ]] || ! any_stage_runs 2 3 ||
+    [[ $num_nodes == 1 || $dry_run == true || -n $train_cluster${SLURM_JOB_ID-}${MASTER_ADDR-} ]] || ! any_stage_runs 2 3 ||
         fail "--num_nodes $num_nodes is for jobs of several machines (add --train_cluster, or run it in such a job)"
     [[ $((${ngpu:-1} * num_nodes)) -le 1 || " $train_set" == *" fit.batch="* ]] || ! any_stage_runs 2 3 ||
-        log "each of $((${ngpu:-1} * num_nodes)) GPUs takes fit.batch mixtures; to keep their total, give fit.batch in --train_set" >&2
+        log "each GPU takes fit.batch mixtures: for their total to be the YAML's, give fit.batch in --train_set" >&2
     fitting=()
     for name in "${training[@]}"; do [[ $name != fit.* ]] || fitting+=("$name"); done
     mixing=("mixing.num_speakers=$num_speakers" "mixing.reference=$reference")

@@ -62,9 +62,9 @@ stage_agrees() {
     for pair in "${@:3}"; do
         name=${pair%%=*}
         [[ ${pair#*=} != "$(option_default "$name")" ]] || continue
-        if was=$(grep -m 1 "^$name=" "$2") && [[ $was != "$pair" ]]; then
+        was=$(grep -m 1 "^$name=" "$2") || was=$name= # what is empty may not be listed
+        [[ $was == "$pair" || ${was#*=} -ef ${pair#*=} ]] ||
             fail "--$name was '${was#*=}' in stage $1, and is '${pair#*=}' now (begin with --stage $1, or leave it out)"
-        fi
     done
 }
 

@@ -41,10 +41,13 @@ make_extra_data() {
 # Print a digest of the audio of eight mixtures, spread over the wav.scp $1: of a corpus that was made
 # anew the names may be the same. Of what isn't there it is empty.
 mixtures_digest() {
-    local files
+    local files file
     [[ -f $1 ]] || return 0
-    mapfile -t files < <(cut -d ' ' -f 2- "$1" | awk '{ all[NR] = $0 } END { for (n = 0; n < 8 && n < NR; n++) print all[int(n * NR / 8) + 1] }')
-    [[ ! -f ${files[0]-} ]] || sha256 "${files[@]}" | cut -d ' ' -f 1 | sha256 | cut -c 1-16
+    mapfile -t files < <(cut -d ' ' -f 2- "$1" |
+        awk '{ all[NR] = $0 } END { c = NR < 8 ? NR : 8; for (n = 0; n < c; n++) print all[int(n * NR / c) + 1] }')
+    for file in "${files[@]}"; do
+        if [[ -f $file ]]; then sha256 "$file"; fi
+    done | cut -d ' ' -f 1 | sha256 | cut -c 1-16
 }
 
 # Separate the test set $1, of which test_place was told, with every system.

@@ -62,12 +62,8 @@ done
 for system in $systems; do
     encoder=()
     [[ $system == sisdr ]] || layers encoder "encoder/${system#*_}"
-    layers config train/finetune "train/finetune_${system%%_*}"
-    if [[ $system == sisdr ]]; then # without what was chosen before, whose name is that of its kind
-        for index in "${!config[@]}"; do
-            [[ ${config[index]} != "$egs/conf/train/finetune_sisdr.yaml" ]] || unset "config[index]"
-        done
-    fi
+    # With what was chosen before: of that the grid replaces rate and steps, and all else stays.
+    layers config train/finetune "train/finetune_${system%%_*}" "train/finetune_$system"
     log "tune $system: lr $lr, steps $steps"
     mkdir -p "$choices"
     sepasr tune --config "${config[@]}" --set "${training[@]}" --encoder "${encoder[@]}" \

@@ -158,7 +158,7 @@ def refuse_folder_of_streams(out: Path) -> None:
 
     refuse_data_directory(out)
     if (out / SEPARATOR).exists():
-        what = "holds the streams of a data directory, whose lists would be replaced"
+        what = "holds the streams of a data directory"
         raise UserError(what, where=out, remedy="name another folder with --out")
 
 
@@ -305,7 +305,7 @@ def _separate(
 
     refuse_overwriting(options.input, recordings, options.out, separator.num_speakers)
     refuse_folder_of_streams(options.out)
-    before = listed_before(options.out, separator.num_speakers)
+    listed_before(options.out, separator.num_speakers)  # what can't be read is told at once
     written: dict[str, list[Path]] = {}
     failed = []
     for recording in recordings:
@@ -328,7 +328,8 @@ def _separate(
             continue
         written[session_id(recording.name)] = paths
         print("\n".join(map(str, paths)))
-    for s in range(separator.num_speakers if written else 0):
+    before = listed_before(options.out, separator.num_speakers) if written else []
+    for s in range(len(before)):
         lists = {name: str(paths[s].absolute()) for name, paths in written.items()}
         write_table(options.out / f"spk{s + 1}.scp", before[s] | lists)
     if failed:

@@ -29,8 +29,8 @@ class TruncatedError(UserError):
     """A file is shorter than its header says."""
 
     def __init__(self, path: Path, stated: str, there: str) -> None:
-        what = f"truncated: {stated} by its header, {there} in the file"
-        super().__init__(what, where=path, remedy="replace the file")
+        self.what = f"truncated: {stated} by its header, {there} in the file"
+        super().__init__(self.what, where=path, remedy="replace the file")
 
 
 @dataclass(frozen=True)

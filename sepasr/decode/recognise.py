@@ -24,7 +24,7 @@ from sepasr.parallel import map_as_completed
 GUARD_HEADER = ("id", "stream", "rule")
 RECOGNISER = "recogniser.json"
 """Who read, and what, beside the transcripts."""
-STREAMS = "streams"
+STREAMS = "audio"
 """Its entry with the digest of the streams that were read; see :func:`streams_digest`."""
 
 SAMPLED = 8

@@ -236,7 +236,8 @@ def load_recogniser(
 
 def build_recogniser(config: RecogniserConfig, source: str = "auto") -> Recogniser:
     """Load a recogniser by its settings; else as :func:`load_recogniser`."""
-    return Recogniser(config, check_recogniser(config)(config, source))
+    check_recogniser(config)
+    return Recogniser(config, _builder(config)(config, source))
 
 
 def on_device(config: RecogniserConfig, device: str | None) -> RecogniserConfig:
@@ -246,16 +247,8 @@ def on_device(config: RecogniserConfig, device: str | None) -> RecogniserConfig:
     return replace(config, device=device)
 
 
-def check_recogniser(config: RecogniserConfig) -> Callable[[RecogniserConfig, str], Decoder]:
-    """Check settings as far as they can be without the model.
-
-    Returns:
-        ``build_decoder`` of the kind's module.
-
-    Raises:
-        UserError: the kind is unknown, or a setting is wrong or none of this kind's.
-    """
-    _check(config)
+def _builder(config: RecogniserConfig) -> Callable[[RecogniserConfig, str], Decoder]:
+    """``build_decoder`` of the kind's module."""
     module, _ = KINDS.get(config.kind, (config.kind, None))
     form = "build_decoder(config: RecogniserConfig, source: str) -> Decoder"
     return function_of(module, "build_decoder", form, _unknown(config))
@@ -280,8 +273,12 @@ def heeded(config: RecogniserConfig) -> set[str]:
     return {field.name for field in fields(config)}
 
 
-def _check(config: RecogniserConfig) -> None:
-    """Refuse what no recogniser could do, and settings that this kind would not heed."""
+def check_recogniser(config: RecogniserConfig) -> None:
+    """Refuse what no recogniser could do, and settings that this kind would not heed.
+
+    Raises:
+        UserError: the kind is unknown, or a setting is wrong or none of this kind's.
+    """
     where, known = f"recogniser {config.name}", heeded(config)
     refuse_several(where, config.name, config.family, config.weights)
     for setting in fields(config):

@@ -62,7 +62,7 @@ def find_recordings(source: str | Path) -> list[Recording]:
     if source.is_dir():
         entries = [p for p in whole_files(source, "*") if not p.name.startswith(".")]
         files = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.is_dir()]
-        others = [p.name + "/" * p.is_dir() for p in entries if p not in files]
+        others = [p.name + "/" * p.is_dir() for p in entries if p not in files and not _is_ours(p)]
         if files and others:
             more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
             what = f"left out, not audio by their names: {', '.join(others[:SHOWN])}{more}"
@@ -79,6 +79,11 @@ def find_recordings(source: str | Path) -> list[Recording]:
     if not source.is_file():
         raise UserError("no such file or folder", where=source, remedy="check the path")
     return [Recording(source.stem, str(source))]
+
+
+def _is_ours(entry: Path) -> bool:
+    """Whether it is a folder of streams or transcripts."""
+    return any((entry / name).exists() for name in ("spk1.scp", "transcripts.sqlite"))
 
 
 def separate_at_once(separator: Separator, mixture: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def say_truncated(source: str) -> None:
     try:
         read_header(source)
     except TruncatedError as error:
-        tqdm.write(f"{error}: what is there is separated", file=sys.stderr)
+        tqdm.write(f"{source}: {error.what}; what is there is separated", file=sys.stderr)
     except UserError:
         pass  # said when it is read
 

@@ -197,8 +197,9 @@ def build_encoder(conf: EncoderConfig, model: FrameModel | None = None) -> AsrEn
     Raises:
         UserError: the configuration or the model is wrong, or a proof fails.
     """
+    check_encoder(conf)
     with _global_seeds_kept():
-        model = check_encoder(conf)(conf) if model is None else model
+        model = _builder(conf)(conf) if model is None else model
         if not isinstance(model, FrameModel):
             cause = f"the model is a {type(model).__name__}, not a FrameModel"
             raise UserError(cause, where=conf.source, remedy="derive it from FrameModel")
@@ -209,16 +210,19 @@ def build_encoder(conf: EncoderConfig, model: FrameModel | None = None) -> AsrEn
     return encoder
 
 
-def check_encoder(conf: EncoderConfig) -> Callable[[EncoderConfig], FrameModel]:
-    """Check a configuration as far as it can be without the model.
-
-    Returns:
-        ``build_model`` of the source's module.
+def check_encoder(conf: EncoderConfig) -> None:
+    """Check a configuration as far as it can be without the model, and without what loads it.
 
     Raises:
         UserError: the distance or the source is unknown.
     """
     named_distance(conf.distance, where=f"encoder {conf.name}")
+    if conf.source not in SOURCES:
+        _builder(conf)
+
+
+def _builder(conf: EncoderConfig) -> Callable[[EncoderConfig], FrameModel]:
+    """``build_model`` of the source's module."""
     name = SOURCES.get(conf.source, conf.source)
     remedy = f"known: {', '.join(SOURCES)}; or a module of yours on PYTHONPATH"
     where = f"encoder {conf.name}"

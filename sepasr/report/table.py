@@ -192,8 +192,8 @@ def _unlike_steps(results: Results) -> list[str]:
         for line in results.lines
         if line.encoder is not None and line.steps not in (None, control.steps)
     ]
-    what = f"Unlike numbers of steps: {control.name} took {control.steps}"
-    return [f"{what}, {', '.join(others)}: gains are of both, loss and length."] if others else []
+    what = f"Numbers of steps differ ({control.name} {control.steps}, {', '.join(others)})"
+    return [f"{what}: gains reflect both the loss and the length."] if others else []
 
 
 def _by_recogniser(

@@ -50,9 +50,11 @@ def read_segments(paths: Iterable[str | Path]) -> list[Segment]:
     """The segments of SegLST (``.json``) or STM (``.stm``) files, as meeteval reads them.
 
     Raises:
-        UserError: a file is neither, or a segment has no recording, speaker or words.
+        UserError: a file is neither, a segment has no recording, speaker or words, or a recording
+            is in two files.
     """
     segments: list[Segment] = []
+    origin: dict[str, Path] = {}
     for path in map(Path, paths):
         if not path.is_file():
             raise UserError("no such file", where=path, remedy="check the path")
@@ -60,14 +62,18 @@ def read_segments(paths: Iterable[str | Path]) -> list[Segment]:
             for line in meeteval.io.load(path).to_seglst():
                 start_s = float(line.get("start_time") or 0)
                 names = (str(line["session_id"]), str(line["speaker"]))
+                if not isinstance(line["words"], str):
+                    raise TypeError(f"words are {line['words']!r}, not text")
                 segments.append(Segment(*names, start_s, line["words"]))
-        except (ValueError, TypeError, AssertionError, AttributeError, IndexError) as error:
+                other = origin.setdefault(names[0], path)
+                if other is not path:
+                    what = f"recording '{names[0]}' is in {other} already"
+                    raise UserError(what, where=path, remedy="name each file once")
+        except (ValueError, TypeError, AssertionError, ArithmeticError, LookupError) as error:
             what = f"neither SegLST (.json) nor STM (.stm): {error}"
+            if isinstance(error, KeyError):
+                what = f"a segment has no {error}"
             raise UserError(what, where=path, remedy="write it in one of these") from None
-        except KeyError as error:
-            what = f"a segment has no {error}"
-            remedy = "give each one a recording, speaker and words"
-            raise UserError(what, where=path, remedy=remedy) from None
     return segments
 
 
@@ -86,9 +92,11 @@ def score_sessions(
             minutes, not for hours.
 
     Raises:
-        UserError: the hypothesis has a recording that the reference has not.
+        UserError: the hypothesis has a recording that the reference has not, which may be empty.
     """
     said, read = _by_session(reference), _by_session(hypothesis)
+    if not said:
+        raise UserError("the reference has no segments", remedy="name the file of what was said")
     unknown = [name for name in read if name not in said]
     if unknown:
         remedy = f"name it as the reference does: {', '.join(list(said)[:3])}"

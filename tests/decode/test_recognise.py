@@ -13,7 +13,7 @@ from sepasr.data.datadir import Info, Mixture, MixtureDir
 from sepasr.data.scp import write_table
 from sepasr.decode.cache import TranscriptCache
 from sepasr.decode.guard import GuardConfig, Hypothesis
-from sepasr.decode.recognise import Stream, recognise, streams_digest, streams_of
+from sepasr.decode.recognise import STREAMS, Stream, recognise, streams_digest, streams_of
 from sepasr.decode.recogniser import Recogniser, RecogniserConfig
 from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
@@ -95,7 +95,7 @@ def test_what_was_read_is_noted(
 
     def noted() -> object:
         recognise(streams, Recogniser(CONFIG, Counter()), cache, out, separated=separated)
-        return json.loads((out / "recogniser.json").read_text()).get("streams")
+        return json.loads((out / "recogniser.json").read_text()).get(STREAMS)
 
     assert noted() is None  # nothing says how they came about, as of references
     found = []

@@ -14,7 +14,7 @@ from sepasr.decode.recogniser import (
     KINDS,
     Recogniser,
     RecogniserConfig,
-    _check,
+    check_recogniser,
     cores,
     load_recogniser,
 )
@@ -112,7 +112,7 @@ def test_every_yaml_is_heeded(file: Path) -> None:
     config = load_config(RecogniserConfig, [file])
     assert config.name == file.stem
     assert config.kind in KINDS
-    _check(config)  # that no setting is one which the kind leaves aside
+    check_recogniser(config)  # that no setting is one which the kind leaves aside
 
 
 def _yaml(folder: Path, **settings: object) -> Path:

@@ -182,6 +182,14 @@ def test_provenance_and_notes(results):
     assert "With 40 mixtures nothing is claimed that the intervals don't carry" in text
 
 
+def test_numbers_of_steps_that_differ_are_told(results):
+    mixture, control, other = results.systems
+    known = "Numbers of steps differ (sisdr 300, ae_tiny 40): gains reflect both"
+    for steps, encoder, told in ((40, "tiny", True), (300, "tiny", False), (40, None, False)):
+        systems = mixture, control, replace(other, encoder=encoder, steps=steps)
+        assert (known in markdown(replace(results, systems=systems))) == told
+
+
 def test_rates_of_systems(results):
     mixture, control, other = results.systems
     known = (replace(mixture, steps=None), replace(control, lr=3e-5), other)

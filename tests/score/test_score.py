@@ -11,7 +11,7 @@ from sepasr.bin.main import main
 from sepasr.data.audio import write_audio
 from sepasr.data.datadir import Info, Mixture, MixtureDir
 from sepasr.data.scp import write_table
-from sepasr.decode.recognise import streams_digest
+from sepasr.decode.recognise import STREAMS, streams_digest
 from sepasr.errors import UserError
 from sepasr.score.result import RecogniserInfo, Results, SystemInfo
 from sepasr.score.rows import GuardRow, MeasureRow, read_rows
@@ -133,7 +133,7 @@ def test_transcripts_of_other_streams_are_refused(data, tmp_path, capsys):
     separator.write_text('{"weights_sha256": "old"}')
     score(data, SYSTEMS, [CTC], exp)
     assert "not stated of which streams" in capsys.readouterr().err
-    reader.write_text(json.dumps({"streams": streams_digest(separator.parent)}))
+    reader.write_text(json.dumps({STREAMS: streams_digest(separator.parent)}))
     score(data, SYSTEMS, [CTC], exp)
     assert capsys.readouterr().err.count("not stated") == 0
     separator.write_text('{"weights_sha256": "new"}')

@@ -77,6 +77,12 @@ def test_the_command(tmp_path: Path, capsys) -> None:
         ("a.json", "{", "neither SegLST"),
         ("a.json", "[1]", "neither SegLST"),
         ("a.json", json.dumps([{"session_id": "a", "words": "x"}]), "a segment has no 'speaker'"),
+        ("a.json", json.dumps([{"session_id": "a", "speaker": 1, "words": None}]), "not text"),
+        (
+            "a.json",
+            json.dumps([{"session_id": "a", "speaker": 1, "words": "x", "start_time": "soon"}]),
+            "neither SegLST",
+        ),
         ("a.stm", "too few", "neither SegLST"),
         ("a.txt", "a b c", "neither SegLST"),
         ("none.stm", None, "no such file"),
@@ -88,3 +94,11 @@ def test_what_is_no_transcript_is_refused(tmp_path: Path, name: str, text, cause
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=cause):
         score_sessions([Segment("a", "x", 0, "words")], read_segments([tmp_path / name]))
+
+
+def test_a_recording_is_in_one_file_and_there_is_a_reference(tmp_path: Path) -> None:
+    (tmp_path / "a.stm").write_text("a 1 x 0 1 words\n")
+    with pytest.raises(UserError, match=r"recording 'a' is in .*a\.stm already"):
+        read_segments([tmp_path / "a.stm", tmp_path / "a.stm"])
+    with pytest.raises(UserError, match="the reference has no segments"):
+        score_sessions([], read_segments([tmp_path / "a.stm"]))

@@ -63,6 +63,15 @@ def test_the_best_over_families_is_written_as_a_delta(tmp_path: Path) -> None:
     assert len(lines) == 4
 
 
+def test_other_settings_stay(tmp_path: Path) -> None:
+    (tmp_path / "best.yaml").write_text("loss: {keep_mb: 5}\nfit: {steps: 7, batch: 2}\n")
+    write_choice([outcome(0.1, 100, tiny=0.1)], tmp_path / "grid.csv", tmp_path / "best.yaml")
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {
+        "loss": {"keep_mb": 5},
+        "fit": {"steps": 100, "batch": 2, "optimizer": {"lr": 0.1}},
+    }
+
+
 @pytest.mark.parametrize("lr", [1e-5, 3e-5, 1.25e-4, 3.16e-5, 2e-7, 0.001, 1.0])
 def test_the_rate_that_is_written_is_the_one_that_was_chosen(tmp_path: Path, lr: float) -> None:
     write_choice([outcome(lr, 100, tiny=0.1)], tmp_path / "grid.csv", tmp_path / "best.yaml")

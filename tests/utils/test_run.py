@@ -156,15 +156,23 @@ def test_no_file_of_settings_is_laid_over_itself(run) -> None:
     ]
 
 
-def test_tuning_begins_without_what_was_chosen(bash, tmp_path: Path) -> None:
+def test_tuning_heeds_what_else_a_system_is_given(bash, tmp_path: Path) -> None:
     (tmp_path / "exp/.done").mkdir(parents=True)
     (tmp_path / "exp/.done/start").touch()
     tuned = bash("utils/tune.sh", "--exp", "exp", "--choices", "choices").stdout.splitlines()
     commands = [line for line in tuned if line.startswith("sepasr tune")]
     assert len(commands) == 3
-    base = ["conf/train/finetune.yaml", "egs/mini_whamr/conf/train/finetune.yaml"]
-    assert files_of(commands[0], "--config") == [*base, "conf/train/finetune_sisdr.yaml"]
-    assert all(files_of(command, "--config") == base for command in commands[1:])
+    egs = "egs/mini_whamr/conf/train"
+    systems = "sisdr", "ae_whisper_tiny_en", "ae_wav2vec2_mini"
+    for command, name in zip(commands, systems, strict=True):
+        own = ["conf/train/finetune_sisdr.yaml"] if name == "sisdr" else []
+        own = [
+            "conf/train/finetune.yaml",
+            f"{egs}/finetune.yaml",
+            *own,
+            f"{egs}/finetune_{name}.yaml",
+        ]
+        assert files_of(command, "--config") == own
 
 
 def test_growing_heeds_the_reference(bash, tmp_path: Path) -> None:

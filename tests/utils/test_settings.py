@@ -171,12 +171,17 @@ def test_where_a_training_runs(options: str, expected: str) -> None:
             "option_names_more=(num_test) Of_stage_1=num_test num_test=5",
             "--num_test was '9' in stage 1, and is '5' now (begin with --stage 1, or leave it out)",
         ),
+        (
+            "option_names_more=(num_valid) Of_stage_1=num_valid num_valid=5",
+            "--num_valid was '' in stage 1, and is '5' now",
+        ),
         ("separator=s", "--separator s is not what stage 2 has trained"),
     ],
 )
 def test_what_comes_too_late_is_refused(tmp_path: Path, options: str, cause: str) -> None:
     (tmp_path / ".done").mkdir()
-    for name, text in (("corpus", "fs=16000\n"), ("data", "num_test=9\n"), ("start", "")):
+    task = "fs=16000\nnum_speakers=2\ncut=max\ncondition=mix_both_reverb\nreference=anechoic\n"
+    for name, text in (("corpus", task), ("data", "num_test=9\n"), ("start", "")):
         (tmp_path / ".done" / name).write_text(text)
     with pytest.raises(subprocess.CalledProcessError) as refused:
         settled(f"{DEFAULTS}; exp={tmp_path} {options}", "")
@@ -187,8 +192,11 @@ def test_what_comes_too_late_is_refused(tmp_path: Path, options: str, cause: str
 def test_what_is_left_out_goes_on_with_what_there_is(tmp_path: Path) -> None:
     """Defaults are no wishes; and what the stages that run do anew may be another."""
     (tmp_path / ".done").mkdir()
-    (tmp_path / ".done/corpus").write_text("fs=8000\n")
+    named = "fs=8000 num_speakers=2 cut=max condition=mix_both_reverb reference=anechoic"
+    (tmp_path / ".done/corpus").write_text(f"{named} corpus={tmp_path}".replace(" ", "\n") + "\n")
     assert settled(f"exp={tmp_path}; {DEFAULTS}", "echo $fs") == "16000"
+    other = f"option_names_more=(corpus) corpus={tmp_path}/.done/.."
+    assert settled(f"exp={tmp_path} {other}; {DEFAULTS}", "echo $fs") == "16000"
     assert settled(f"exp={tmp_path}; {DEFAULTS}; stage=0 fs=44100", "echo $fs") == "44100"
 
 
@@ -196,6 +204,6 @@ def test_more_gpus_than_one_are_said_to_take_more() -> None:
     options = ("ngpu=2", "ngpu=2 train_set=fit.batch=2", "ngpu=2 stage=4", "ngpu=1")
     script = "\n".join(f"({option}; settle; echo; echo) 2>&1" for option in options)
     told = bash(f"{OPTIONS}option_default() {{ :; }}\n{script}").split("\n\n")
-    assert ["each of 2 GPUs takes fit.batch mixtures" in text for text in told[:4]] == [
+    assert ["each GPU takes fit.batch mixtures" in text for text in told[:4]] == [
         *(True, False, False, False),
     ]
