@@ -197,7 +197,7 @@ def build_encoder(conf: EncoderConfig, model: FrameModel | None = None) -> AsrEn
     Raises:
         UserError: the configuration or the model is wrong, or a proof fails.
     """
-    check_encoder(conf)
+    named_distance(conf.distance, where=f"encoder {conf.name}")
     with _global_seeds_kept():
         model = _builder(conf)(conf) if model is None else model
         if not isinstance(model, FrameModel):
