@@ -18,6 +18,8 @@ from sepasr.errors import UserError
 from sepasr.models import REPOSITORY
 from sepasr.parallel import ItemError, OncePerProcess, map_as_completed, parallel_map
 
+pytestmark = pytest.mark.slow
+
 CONF = REPOSITORY / "conf" / "cluster"
 TRIM = "MALLOC_TRIM_THRESHOLD_"
 
@@ -102,7 +104,6 @@ def die(number: int) -> int:
     return number
 
 
-@pytest.mark.slow
 def test_an_item_that_kills_every_worker_is_named(cluster):
     # Of several items that have died with the same workers, the first is named.
     lost = r"4 workers were lost.* at or soon after [1-3] \(the memory may be too small"
@@ -232,7 +233,6 @@ def command(folder: Path) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.slow
 def test_slurm_is_asked_for_what_the_yaml_says(slurm, tmp_path):
     done = command(tmp_path)
     assert done.stdout == "['hello', 'hello', 'hello']\n", done.stderr

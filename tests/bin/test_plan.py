@@ -48,6 +48,7 @@ def test_what_one_writes_and_another_reads(
     assert lines[:2] == [f"    reads, once it is there: {reads}", f"    writes {writes}"]
 
 
+@pytest.mark.slow
 def test_the_validations_of_a_training_count(data_dirs, tmp_path, capsys) -> None:
     """Twice as often is twice the operations, and mixtures that aren't there yet tell none."""
     given = ["--utterances", data_dirs.utterances.path, "--out", tmp_path / "out"]

@@ -350,6 +350,7 @@ def test_old_descriptions_mean_a_td_conformer() -> None:
     assert SeparatorConfig(**shape.settings()) == shape == replace(shape, network="td_conformer")
 
 
+@pytest.mark.slow
 def test_importing_a_network_does_not_import_espnets_tasks() -> None:
     code = (
         "import sys; from sepasr.separator.model import *; "

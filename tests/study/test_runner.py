@@ -35,6 +35,8 @@ from sepasr.study.runner import Runner
 from sepasr.study.summary import summarise_study
 from sepasr.train.recipe import TrainConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(data_dirs, tmp_path, monkeypatch) -> Place:
@@ -373,7 +375,6 @@ def test_a_task_has_sets_and_a_starting_point_of_its_own(place, tmp_path):
     }
 
 
-@pytest.mark.slow
 def test_the_outlook_tells_what_is_complete(place, tmp_path):
     train = Pretended()
     study = runner(place, train, tmp_path)
@@ -426,7 +427,6 @@ REAL = {
 }
 
 
-@pytest.mark.slow
 def test_the_command_with_real_trainings_and_a_real_reader(place, tmp_path):
     make_study(tmp_path, **REAL)
     arguments = command(place, tmp_path / "study.yaml", tmp_path / "out")
@@ -463,7 +463,6 @@ def test_a_study_that_fails_does_not_keep_the_others(place, tmp_path, capsys):
     assert "1 of 2 studies" in said.err
 
 
-@pytest.mark.slow
 def test_a_study_that_was_killed_comes_to_the_same(place, tmp_path):
     make_study(tmp_path, **{**REAL, "variants": REAL["variants"][:1], "steps": [3]})
     arguments = command(place, tmp_path / "study.yaml", tmp_path / "out")

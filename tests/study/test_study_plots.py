@@ -15,6 +15,8 @@ from sepasr.study.plots import plot_study
 from sepasr.study.rows import FAMILY_MEAN, StudyResult
 from sepasr.study.runner import Runner
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("plot", ["gains", "steps", "lines"])
 def test_a_plot_says_what_is_compared(plot, data_dirs, tmp_path, monkeypatch):

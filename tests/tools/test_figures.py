@@ -747,6 +747,7 @@ COMMITTED = [
 SOURCES = TOOL.opener(TOOL.FOLDER)
 
 
+@pytest.mark.slow
 def test_committed_figures_are_those_of_the_committed_rows() -> None:
     assert COMMITTED
     assert TOOL.main(["--check"]) == 0

@@ -177,6 +177,7 @@ def test_a_move_that_is_broken_off_mixes_no_two_trainings(
         assert len(kept) == (5 if count != 3 else 2)
 
 
+@pytest.mark.slow
 def test_the_lock_ends_with_the_training_and_not_with_its_workers(tmp_path: Path) -> None:
     """Of a training that is killed, the processes that prepare data live on for seconds."""
     script = (
