@@ -111,15 +111,17 @@ def load_checked(options: argparse.Namespace) -> Separator:
     return check_speakers(load_separator(options.model, options.device), options)
 
 
-def check_names(recordings: Sequence[Recording]) -> None:
-    """Refuse recordings whose streams would get one name.
+def recordings_of(inputs: Sequence[Path]) -> list[Recording]:
+    """What the inputs stand for.
 
     Raises:
-        UserError: two have the same.
+        UserError: nothing is there, or the streams of two would get one name.
     """
+    from sepasr.decode.recording import find_recordings
     from sepasr.decode.transcript_formats import session_id
     from sepasr.errors import UserError
 
+    recordings = [one for source in inputs for one in find_recordings(source)]
     sources: dict[str, str] = {}
     for recording in recordings:
         name = session_id(recording.name)
@@ -127,6 +129,7 @@ def check_names(recordings: Sequence[Recording]) -> None:
             what = f"named '{name}', as is {sources[name]}"
             raise UserError(what, where=recording.source, remedy="rename one")
         sources[name] = recording.source
+    return recordings
 
 
 def refuse_folder_of_input(inputs: Sequence[Path], out: Path | None) -> None:
@@ -182,13 +185,14 @@ def refuse_overwriting(
     """Refuse streams and lists that would take the place of anything that is to be read.
 
     Raises:
-        UserError: one of them would.
+        UserError: one of them would, or the folder is for other streams.
     """
     from contextlib import suppress
 
     from sepasr.decode.recording import stream_paths
     from sepasr.errors import UserError
 
+    refuse_folder_of_streams(out)
     written = [out / f"spk{s + 1}.scp" for s in range(speakers)]
     for recording in recordings:
         with suppress(UserError):  # its name is refused when its turn comes
@@ -257,7 +261,6 @@ def needs(options: argparse.Namespace) -> list[str]:
 def run(options: argparse.Namespace) -> None:
     """Separate everything that is named."""
     from sepasr.data.datadir import MixtureDir
-    from sepasr.decode.recording import find_recordings
     from sepasr.decode.separate import load_separator, separate_directory
     from sepasr.errors import UserError
     from sepasr.parallel import OncePerProcess
@@ -286,9 +289,7 @@ def run(options: argparse.Namespace) -> None:
             cluster=options.cluster,
         )
         return
-    recordings = [one for source in options.input for one in find_recordings(source)]
-    check_names(recordings)
-    _separate(separator, recordings, options)
+    _separate(separator, recordings_of(options.input), options)
 
 
 def _separate(
@@ -304,7 +305,6 @@ def _separate(
     from sepasr.errors import UserError
 
     refuse_overwriting(options.input, recordings, options.out, separator.num_speakers)
-    refuse_folder_of_streams(options.out)
     listed_before(options.out, separator.num_speakers)  # what can't be read is told at once
     written: dict[str, list[Path]] = {}
     failed = []

@@ -38,17 +38,16 @@ def run(options: argparse.Namespace) -> None:
     from contextlib import closing
 
     from sepasr.bin.separate import (
-        check_names,
         load_checked,
         reader_of,
+        recordings_of,
         refuse_folder_of_input,
-        refuse_folder_of_streams,
         refuse_overwriting,
     )
     from sepasr.data.audio import read_audio
     from sepasr.decode.cache import TranscriptCache
     from sepasr.decode.progress import Bars
-    from sepasr.decode.recording import find_recordings, separate_recording
+    from sepasr.decode.recording import separate_recording
     from sepasr.decode.transcribe import transcribe_streams
     from sepasr.errors import UserError
     from sepasr.files import write_text
@@ -57,14 +56,12 @@ def run(options: argparse.Namespace) -> None:
     if not options.out and len(formats) > 1:
         raise UserError("several formats can't be printed", where="--format", remedy="add --out")
     refuse_folder_of_input(options.input, options.out)
-    recordings = [one for source in options.input for one in find_recordings(source)]
+    recordings = recordings_of(options.input)
     if not options.out and len(recordings) > 1 and formats[0] not in ("text", "ctm"):
         what = f"{formats[0]} of several recordings can't be printed in one piece"
         raise UserError(what, where="--format", remedy="add --out")
-    check_names(recordings)
     separator = load_checked(options)
     if options.out:
-        refuse_folder_of_streams(options.out)
         refuse_overwriting(options.input, recordings, options.out, separator.num_speakers)
     recogniser = reader_of(options)
     failed = 0

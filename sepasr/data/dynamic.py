@@ -234,7 +234,7 @@ class DynamicMixtures(Dataset):
         config = self.config
         responses = self.draw_responses(rng)
         sounding = self.draw_sounding(index)
-        images, references, levels = [], [], []
+        images, references, levelled = [], [], []
         drawn = zip(self.draw_speakers(rng), responses, sounding, strict=True)
         for speaker, response, (begin, end) in drawn:
             choices = self.by_speaker[speaker]
@@ -243,14 +243,15 @@ class DynamicMixtures(Dataset):
             dry = self._place(dry, rng) * from_db(rng.uniform(*config.gain_db))
             if end - begin < self.samples:
                 dry = self._silence(dry, begin, end)
-            image, reference, levelled = self.hear(dry, response)
+            image, reference, speech = self.hear(dry, response)
             images.append(image)
             references.append(reference)
-            levels.append(power(levelled))
+            levelled.append(speech)
         mixture = np.sum(images, axis=0)
         if self.noise is not None:
             noise = draw_noise(self.noise, self.samples, self.fs, rng)
-            mixture = mixture + scaled_noise(noise, max(levels), rng.uniform(*config.snr_db))
+            loudest = max(map(power, levelled))
+            mixture = mixture + scaled_noise(noise, loudest, rng.uniform(*config.snr_db))
         return MixtureItem(mixture.astype(np.float32), np.stack(references).astype(np.float32))
 
     def draw_sounding(self, index: int) -> list[tuple[int, int]]:
