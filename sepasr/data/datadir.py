@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from sepasr.data.layout import (
     INFO,
@@ -33,8 +34,11 @@ __all__ = [
     "Utterance",
     "UtteranceDir",
     "fingerprint",
+    "spread",
     "write_directories",
 ]
+
+T = TypeVar("T")
 
 HEARD = 8
 """Entries whose audio a fingerprint is of."""
@@ -139,8 +143,7 @@ class MixtureDir:
         if not 0 < count <= whole:
             what = f"{count} mixtures are asked for, of {whole}"
             raise UserError(what, where=self.path, remedy="take another number, or all")
-        kept = tuple(self.mixtures[n * whole // count] for n in range(count))
-        return replace(self, mixtures=kept)
+        return replace(self, mixtures=tuple(spread(self.mixtures, count)))
 
     def write(self, more: Mapping[str, Mapping[str, str]] | None = None) -> None:
         """Write the directory, in place of the one that may be at ``path``.
@@ -298,6 +301,11 @@ def _check_order(records: Sequence[Mixture | Utterance | Noise | Room]) -> None:
 
 def _durations(records: Sequence[Mixture | Utterance | Noise]) -> dict[str, dict[str, str]]:
     return {"utt2dur": {record.id: f"{record.duration_s:.6f}" for record in records}}
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """So many of the items, as far apart as they can be, from the first on."""
+    return [items[n * len(items) // count] for n in range(count)]
 
 
 def fingerprint(directory: MixtureDir | UtteranceDir | NoiseDir | RoomDir) -> str:

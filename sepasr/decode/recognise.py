@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from sepasr.data.audio import read_resampled
-from sepasr.data.datadir import MixtureDir
+from sepasr.data.datadir import MixtureDir, spread
 from sepasr.data.scp import read_table, write_table
 from sepasr.decode.cache import TranscriptCache, cache_key
 from sepasr.decode.hearing import FS
@@ -109,8 +109,7 @@ def streams_digest(separated: str | Path) -> str | None:
         return None
     digest = hashlib.sha256(stated.read_bytes())
     streams = sorted(read_table(listed).values()) if listed.exists() else []
-    count = min(SAMPLED, len(streams))
-    for stream in (streams[n * len(streams) // count] for n in range(count)):
+    for stream in spread(streams, min(SAMPLED, len(streams))):
         digest.update(sha256(stream).encode())
     return digest.hexdigest()
 
